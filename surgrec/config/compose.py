@@ -1,0 +1,144 @@
+"""From YAML and command line to a typed `Config`, and back to the run folder.
+
+In: Hydra's composed configuration, or a run's `config.yaml`. Out: a `Config` of real dataclasses, or the difference between two. It is
+its own file because a run is compared twice: with what stands in its folder, before it continues, and with its variant, for the record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from surgrec.config import schema
+from surgrec.config.schema import Config, JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
+from surgrec.core.atomic import write_text
+from surgrec.core.errors import UserError
+
+_INSTALLED = Path(__file__).parent.parent / "_configs"  # inside a wheel
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent.parent / "configs"
+
+# These change how fast a run goes and where it lies, never what it computes; they may differ when it continues.
+_FREE_WHEN_CONTINUING = (
+    "runtime",
+    "logger",
+    "paths",
+    "data.workers",
+    "data.prefetch_batches",
+    "trainer.keep_checkpoints",
+)
+_NOT_THE_RECIPE = (*_FREE_WHEN_CONTINUING, "name", "seed", "mix.manifests", "mix.embedded", "trainer.log_every")
+_NOT_THE_RECIPE += ("trainer.checkpoint_every", "trainer.picture_every", "data.decoder", "data.max_attempts")
+
+
+def typed(composed: DictConfig) -> Config:
+    """Hydra's configuration as dataclasses; a missing value is a `UserError` that names it."""
+    if OmegaConf.is_missing(composed, "variant"):
+        raise UserError("no variant is chosen; add +variant=mae or +variant=jepa (with the plus)")
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return _with_tuples(config)
+
+
+def compose_config(overrides: list[str]) -> Config:
+    """Compose `configs/` with command-line overrides, outside a Hydra application."""
+    schema.register()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
+            return typed(compose("config", overrides=overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_sentence(error)) from error
+
+
+def one_sentence(error: Exception) -> str:
+    """What Hydra or OmegaConf complains about, on one line, with the offending key."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [
+        line for line in lines if not line.startswith(("object_type", "reference_type", "Set the env", "hydra.errors"))
+    ]
+    cause = error.__cause__
+    if cause is not None and str(cause).splitlines() and str(cause).splitlines()[0] not in " ".join(kept):
+        kept.append(str(cause).splitlines()[0].strip())
+    return "; ".join(kept)
+
+
+def save_config(config: Config, file: Path) -> None:
+    """Write the resolved configuration, whole or not at all."""
+    write_text(file, OmegaConf.to_yaml(OmegaConf.create(_plain(config))))
+
+
+def read_config(file: Path) -> Config:
+    """Read a run's `config.yaml`."""
+    if not file.is_file():
+        raise UserError(f"{file} is not there; give a run folder that `surgrec train` wrote")
+    try:
+        values = OmegaConf.load(file)
+        assert isinstance(values, DictConfig)
+        base = OmegaConf.structured(Config)
+        base.objective = OmegaConf.structured({"mae": MAEConfig, "jepa": JEPAConfig}[values.variant])
+        base.mask = OmegaConf.structured(TubeMaskConfig if "ratio" in values.mask else MultiBlockMaskConfig)
+        merged = OmegaConf.merge(base, values)
+        assert isinstance(merged, DictConfig)
+        return typed(merged)
+    except (OmegaConfBaseException, KeyError) as error:
+        raise UserError(f"{file} is not a run's configuration: {one_sentence(error)}") from error
+
+
+def difference(before: Config, after: Config, ignored: tuple[str, ...] = ()) -> list[str]:
+    """One line per value that differs: `optim.lr 0.000525 -> 0.0001`."""
+    old, new = _flat(_plain(before)), _flat(_plain(after))
+    keys = [key for key in new | old if not any(key == name or key.startswith(f"{name}.") for name in ignored)]
+    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+
+
+def distance_from_variant(config: Config) -> list[str]:
+    """How the recipe departs from the published variant; paths, hardware, seed and reporting do not count."""
+    return difference(compose_config([f"+variant={config.variant}"]), config, _NOT_THE_RECIPE)
+
+
+def claim_folder(config: Config, file: Path) -> None:
+    """Write `config.yaml`, or check that the run that stands there is this one."""
+    if file.exists():
+        changes = difference(read_config(file), config, _FREE_WHEN_CONTINUING)
+        if changes:
+            raise UserError(
+                f"{file.parent} holds a run with another configuration ({'; '.join(changes)}); "
+                "undo that, or choose another name= for this run"
+            )
+    save_config(config, file)
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """Nested dictionaries of plain values."""
+    container = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names to values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _with_tuples(config: Config) -> Config:
+    """OmegaConf returns lists where the schema says tuple."""
+    for node in (config.augment, config.optim, config.mask):
+        for key, value in vars(node).items():
+            if isinstance(value, list) and all(isinstance(item, float) for item in value):
+                setattr(node, key, tuple(value))
+    return config

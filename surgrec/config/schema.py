@@ -1,0 +1,236 @@
+"""What a run's configuration may contain, typed.
+
+In: nothing. Out: dataclasses, registered with Hydra so that a misspelt key or a wrong type fails while composing, before any
+footage or device is touched. It is its own file because it is the list of all options: one page answers "what can I set?".
+`configs/` gives the values; `surgrec/config/build.py` is the only reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from surgrec.optim.schedules import Shape
+
+
+class Policy(StrEnum):
+    """How the share of a source follows from its hours; see surgrec/data/mixture.py."""
+
+    natural = "natural"
+    uniform = "uniform"
+    temperature = "temperature"
+
+
+class Strategy(StrEnum):
+    """How several processes share the work."""
+
+    single = "single"
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
+class LoggerKind(StrEnum):
+    """Where metrics go besides metrics.jsonl."""
+
+    none = "none"
+    wandb = "wandb"
+    tensorboard = "tensorboard"
+
+
+@dataclass
+class MixConfig:
+    """What is trained on. `embedded`: scale of the synthesised corpus to use where `manifests` is empty."""
+
+    manifests: list[str] = field(default_factory=list)
+    embedded: str | None = None
+    policy: Policy = Policy.temperature
+    alpha: float = 0.5
+
+
+@dataclass
+class DataConfig:
+    """Clip geometry in seconds, the global batch, and how clips are read."""
+
+    num_frames: int = 16
+    frame_interval_seconds: float = 0.16
+    short_side_pixels: int | None = 320
+    global_batch_size: int = MISSING
+    decoder: str = "pyav"
+    max_attempts: int = 8
+    workers: int = 2
+    prefetch_batches: int = 2
+
+
+@dataclass
+class AugmentConfig:
+    """Random resized crop and flip, one per clip; `mean` and `std` of the input in [0, 1]."""
+
+    crop_pixels: int = 224
+    scale: tuple[float, float] = (0.3, 1.0)
+    aspect: tuple[float, float] = (0.75, 1.35)
+    flip_probability: float = 0.5
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class MaskConfig:
+    """Base of the masking schemes."""
+
+
+@dataclass
+class TubeMaskConfig(MaskConfig):
+    """Tubes; see surgrec/masks/tube.py."""
+
+    ratio: float = 0.9
+    running_cells: bool = False
+
+
+@dataclass
+class BlockGroupConfig:
+    """One group of blocks; see surgrec/masks/multiblock.py."""
+
+    num_blocks: int = MISSING
+    block_share: float = MISSING
+    context_share: float = MISSING
+    target_share: float = MISSING
+
+
+@dataclass
+class MultiBlockMaskConfig(MaskConfig):
+    """Blocks; see surgrec/masks/multiblock.py."""
+
+    groups: list[BlockGroupConfig] = MISSING
+    aspect: tuple[float, float] = (0.75, 1.5)
+
+
+@dataclass
+class BackboneConfig:
+    """The encoder: `size` names a row of surgrec/models/sizes.py; `num_heads` overrides that row's."""
+
+    size: str = MISSING
+    num_heads: int | None = None
+    tubelet: int = 2
+    patch: int | None = None
+    positions: str = MISSING
+    rope_style: str = "tiled"
+    qkv_bias: str = MISSING
+    init: str = MISSING
+
+
+@dataclass
+class ObjectiveConfig:
+    """Base of the objectives."""
+
+
+@dataclass
+class MAEConfig(ObjectiveConfig):
+    """Masked autoencoding; see surgrec/objectives/mae.py."""
+
+    decoder_width: int = 384
+    decoder_depth: int = 4
+    decoder_heads: int = 6
+    normalise_targets: bool = True
+
+
+@dataclass
+class JEPAConfig(ObjectiveConfig):
+    """Latent prediction; see surgrec/objectives/jepa.py. `ema`: the target encoder's momentum, linear to `ema_end` where given."""
+
+    predictor_width: int = 384
+    predictor_depth: int = 12
+    predictor_heads: int = 12
+    ema: float = 0.99925
+    ema_end: float | None = None
+
+
+@dataclass
+class OptimConfig:
+    """AdamW and its schedules. `lr` is the peak, for the global batch as configured: it is never rescaled in silence."""
+
+    lr: float = MISSING
+    lr_start: float = 0.0
+    lr_end: float = 0.0
+    lr_shape: Shape = Shape.cosine
+    warmup_steps: int = MISSING
+    weight_decay: float = 0.05
+    weight_decay_end: float | None = None
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip_norm: float | None = None
+
+
+@dataclass
+class TrainerConfig:
+    """Length of the run and how often it reports and saves, in steps."""
+
+    steps: int = MISSING
+    log_every: int = 10
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    picture_every: int = 10000
+
+
+@dataclass
+class RuntimeConfig:
+    """How fast, never what: every value gives the same losses within tolerance."""
+
+    accelerator: str = "auto"
+    strategy: Strategy = Strategy.single
+    precision: str = "auto"
+    accumulation: int = 1
+    activation_checkpointing: bool = False
+    attention: str = "sdpa"
+    compile: bool = False
+    fused_optimizer: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """Metrics outside the run folder. `offline` keeps Weights & Biases from the network."""
+
+    kind: LoggerKind = LoggerKind.none
+    project: str = "surgrec"
+    offline: bool = True
+
+
+@dataclass
+class PathsConfig:
+    """Where run folders and the synthesised corpus live."""
+
+    runs: str = "runs"
+    embedded: str = "embedded"
+
+
+@dataclass
+class Config:
+    """A whole run. `variant` has no default: choose with `+variant=mae` or `+variant=jepa`."""
+
+    variant: str = MISSING
+    name: str = "${variant}"
+    seed: int = 0
+    init: str | None = None
+    mix: MixConfig = field(default_factory=MixConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    mask: MaskConfig = MISSING
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    objective: ObjectiveConfig = MISSING
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+def register() -> None:
+    """Put the dataclasses where the YAML files of `configs/` find them by name."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="mask", name="tube_schema", node=TubeMaskConfig)
+    store.store(group="mask", name="multiblock_schema", node=MultiBlockMaskConfig)
+    store.store(group="objective", name="mae_schema", node=MAEConfig)
+    store.store(group="objective", name="jepa_schema", node=JEPAConfig)

@@ -1,0 +1,98 @@
+"""How every command ends and how it shows that it is alive.
+
+In: a command, or the number of things it will do. Out: an exit status, or a progress bar with rate and ETA on stderr.
+It is its own file because all commands, and the long loops beneath them, must behave alike in a terminal and in a log.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from surgrec.core.errors import UserError
+
+STATUS_OK = 0
+STATUS_USER_ERROR = 2
+STATUS_INTERRUPTED = 130  # 128 + SIGINT, what shells report
+
+
+def run_command(command: Callable[[], int | None]) -> int:
+    """Run `command` and return the exit status of the process.
+
+    A `UserError` becomes its sentence on stderr and status 2, Ctrl-C a sentence and 130; any other exception passes
+    through, so that Python prints its traceback and ends with status 1. Use as `sys.exit(run_command(main))`.
+    """
+    try:
+        return command() or STATUS_OK
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return STATUS_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        return STATUS_INTERRUPTED
+
+
+class Advance(Protocol):
+    """Tells a progress bar that `count` more things are done; `note` (say, the loss) is shown at its end."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(description: str, total: int | None, completed: int = 0) -> Iterator[Advance]:
+    """A progress bar on stderr from `completed` to `total` (None: unknown); nothing at all where stderr is no terminal.
+
+    Example: `with progress("probing", len(paths)) as advance: ...; advance()`.
+    """
+    if not sys.stderr.isatty():
+        yield _say_nothing
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(description, total=total, completed=completed, note="")
+
+        def advance(count: int = 1, note: str = "") -> None:
+            bar.advance(task, count)
+            if note:
+                bar.update(task, note=note)
+
+        yield advance
+
+
+def _say_nothing(count: int = 1, note: str = "") -> None:
+    """The `Advance` of a bar that is not shown."""
+
+
+class _RateColumn(ProgressColumn):
+    """Things per second, or seconds per thing where that is the larger number."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")

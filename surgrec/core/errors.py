@@ -1,0 +1,11 @@
+"""The one exception that means "the user can mend this".
+
+In: a sentence. Out: exit status 2 and that sentence on stderr, without a traceback. It is its own file because every
+layer raises it and only the commands catch it.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A problem with configuration, paths or input; the message says what to do about it, in one sentence."""

@@ -1,0 +1,158 @@
+"""The manifest: one row per video, the table that the rest of the house reads instead of folders.
+
+In: Parquet files (or rows of a scan). Out: a checked `Manifest`. It is its own file because its columns are a contract with
+users and with every later stage. `root` and `path` are the only columns that hold a file name: the manifest is the ledger,
+everything else names a video by its `video_id`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from surgrec.core.atomic import atomic_path
+from surgrec.core.errors import UserError
+
+SCHEMA_VERSION = 1
+DOMAINS = ("endoscopy", "laparoscopy", "cataract", "robotic", "other")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("procedure", pa.string()),
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("root", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("num_frames", pa.int64(), nullable=False),
+        pa.field("duration_seconds", pa.float64(), nullable=False),
+        pa.field("fps", pa.float64(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("codec", pa.string(), nullable=False),
+        pa.field(
+            "usable",
+            pa.list_(pa.struct([pa.field("start_seconds", pa.float64()), pa.field("end_seconds", pa.float64())])),
+            nullable=False,
+        ),
+        pa.field("licence", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("schema_version", pa.int32(), nullable=False),
+        # Beyond the published columns: what tells `surgrec index` that a file has not changed since it was read.
+        pa.field("size_bytes", pa.int64()),
+        pa.field("modified_nanoseconds", pa.int64()),
+    ]
+)
+_OPTIONAL = ("size_bytes", "modified_nanoseconds")
+_PLACE = ("root", "path", *_OPTIONAL)  # where a copy of the corpus lies; no part of what it is
+
+
+class ManifestError(UserError):
+    """A manifest that is missing, damaged, empty or contradicts itself."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table with the columns of `SCHEMA`, one row per video, `video_id` unique."""
+
+    table: pa.Table
+
+    @classmethod
+    def read(cls, paths: Sequence[Path]) -> Manifest:
+        """Read Parquet manifests one after another. Raises `ManifestError`."""
+        if not paths:
+            raise ManifestError("no manifest was named; write one with `surgrec index` or `surgrec synthesize`")
+        tables = [_read_table(Path(path)) for path in paths]
+        named = ", ".join(str(path) for path in paths)
+        table = pa.concat_tables(tables).combine_chunks()
+        if len(table) == 0:
+            raise ManifestError(f"the manifest {named} lists no videos; index a folder that holds some")
+        return cls(checked(table, named))
+
+    def write(self, path: Path) -> None:
+        """Write as Parquet, whole or not at all."""
+        with atomic_path(path) as temporary:
+            pq.write_table(self.table, temporary, compression="zstd")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def path_of(self, row: int) -> Path:
+        """Where the video of `row` lies."""
+        return Path(self.table["root"][row].as_py()) / self.table["path"][row].as_py()
+
+    def column(self, name: str) -> npt.NDArray:
+        """A column as a NumPy array (strings as objects; not for `usable`)."""
+        return self.table[name].to_numpy()
+
+    @cached_property
+    def video_ids(self) -> npt.NDArray[np.str_]:
+        """Of each row, (num_videos,)."""
+        return self.column("video_id").astype(np.str_)
+
+    @cached_property
+    def sources(self) -> npt.NDArray[np.str_]:
+        """Of each row, (num_videos,)."""
+        return self.column("source").astype(np.str_)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the rows say, whatever their order and wherever the files lie."""
+        rows = self.table.drop_columns([name for name in _PLACE if name in self.table.column_names]).to_pylist()
+        lines = sorted(json.dumps(row, sort_keys=True) for row in rows)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _read_table(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise ManifestError(f"there is no manifest at {path}; write one with `surgrec index` or `surgrec synthesize`")
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (pa.ArrowInvalid, OSError):
+        raise ManifestError(f"{path} is not a Parquet file; write a manifest with `surgrec index`") from None
+    if missing := [name for name in SCHEMA.names if name not in table.column_names and name not in _OPTIONAL]:
+        raise ManifestError(
+            f"{path} is not a manifest of this version: it lacks the columns {', '.join(missing)}; "
+            "write it again with `surgrec index`"
+        )
+    columns = [
+        table[name] if name in table.column_names else pa.nulls(len(table), SCHEMA.field(name).type)
+        for name in SCHEMA.names
+    ]
+    try:
+        table = pa.table(columns, names=SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, ValueError) as error:
+        raise ManifestError(
+            f"{path} has a column of the wrong type ({error}); write it again with `surgrec index`"
+        ) from None
+    if len(table) and pc.max(table["schema_version"]).as_py() > SCHEMA_VERSION:
+        raise ManifestError(f"{path} was written by a newer surgrec; update surgrec or index the videos again")
+    return table
+
+
+def checked(table: pa.Table, named: str) -> pa.Table:
+    """`table`, or a `ManifestError` that names the file(s) `named`: required values present, `video_id` unique."""
+    for field in SCHEMA:
+        if not field.nullable and table[field.name].null_count:
+            raise ManifestError(
+                f"{named}: the column {field.name} has empty values; write it again with `surgrec index`"
+            )
+    counts = pc.value_counts(table["video_id"])
+    repeated = [entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1]
+    if repeated:
+        raise ManifestError(
+            f"{named}: {len(repeated)} video(s) are listed twice, {repeated[0]} among them; name each manifest once"
+        )
+    return table

@@ -1,0 +1,124 @@
+"""From a batch of raw clips to the video a step trains on: random resized crop, flip, normalisation, on the device.
+
+In: uint8 clips of any sizes and their positions. Out: one float32 batch. It is its own file because augmentation is addressed
+by position like everything else, so a clip looks the same in whatever batch, rank or attempt it appears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from einops import rearrange
+
+from surgrec.core.errors import UserError
+from surgrec.core.rng import uniforms
+from surgrec.data.mixture import Integers
+from surgrec.data.preprocess import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    check_pixels,
+    normalise,
+    resize,
+    resize_and_center_crop,
+)
+
+__all__ = ["AugmentSpec", "Boxes", "ClipAugment", "normalise", "resize_and_center_crop"]
+
+NUM_TRIES = 10
+
+
+@dataclass(frozen=True)
+class AugmentSpec:
+    """Random resized crop to `crop_pixels` square: its area is a share `scale` of the frame, its width over height `aspect`."""
+
+    crop_pixels: int
+    scale: tuple[float, float] = (0.3, 1.0)
+    aspect: tuple[float, float] = (0.75, 1.35)
+    flip_probability: float = 0.5
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_pixels(self.mean, self.std, self.interpolation)
+        if self.crop_pixels < 1 or not 0 <= self.flip_probability <= 1:
+            raise UserError(
+                f"crop_pixels {self.crop_pixels} must be at least 1, flip_probability {self.flip_probability} from 0 to 1"
+            )
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise UserError(f"augment.scale {self.scale} must be two shares of the frame, 0 < low <= high <= 1")
+        if not 0 < self.aspect[0] <= self.aspect[1]:
+            raise UserError(f"augment.aspect {self.aspect} must be two ratios of width to height, 0 < low <= high")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """One box and one flip a clip, each (n,), in pixels of the frames."""
+
+    top: Integers
+    left: Integers
+    height: Integers
+    width: Integers
+    is_flipped: npt.NDArray[np.bool_]
+
+
+class ClipAugment:
+    """One transform a clip, the same for all its frames.
+
+    The box follows Inception's random resized crop as V-JEPA 2 uses it (area uniform, aspect log-uniform, the first of ten
+    tries that lies inside the frame, else the largest box of allowed aspect; Szegedy et al. 2015, arXiv 1409.4842). All
+    ten tries are drawn at once, each from its own lane. Unlike V-JEPA's, the resizing is antialiased.
+    """
+
+    def __init__(self, spec: AugmentSpec, seed: int) -> None:
+        self.spec = spec
+        self.seed = seed
+
+    def boxes(self, positions: npt.ArrayLike, heights: npt.ArrayLike, widths: npt.ArrayLike) -> Boxes:
+        """The boxes of the clips at `positions` (n,), whose frames are `heights` by `widths` pixels, (n,) each."""
+        frame_height, frame_width = np.asarray(heights, dtype=np.int64), np.asarray(widths, dtype=np.int64)
+        draws = uniforms(self.seed, "augment", positions, 2 * NUM_TRIES + 3)
+        height, width = self._sizes(draws[:, 3:], frame_height, frame_width)
+        return Boxes(
+            top=np.floor(draws[:, 0] * (frame_height - height + 1)).astype(np.int64),
+            left=np.floor(draws[:, 1] * (frame_width - width + 1)).astype(np.int64),
+            height=height,
+            width=width,
+            is_flipped=draws[:, 2] < self.spec.flip_probability,
+        )
+
+    def _sizes(self, draws: npt.NDArray[np.float64], height: Integers, width: Integers) -> tuple[Integers, Integers]:
+        """Heights and widths (n,) of the boxes from uniform `draws` (n, 2 * NUM_TRIES)."""
+        (low, high), (narrow, wide) = self.spec.scale, self.spec.aspect
+        area = (height * width)[:, None] * (low + draws[:, :NUM_TRIES] * (high - low))
+        aspect = narrow * (wide / narrow) ** draws[:, NUM_TRIES:]
+        whole_width = np.minimum(width, np.rint(height * wide))
+        whole_height = np.minimum(height, np.rint(width / narrow))
+        tried_height = np.column_stack([np.rint(np.sqrt(area / aspect)), whole_height])
+        tried_width = np.column_stack([np.rint(np.sqrt(area * aspect)), whole_width])
+        fits = (tried_height <= height[:, None]) & (tried_width <= width[:, None])
+        first = fits.argmax(axis=1)[:, None]  # the last column always fits
+        chosen = (np.take_along_axis(sizes, first, axis=1)[:, 0] for sizes in (tried_height, tried_width))
+        box_height, box_width = (np.maximum(sizes, 1).astype(np.int64) for sizes in chosen)
+        return box_height, box_width
+
+    def __call__(
+        self, clips: Sequence[torch.Tensor], positions: npt.ArrayLike, device: torch.device | str = "cpu"
+    ) -> torch.Tensor:
+        """Clips uint8 (T, H, W, 3) at `positions` (b,) to float32 (b, 3, T, S, S) on `device`, S = `crop_pixels`."""
+        heights, widths = ([clip.shape[axis] for clip in clips] for axis in (1, 2))
+        boxes = self.boxes(positions, heights, widths)
+        size = self.spec.crop_pixels
+        video = torch.empty((len(clips), 3, clips[0].shape[0], size, size), device=device)
+        for index, clip in enumerate(clips):
+            top, left = int(boxes.top[index]), int(boxes.left[index])
+            bottom, right = top + int(boxes.height[index]), left + int(boxes.width[index])
+            crop = clip.to(device, non_blocking=True)[:, top:bottom, left:right]
+            resized = resize(crop, size, size, self.spec.interpolation)
+            resized = resized.flip(-1) if boxes.is_flipped[index] else resized
+            video[index] = rearrange(resized, "t c h w -> c t h w")
+        return normalise(video, self.spec.mean, self.spec.std)

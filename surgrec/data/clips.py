@@ -1,0 +1,139 @@
+"""From a position of the run to the frames of a clip.
+
+In: a manifest, a sampler, a clip's geometry in seconds. Out: `Clip`s of uint8 pixels. It is its own file because it holds the
+failure policy: a video that cannot be read is replaced by another of its own source, since anything else would silently change
+the mixture, and every replacement is reported with the clip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from surgrec.core.errors import UserError
+from surgrec.corpus.manifest import Manifest
+from surgrec.data.errors import DataError
+from surgrec.data.mixture import Floats
+from surgrec.data.sampler import Sampler
+from surgrec.video.decode import open_video
+from surgrec.video.errors import VideoError
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Geometry of a clip: `num_frames` frames, `frame_interval_seconds` apart; decoded frames are shrunk to `short_side_pixels`."""
+
+    num_frames: int
+    frame_interval_seconds: float
+    short_side_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or not self.frame_interval_seconds > 0:
+            raise UserError(
+                f"a clip of {self.num_frames} frames every {self.frame_interval_seconds} seconds is empty; "
+                "give at least 1 frame and an interval above 0"
+            )
+
+    @property
+    def span_seconds(self) -> float:
+        """From the first to the last frame."""
+        return (self.num_frames - 1) * self.frame_interval_seconds
+
+    @property
+    def offsets_seconds(self) -> Floats:
+        """(T,) times of the frames after the clip's start."""
+        return np.arange(self.num_frames, dtype=np.float64) * self.frame_interval_seconds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be read at a position, why (`VideoError.reason` or `missing`), and the video used instead."""
+
+    position: int
+    source: str
+    video_id: str
+    reason: str
+    replaced_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of one video.
+
+    `pixels` uint8 (T, H, W, 3) RGB, `position` in the run's sequence, manifest `row` and index of the source they come from,
+    `start_seconds` in the video, and the videos that failed before this one was read.
+    """
+
+    pixels: torch.Tensor
+    position: int
+    row: int
+    source_index: int
+    start_seconds: float
+    failures: tuple[Failure, ...] = ()
+
+
+class ClipReader:
+    """Reads the clip at any position; keeps nothing open and remembers nothing, so every process reads the same.
+
+    Args:
+        manifest: the one the sampler's mixture was made from.
+        sampler: says which video and when; its `clip_seconds` must be the spec's `span_seconds`.
+        spec: geometry.
+        decoder: backend of `surgrec.video.decode.open_video`.
+        max_attempts: so many videos of a source may fail at one position before the run stops.
+    """
+
+    def __init__(
+        self, manifest: Manifest, sampler: Sampler, spec: ClipSpec, decoder: str = "pyav", max_attempts: int = 8
+    ) -> None:
+        self.manifest = manifest
+        self.sampler = sampler
+        self.spec = spec
+        self.decoder = decoder
+        self.max_attempts = max_attempts
+
+    def read(self, position: int) -> Clip:
+        """The clip at `position`.
+
+        Raises:
+            DataError: `max_attempts` videos of the source, or all it has, cannot be read.
+        """
+        failed: dict[int, str] = {}  # manifest row -> reason
+        while True:
+            draw = self.sampler.draw(np.array([position]), attempt=len(failed), excluded_rows=failed)
+            row, source, start = int(draw.rows[0]), int(draw.source_index[0]), float(draw.start_seconds[0])
+            try:
+                pixels = self._pixels(self.manifest.path_of(row), start)
+            except VideoError as error:
+                failed[row] = error.reason
+                self._check_hope(position, source, failed)
+            else:
+                return Clip(pixels, position, row, source, start, self._failures(position, source, failed, row))
+
+    def _pixels(self, path: Path, start_seconds: float) -> torch.Tensor:
+        """Frames uint8 (T, H, W, 3) of the clip that starts at `start_seconds`."""
+        if not path.is_file():
+            raise VideoError("missing", "the file is not where the manifest says")
+        with open_video(path, self.decoder, self.spec.short_side_pixels, num_threads=1) as video:
+            return torch.from_numpy(video.read(start_seconds + self.spec.offsets_seconds).pixels)
+
+    def _failures(self, position: int, source: int, failed: dict[int, str], row: int) -> tuple[Failure, ...]:
+        """The record of the videos that failed before `row` was read."""
+        name = self.sampler.mixture.table.sources[source]
+        ids = self.manifest.video_ids
+        return tuple(Failure(position, name, str(ids[bad]), reason, str(ids[row])) for bad, reason in failed.items())
+
+    def _check_hope(self, position: int, source: int, failed: dict[int, str]) -> None:
+        """Raise `DataError` where no video is left to try in the source."""
+        table = self.sampler.mixture.table
+        num_videos = int(table.num_videos[source])
+        if len(failed) < min(self.max_attempts, num_videos):
+            return
+        tried = ", ".join(f"{self.manifest.video_ids[row]} ({reason})" for row, reason in failed.items())
+        raise DataError(
+            f"source {table.sources[source]!r}: none of the {len(failed)} videos tried at position {position} can be read, "
+            f"of {num_videos} in all: {tried}; check that its folder is mounted, then index it again"
+        )

@@ -1,0 +1,205 @@
+"""From a reader of single clips to batches in the order of the run, read ahead by worker processes.
+
+In: a `ClipReader` and a `PositionPlan`. Out: `ClipBatch`es, one for every (step, micro-batch) of this rank. It is its own file
+because order is its whole matter: which rank reads what, and when; the processes are `pool`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from surgrec.core.errors import UserError
+from surgrec.data.clips import Clip, ClipReader, Failure
+from surgrec.data.mixture import Integers
+from surgrec.data.pool import ReaderPool, prepare_fork_server
+
+MAX_CLIPS_PER_CHUNK = 8  # of a worker's unit of work: more makes the first batch late, fewer makes more hand-overs
+
+
+class PositionPlan:
+    """Which positions of the run's sequence this rank reads, and when.
+
+    Step s owns the slots [s * G, (s + 1) * G), G the global batch. Its micro-batch a on rank r is the b = G / (world * A)
+    slots from s * G + (a * world + r) * b. So the sequence of a run depends on G alone.
+
+    Args:
+        global_batch_size: clips of a step, over all ranks and micro-batches.
+        world_size, rank: of this process.
+        accumulation: micro-batches of a step.
+
+    Raises:
+        UserError: world size times accumulation does not divide the global batch.
+    """
+
+    def __init__(self, global_batch_size: int, world_size: int = 1, rank: int = 0, accumulation: int = 1) -> None:
+        if min(global_batch_size, world_size, accumulation) < 1 or not 0 <= rank < world_size:
+            raise UserError(
+                f"a global batch of {global_batch_size}, {accumulation} micro-batches, rank {rank} of {world_size} processes: "
+                "each must be at least 1 and the rank below the number of processes"
+            )
+        if global_batch_size % (world_size * accumulation):
+            raise UserError(_sizes_that_divide(global_batch_size, world_size, accumulation))
+        self.global_batch_size = global_batch_size
+        self.world_size = world_size
+        self.rank = rank
+        self.accumulation = accumulation
+        self.micro_batch_size = global_batch_size // (world_size * accumulation)
+
+    def positions(self, step: int, micro: int) -> Integers:
+        """The positions (b,) of micro-batch `micro` of step `step` on this rank."""
+        first = step * self.global_batch_size + (micro * self.world_size + self.rank) * self.micro_batch_size
+        return np.arange(first, first + self.micro_batch_size, dtype=np.int64)
+
+
+def _sizes_that_divide(batch: int, world: int, accumulation: int) -> str:
+    """The sentence for a global batch that cannot be split evenly, with what can."""
+    part = world * accumulation
+    below, above = batch // part * part, -(-batch // part) * part
+    sizes = " or ".join(str(size) for size in (below, above) if size)
+    message = (
+        f"data.global_batch_size={batch} cannot be split over {world} processes with {accumulation} micro-batches each; "
+        f"use a global batch of {sizes}"
+    )
+    allowed = [str(number) for number in range(1, batch // world + 1) if batch % (world * number) == 0]
+    if allowed:
+        return f"{message}, or keep it and accumulate {', '.join(allowed)}"
+    worlds = ", ".join(str(number) for number in range(1, batch + 1) if batch % number == 0)
+    return f"{message}, or keep it and start {worlds} processes"
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """The clips of one micro-batch; heights and widths differ between videos, so the pixels are a list.
+
+    `clips` b of them, `positions` int64 (b,), and the `step` and `micro` they are for.
+    """
+
+    clips: list[Clip]
+    positions: Integers
+    step: int
+    micro: int
+
+    @property
+    def pixels(self) -> list[torch.Tensor]:
+        """uint8 (T, H, W, 3) of every clip."""
+        return [clip.pixels for clip in self.clips]
+
+    @property
+    def source_index(self) -> Integers:
+        """(b,) index of every clip's source in the mixture's table."""
+        return np.array([clip.source_index for clip in self.clips], dtype=np.int64)
+
+    @property
+    def rows(self) -> Integers:
+        """(b,) manifest row of every clip."""
+        return np.array([clip.row for clip in self.clips], dtype=np.int64)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The videos that failed and were replaced in this batch."""
+        return [failure for clip in self.clips for failure in clip.failures]
+
+
+class ClipLoader:
+    """Iterates the `ClipBatch`es of steps `first_step` <= s < `last_step` in (step, micro) order.
+
+    Clips are the same with any number of workers. One iteration at a time: a new one ends the one before. Use it as a context
+    manager or call `close`, so that the workers end when the run does.
+
+    Args:
+        reader: reads the clip at a position; its class must be importable (not defined in a script).
+        plan: positions of this rank.
+        first_step, last_step: half-open range of steps; a resumed run starts at any step.
+        num_workers: loading processes; 0 reads in this process.
+        prefetch: micro-batches that the workers read ahead.
+        pin_memory: hand the clips over in page-locked memory, for a device that copies from it.
+
+    Attributes:
+        seconds_waiting: total time the caller has waited for clips; it only grows.
+
+    Raises, while iterating:
+        DataError: a source whose videos all fail, or a loading process that died.
+    """
+
+    def __init__(
+        self,
+        reader: ClipReader,
+        plan: PositionPlan,
+        first_step: int,
+        last_step: int,
+        num_workers: int = 0,
+        prefetch: int = 2,
+        pin_memory: bool = False,
+    ) -> None:
+        if num_workers < 0 or prefetch < 1:
+            raise UserError(
+                f"data.workers={num_workers} with a prefetch of {prefetch}: give 0 workers or more, a prefetch of 1 or more"
+            )
+        self.reader = reader
+        self.plan = plan
+        self.first_step = first_step
+        self.num_steps = max(last_step - first_step, 0)
+        self.num_workers = num_workers
+        self.prefetch = prefetch
+        self.pin_memory = pin_memory
+        self.seconds_waiting = 0.0
+        self._pool: ReaderPool | None = None
+        if num_workers:
+            prepare_fork_server()  # it imports torch while the caller builds its model
+
+    def __len__(self) -> int:
+        return self.num_steps * self.plan.accumulation
+
+    def __enter__(self) -> ClipLoader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        self.close()
+        began = time.perf_counter()
+        size = min(MAX_CLIPS_PER_CHUNK, -(-self.plan.micro_batch_size // max(self.num_workers, 1)))
+        per_batch = -(-self.plan.micro_batch_size // size)
+        chunks = _Chunks(self.plan, self.first_step, len(self) * per_batch, size)
+        ahead = self.prefetch * per_batch
+        self._pool = pool = ReaderPool(self.reader, chunks, self.num_workers, ahead, self.pin_memory)
+        try:
+            for batch in range(len(self)):
+                step, micro = divmod(batch, self.plan.accumulation)
+                step += self.first_step
+                clips = [clip for _ in range(per_batch) for clip in pool.next()]
+                self.seconds_waiting += time.perf_counter() - began
+                yield ClipBatch(clips, self.plan.positions(step, micro), step, micro)
+                began = time.perf_counter()
+        finally:
+            pool.close()
+
+    def close(self) -> None:
+        """End the workers: each finishes the clip it is reading, and is killed where that takes more than seconds."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+class _Chunks:
+    """The positions of chunk i; every micro-batch from `first_step` on is cut into chunks of `size` positions or fewer."""
+
+    def __init__(self, plan: PositionPlan, first_step: int, length: int, size: int) -> None:
+        self.plan = plan
+        self.first_step = first_step
+        self.length = length
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Integers:
+        batch, chunk = divmod(index, -(-self.plan.micro_batch_size // self.size))
+        step, micro = divmod(batch, self.plan.accumulation)
+        return self.plan.positions(self.first_step + step, micro)[chunk * self.size : (chunk + 1) * self.size]

@@ -1,0 +1,69 @@
+"""Multi-head self-attention through one function with exchangeable kernels.
+
+In: tokens (B, N, D) and, where the family uses them, rotary positions. Out: tokens (B, N, D). It is its own file so that the
+kernel is chosen in one place: `sdpa` (torch's fused kernels, the default) or `math` (the formula, the reference for tests).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from surgrec.models.errors import ModelError
+from surgrec.models.rotary import Rotary
+
+AttentionBackend = Literal["sdpa", "math"]
+QkvBias = Literal["qv", "qkv"]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend = "sdpa") -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for q, k, v of shape (B, heads, N, d); the softmax is computed in float32."""
+    match backend:
+        case "sdpa":
+            return F.scaled_dot_product_attention(q, k, v)
+        case "math":
+            scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+            return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+    raise ModelError(f"there is no attention backend {backend!r}; choose sdpa or math")
+
+
+class Attention(nn.Module):
+    """Self-attention with one fused projection, rows q, k, v, then heads.
+
+    `bias="qkv"` (V-JEPA) is an ordinary bias, `qkv.bias`. `bias="qv"` (VideoMAE) has `q_bias` and `v_bias` and none on the
+    keys, where it would add the same number to all scores of a query and change nothing.
+    """
+
+    def __init__(self, width: int, num_heads: int, bias: QkvBias, backend: AttentionBackend = "sdpa") -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ModelError(f"width {width} is not a multiple of {num_heads} heads; choose numbers that divide")
+        if bias not in ("qv", "qkv"):
+            raise ModelError(f"there is no attention bias {bias!r}; choose qv or qkv")
+        self.num_heads, self.backend = num_heads, backend
+        self.qkv = nn.Linear(width, 3 * width, bias=bias == "qkv")
+        if bias == "qv":
+            self.q_bias = nn.Parameter(torch.zeros(width))
+            self.v_bias = nn.Parameter(torch.zeros(width))
+        self.has_split_bias = bias == "qv"
+        self.proj = nn.Linear(width, width)
+
+    def _project(self, x: Tensor) -> Tensor:
+        if not self.has_split_bias:
+            return self.qkv(x)
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+        return F.linear(x, self.qkv.weight, bias)
+
+    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
+        """Mix tokens (B, N, D); `rotary` are the positions of these N tokens."""
+        qkv = rearrange(self._project(x), "b n (three heads d) -> b n three heads d", three=3, heads=self.num_heads)
+        qk, v = qkv.split((2, 1), dim=2)
+        if rotary is not None:
+            qk = rotary.rotate(qk)  # queries and keys in one go
+        q, k, v = (part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2)))
+        mixed = attend(q, k, v, self.backend)
+        return self.proj(rearrange(mixed, "b heads n d -> b n (heads d)"))

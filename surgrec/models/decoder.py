@@ -1,0 +1,73 @@
+"""The masked autoencoder's decoder: from context tokens to the pixels that were hidden.
+
+In: encoded context tokens, the ids of context and target tokens, the grid. Out: pixel values (B, M, P). It is its own file
+because it belongs to one objective and is thrown away after training (Tong et al. 2022, arXiv 2203.12602, section 3).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from surgrec.core.grid import TokenGrid
+from surgrec.models.attention import AttentionBackend
+from surgrec.models.block import NORM_EPS, stack
+from surgrec.models.init import init_weights
+from surgrec.models.positions import sincos_table
+
+
+class Decoder(nn.Module):
+    """A narrow transformer over context tokens and one learned mask token per target (VideoMAE-B: 384 wide, 4 deep, 6 heads).
+
+    Context and target tokens get the fixed sin-cos positions of their ids in the whole grid.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_width: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        tubelet: int = 2,
+        patch: int = 16,
+        channels: int = 3,
+        attention_backend: AttentionBackend = "sdpa",
+        activation_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.embed = nn.Linear(encoder_width, width, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = stack(
+            depth,
+            width,
+            num_heads,
+            mlp_ratio,
+            qkv_bias="qv",
+            attention_backend=attention_backend,
+            activation_checkpointing=activation_checkpointing,
+        )
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.head = nn.Linear(width, channels * tubelet * patch**2)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw all parameters anew, by VideoMAE's scheme; its truncated normal is cut at one standard deviation."""
+        init_weights(self, "xavier")
+        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
+
+    def forward(self, context_tokens: Tensor, context_ids: Tensor, target_ids: Tensor, grid: TokenGrid) -> Tensor:
+        """Predict the target patches from context tokens (B, K, D): (B, M, P), row m for token `target_ids[:, m]`.
+
+        `context_ids` (B, K) and `target_ids` (B, M), int64, count in `grid`. The P values of a patch are in VideoMAE's
+        order, frame, row, column, channel: `patchify(..., order="t p p c")`, and not the order that the encoder reads.
+        """
+        dtype = self.mask_token.dtype
+        table = sincos_table(grid.num_tokens, self.width, context_tokens.device).to(dtype)
+        context = self.embed(context_tokens).to(dtype) + table[context_ids]
+        tokens = torch.cat((context, self.mask_token + table[target_ids]), dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens[:, context_ids.shape[1] :]))

@@ -1,0 +1,111 @@
+"""The video encoder of both families: a vision transformer over tubelets that reads only the tokens it is given.
+
+In: a video (B, C, T, H, W) and token ids (B, K), or none for all tokens. Out: tokens (B, K, D) after the final norm. It is
+its own file because it is what training leaves behind: decoder and predictor are thrown away, the encoder is released.
+
+VideoMAE (Tong et al. 2022, arXiv 2203.12602): positions="sincos", qkv_bias="qv", init="xavier".
+V-JEPA 2 (Assran et al. 2025, arXiv 2506.09985): positions="rope", qkv_bias="qkv", init="trunc_normal".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from surgrec.core.grid import TokenGrid
+from surgrec.models.attention import AttentionBackend, QkvBias
+from surgrec.models.block import NORM_EPS, stack
+from surgrec.models.embed import PatchEmbed, grid_of_video
+from surgrec.models.errors import ModelError
+from surgrec.models.init import InitScheme, init_weights
+from surgrec.models.positions import RopeStyle, check_rotary, sincos_table
+from surgrec.models.rotary import Rotary
+
+Positions = Literal["sincos", "rope"]
+
+
+class Encoder(nn.Module):
+    """Vision transformer over tubelets of `tubelet` frames by `patch` x `patch` pixels.
+
+    `num_frames`, `height_pixels` and `width_pixels` are the training clip; other sizes that tubelet and patch divide work
+    too, with the positions of their own grid. Raises `ModelError` and `GeometryError` for what cannot be built.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        num_frames: int,
+        height_pixels: int,
+        width_pixels: int,
+        tubelet: int = 2,
+        patch: int = 16,
+        channels: int = 3,
+        positions: Positions,
+        rope_style: RopeStyle = "tiled",
+        qkv_bias: QkvBias,
+        attention_backend: AttentionBackend = "sdpa",
+        activation_checkpointing: bool = False,
+        init: InitScheme,
+    ) -> None:
+        super().__init__()
+        if positions not in ("sincos", "rope"):
+            raise ModelError(f"there are no positions {positions!r}; choose sincos or rope")
+        if positions == "rope":
+            check_rotary(width // num_heads, rope_style)
+        self.width, self.depth, self.num_heads, self.mlp_ratio = width, depth, num_heads, mlp_ratio
+        self.num_frames, self.height_pixels, self.width_pixels = num_frames, height_pixels, width_pixels
+        self.tubelet, self.patch, self.channels = tubelet, patch, channels
+        self.positions, self.rope_style, self.qkv_bias, self.init_scheme = positions, rope_style, qkv_bias, init
+        self.grid = TokenGrid.of_clip(num_frames, height_pixels, width_pixels, tubelet, patch)
+        self.embed = PatchEmbed(channels, tubelet, patch, width)
+        self.blocks = stack(
+            depth,
+            width,
+            num_heads,
+            mlp_ratio,
+            qkv_bias=qkv_bias,
+            attention_backend=attention_backend,
+            activation_checkpointing=activation_checkpointing,
+        )
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw all parameters anew; after building on the meta device, call this once memory is there."""
+        init_weights(self, self.init_scheme)
+        if self.init_scheme == "xavier":
+            self.embed.proj.reset_parameters()  # VideoMAE redraws Linear layers only; its patch convolution keeps torch's own
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The arguments that decide what this encoder computes: with the weights, enough to build it again."""
+        names = ["width", "depth", "num_heads", "mlp_ratio", "num_frames", "height_pixels", "width_pixels"]
+        names += ["tubelet", "patch", "channels", "positions", "rope_style", "qkv_bias"]
+        return {name: getattr(self, name) for name in names} | {"init": self.init_scheme}
+
+    def grid_of(self, video: Tensor) -> TokenGrid:
+        """The token grid of a video (B, C, T, H, W) of any size that tubelet and patch divide; else `GeometryError`."""
+        return grid_of_video(video, self.tubelet, self.patch)
+
+    def forward(self, video: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Encode the tokens `ids`, int64 (B, K), of a normalised float video (B, C, T, H, W): (B, K, D).
+
+        Row k of the result is token `ids[:, k]`; the order is free and changes nothing else. Without ids, all N tokens in
+        the order of `TokenGrid`. Tokens that are not named are not looked at.
+        """
+        grid = self.grid_of(video)
+        tokens = self.embed(video, ids)
+        rotary: Rotary | None = None
+        if self.positions == "rope":
+            rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, video.device)
+        else:
+            table = sincos_table(grid.num_tokens, self.width, video.device).to(tokens.dtype)
+            tokens = tokens + (table if ids is None else table[ids])
+        for block in self.blocks:
+            tokens = block(tokens, rotary)
+        return self.norm(tokens)

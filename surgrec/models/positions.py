@@ -1,0 +1,89 @@
+"""Position tables of both families: VideoMAE's sin-cos features and V-JEPA 2's rotary cosines and sines.
+
+In: the size of a token grid. Out: float32 tables with a row for every token, computed in float64, kept for each size and
+device. It is its own file because of what the obvious home of a table, a module's buffer, gets wrong: it is rounded by
+`module.bfloat16()`, garbage after a build on the meta device, bound to one clip size, and copied with every EMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surgrec.core.grid import TokenGrid
+from surgrec.models.errors import ModelError
+
+RopeStyle = Literal["tiled", "interleaved"]
+
+
+def sincos_table(num_tokens: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """VideoMAE's fixed positions, float32 (num_tokens, width); shared, so never write to it.
+
+    One-dimensional over the flattened token index n: sin(n / 10000^(2i/D)) on feature 2i, cos of the same on 2i + 1
+    (Vaswani et al. 2017, arXiv 1706.03762; Tong et al. 2022, arXiv 2203.12602). A trap to know: n is neither time nor
+    place. With frames of another height or width, a token at the same row, column and time gets another position; a
+    longer clip keeps the positions of a shorter one and adds some that training never saw.
+    """
+    return _cached(_sincos, num_tokens, width, device=device)
+
+
+def rotary_table(grid: TokenGrid, head_width: int, style: RopeStyle, device: torch.device | str = "cpu") -> Tensor:
+    """Cosines, then sines, for every token of `grid`: float32 (2, N, head_width); shared, so never write to it.
+
+    A head of d values has three equal even parts of 2 * floor(floor(d / 3) / 2), for time, row and column in that order;
+    what remains is not rotated and gets cosine 1 and sine 0 (d = 64: 20, 20, 20 and 4). In a part of a values, frequency
+    j < a / 2 is 10000^(-j / (a / 2)). Two ways to hand the frequencies to the adjacent pairs that are rotated:
+
+    - "interleaved" (V-JEPA 2.1): both members of pair j get frequency j, a true rotation (Su et al. 2021, arXiv 2104.09864).
+    - "tiled" (V-JEPA 2, Assran et al. 2025, arXiv 2506.09985): value i gets frequency i modulo a / 2, so the members of a
+      pair get different angles. Not a rotation; kept because the released weights were trained with it.
+
+    Raises `ModelError` for a head that is odd or too narrow for three axes, and for an unknown style.
+    """
+    check_rotary(head_width, style)
+    return _cached(_rotary, grid.t, grid.h, grid.w, head_width, style, device=device)
+
+
+def check_rotary(head_width: int, style: str) -> None:
+    """Raise `ModelError` where a head is odd or too narrow to be rotated along three axes, or the style is unknown."""
+    if style not in ("tiled", "interleaved"):
+        raise ModelError(f"there is no rope style {style!r}; choose tiled or interleaved")
+    if head_width < 6 or head_width % 2:
+        raise ModelError(
+            f"rotary positions need an even number of values a head, at least 6, not {head_width}; choose other heads"
+        )
+
+
+def _cached(build: Callable[..., Tensor], *size: int | str, device: torch.device | str) -> Tensor:
+    if torch.compiler.is_compiling():  # compiled graphs do not see caches; there the table is one small fused kernel
+        return build(*size, device=device)
+    return _built_once(build, *size, device=torch.device(device))
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # a table first made during inference must still serve training
+def _built_once(build: Callable[..., Tensor], *size: int | str, device: torch.device) -> Tensor:
+    return build(*size, device="cpu").to(device)
+
+
+def _sincos(num_tokens: int, width: int, *, device: torch.device | str) -> Tensor:
+    position = torch.arange(num_tokens, dtype=torch.float64, device=device)
+    feature = torch.arange(width, dtype=torch.float64, device=device)
+    angle = position[:, None] / 10000.0 ** (2 * (feature // 2) / width)
+    return torch.where(feature % 2 == 0, angle.sin(), angle.cos()).to(torch.float32)
+
+
+def _rotary(t: int, h: int, w: int, head_width: int, style: RopeStyle, *, device: torch.device | str) -> Tensor:
+    part = 2 * (head_width // 3 // 2)
+    value = torch.arange(part, device=device)
+    frequency = value // 2 if style == "interleaved" else value % (part // 2)
+    omega = 10000.0 ** -(frequency.to(torch.float64) / (part // 2))
+    token = torch.arange(t * h * w, device=device)
+    angle = torch.cat([axis[:, None] * omega for axis in (token // (h * w), token // w % h, token % w)], dim=1)
+    angle = F.pad(angle, (0, head_width - 3 * part))
+    return torch.stack((angle.cos(), angle.sin())).to(torch.float32)

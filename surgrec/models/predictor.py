@@ -1,0 +1,83 @@
+"""The latent predictor: from context tokens to what the target encoder would say about hidden tokens.
+
+In: encoded context tokens, the ids of context and target tokens, the grid. Out: predicted tokens (B, M, D). It is its own
+file because it belongs to one objective and is thrown away after training (V-JEPA 2, Assran et al. 2025, arXiv 2506.09985).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from surgrec.core.grid import TokenGrid
+from surgrec.models.attention import AttentionBackend
+from surgrec.models.block import NORM_EPS, stack
+from surgrec.models.errors import ModelError
+from surgrec.models.init import init_weights
+from surgrec.models.positions import RopeStyle, check_rotary
+from surgrec.models.rotary import Rotary
+
+
+class Predictor(nn.Module):
+    """A narrow transformer over context tokens and copies of a mask token (V-JEPA 2: 384 wide, 12 deep, 12 heads).
+
+    All tokens carry the rotary positions of their true ids, so they are concatenated, not sorted. The mask tokens start at
+    zero and are one parameter (num_mask_tokens, 1, 1, width), so that all of it always has a gradient, which DDP needs.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_width: int,
+        width: int = 384,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        num_mask_tokens: int = 2,
+        rope_style: RopeStyle = "tiled",
+        attention_backend: AttentionBackend = "sdpa",
+        activation_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        check_rotary(width // num_heads, rope_style)
+        self.width, self.num_heads, self.rope_style = width, num_heads, rope_style
+        self.embed = nn.Linear(encoder_width, width)
+        self.mask_tokens = nn.Parameter(torch.zeros(num_mask_tokens, 1, 1, width))
+        self.blocks = stack(
+            depth,
+            width,
+            num_heads,
+            mlp_ratio,
+            qkv_bias="qkv",
+            attention_backend=attention_backend,
+            activation_checkpointing=activation_checkpointing,
+        )
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.proj = nn.Linear(width, encoder_width)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw all parameters anew, by V-JEPA 2's scheme; mask tokens are zero."""
+        init_weights(self, "trunc_normal")
+        nn.init.zeros_(self.mask_tokens)
+
+    def forward(
+        self, context_tokens: Tensor, context_ids: Tensor, target_ids: Tensor, grid: TokenGrid, mask_index: int = 0
+    ) -> Tensor:
+        """Predict the target tokens from context tokens (B, K, D): (B, M, D), row m for token `target_ids[:, m]`.
+
+        `context_ids` (B, K) and `target_ids` (B, M), int64, count in `grid`; `mask_index` picks the mask token (a model
+        trained by the official code has trained number 0 alone; transformers' port always takes number 1).
+        """
+        if not 0 <= mask_index < self.mask_tokens.shape[0]:
+            raise ModelError(
+                f"the predictor has {self.mask_tokens.shape[0]} mask tokens, there is no number {mask_index}"
+            )
+        context = self.embed(context_tokens).to(self.mask_tokens.dtype)
+        target = self.mask_tokens[mask_index].expand(*target_ids.shape, -1)
+        tokens = torch.cat((context, target), dim=1)
+        ids = torch.cat((context_ids, target_ids), dim=1)
+        rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, tokens.device)
+        for block in self.blocks:
+            tokens = block(tokens, rotary)
+        return self.proj(self.norm(tokens[:, context_ids.shape[1] :]))

@@ -1,0 +1,101 @@
+"""Wet, coloured, uneven matter: periodic noise, vessels, and the packed surfaces that scenes sample.
+
+In: a NumPy generator and sizes. Out: float32 noise and `Surface`s (8-bit colour, gloss, normal and exposure of every texel,
+four bytes per word, so that one gather fetches four channels). It is its own file because every domain is made of it.
+All noise is periodic: a camera may wander off one edge and come back at the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Words = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Texels of a surface: `paint` packs red, green, blue, gloss; `relief` packs normal x, normal y, normal z, exposure."""
+
+    paint: Words  # (rows, columns)
+    relief: Words  # (rows, columns)
+
+
+def fractal(
+    random: np.random.Generator,
+    shape: tuple[int, int],
+    exponent: float,
+    low: float = 1.0,
+    high: float = 1e9,
+    extent: tuple[float, float] = (1.0, 1.0),
+) -> Array:
+    """Periodic noise with zero mean and unit deviation, amplitude falling as frequency**-exponent between `low` and `high`.
+
+    Frequencies count cycles per unit of length, the texture being `extent` units large. Spectral synthesis (Saupe 1988, in
+    "The Science of Fractal Images", section 2.4.3).
+    """
+    rows, columns = shape
+    fy = np.fft.fftfreq(rows, extent[0] / rows).astype(np.float32)[:, None]
+    fx = np.fft.rfftfreq(columns, extent[1] / columns).astype(np.float32)[None, :]
+    radius = np.sqrt(fy * fy + fx * fx)
+    amplitude = np.where(radius >= low, np.maximum(radius, 1e-6) ** -exponent, 0) * np.exp(-((radius / high) ** 4))
+    amplitude[0, 0] = 0
+    parts = random.standard_normal((2, *amplitude.shape), dtype=np.float32)
+    spectrum = ((parts[0] + 1j * parts[1]) * amplitude).astype(np.complex64)
+    noise = np.fft.irfft2(spectrum, s=shape).astype(np.float32)
+    return noise / max(float(noise.std()), 1e-12)
+
+
+def vessels(noise: Array, width: float) -> Array:
+    """Thin lines in [0, 1] along the zero contours of smooth noise; where the noise is flat they swell, like real ones."""
+    return 1 / (1 + (noise / np.float32(width)) ** 2) ** 2
+
+
+def smoothstep(x: Array, low: float, high: float) -> Array:
+    """0 below `low`, 1 above `high`, a cubic between."""
+    t = np.clip((x - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def mix(a: Array, b: Array, weight: Array) -> Array:
+    """`a` where `weight` is 0, `b` where it is 1; colours are (3, 1, 1) or (3, rows, columns), weights (rows, columns)."""
+    return a + (b - a) * weight
+
+
+def colour(red: float, green: float, blue: float) -> Array:
+    """A colour in 0..255 as an array that broadcasts over pixels, shape (3, 1, 1)."""
+    return np.array([red, green, blue], dtype=np.float32)[:, None, None]
+
+
+def blur(field: Array, texels: float) -> Array:
+    """Periodic Gaussian blur with a deviation of `texels`."""
+    fy = np.fft.fftfreq(field.shape[0]).astype(np.float32)[:, None]
+    fx = np.fft.rfftfreq(field.shape[1]).astype(np.float32)[None, :]
+    kernel = np.exp(-2 * (np.pi * texels) ** 2 * (fy * fy + fx * fx))
+    return np.fft.irfft2(np.fft.rfft2(field) * kernel, s=field.shape).astype(np.float32)
+
+
+def slopes(height: Array, texel: tuple[float, float]) -> tuple[Array, Array]:
+    """Central differences of a periodic height field along columns (x) and rows (y); `texel` is (row, column) size."""
+    along_x = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) / np.float32(2 * texel[1])
+    along_y = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) / np.float32(2 * texel[0])
+    return along_x, along_y
+
+
+def pack(channels: list[Array], shape: tuple[int, int]) -> Words:
+    """Four planes in 0..255 to one word per texel."""
+    stacked = np.stack([np.broadcast_to(channel, shape) for channel in channels], axis=-1)
+    return np.clip(stacked, 0, 255).astype(np.uint8).view(np.uint32)[..., 0].copy()
+
+
+def surface(rgb: Array, gloss: Array, height: Array, exposure: Array, texel: tuple[float, float]) -> Surface:
+    """Bake colour (3, rows, columns) in 0..255, gloss and exposure in 0..1 and a height field into a `Surface`."""
+    sx, sy = slopes(height, texel)
+    length = 1 / np.sqrt(1 + sx * sx + sy * sy)
+    shape = (rgb.shape[1], rgb.shape[2])
+    paint = pack([rgb[0], rgb[1], rgb[2], gloss * np.float32(255)], shape)
+    relief = pack([128 - 127 * sx * length, 128 - 127 * sy * length, 255 * length, exposure * 255], shape)
+    return Surface(paint, relief)

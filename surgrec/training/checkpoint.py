@@ -1,0 +1,175 @@
+"""Checkpoints that are whole or absent.
+
+In: learner, optimiser, frozen modules, progress. Out: `checkpoints/step_%08d/`, written by all ranks to a temporary folder, flushed,
+renamed; then `checkpoints/latest` names it. It is its own file because resuming must trust whatever it finds. The format is torch's
+distributed checkpoint (DCP): what one world size and strategy wrote, any other reads. It is a training state, not a release: see
+surgrec/hub/release.py for what to share.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from surgrec.core.atomic import sync_path, write_text
+from surgrec.core.errors import UserError
+from surgrec.training.runtime import Runtime
+
+PROGRESS_FILE = "progress.json"
+
+
+@dataclass
+class Progress:
+    """What a run knows besides weights: completed updates, and clips drawn per source so far."""
+
+    step: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The modules and the optimiser whose state is saved. `learner` is unwrapped: names do not depend on the strategy."""
+
+    learner: nn.Module
+    frozen: nn.ModuleDict
+    optimizer: Optimizer
+
+    def state(self) -> dict[str, Any]:
+        """Names to tensors (sharded or not), the same under every strategy."""
+        return weights_of(self.learner, self.frozen) | {
+            "optimizer": get_optimizer_state_dict(self.learner, self.optimizer)
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put a state read by `Checkpoints.restore` back."""
+        put_weights(self.learner, self.frozen, state)
+        set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
+
+
+class Checkpoints:
+    """The checkpoints of one run folder; keeps the newest `keep`."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint."""
+        pointer = self.folder / "latest"
+        if not pointer.exists():
+            return None
+        path = self.folder / pointer.read_text().strip()
+        if not (path / PROGRESS_FILE).exists():
+            raise UserError(
+                f"{pointer} names {path.name}, which is not there or not whole; write the name of one that is into it"
+            )
+        return path
+
+    def save(self, runtime: Runtime, trained: Trained, progress: Progress) -> Path:
+        """Write a checkpoint of this step; all ranks call it. Returns its folder."""
+        final = self.folder / f"step_{progress.step:08d}"
+        partial = self.folder / f".step_{progress.step:08d}.partial"
+        if runtime.is_first:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        runtime.barrier()
+        with quiet_alone():
+            dcp.save(trained.state(), checkpoint_id=partial, no_dist=not dist.is_initialized())
+        runtime.barrier()
+        if runtime.is_first:
+            write_text(partial / PROGRESS_FILE, json.dumps(vars(progress)) + "\n")
+            _sync_tree(partial)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            sync_path(self.folder)
+            write_text(self.folder / "latest", final.name + "\n")
+            self._retire()
+        runtime.barrier()
+        return final
+
+    def restore(self, trained: Trained) -> Progress:
+        """Load the newest complete checkpoint into `trained`; a fresh `Progress` where there is none. All ranks call it."""
+        path = self.latest()
+        if path is None:
+            return Progress()
+        state = trained.state()
+        with quiet_alone():
+            dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
+        trained.load(state)
+        return read_progress(path)
+
+    def _retire(self) -> None:
+        """Delete all but the newest `keep`, and what an interrupted save left."""
+        whole = sorted(self.folder.glob("step_*"))
+        for old in [*whole[: -self.keep], *self.folder.glob(".step_*.partial")]:
+            shutil.rmtree(old)
+
+
+def checkpoint_of(folder: Path, step: int | None) -> Path:
+    """The checkpoint folder of `step`, or the newest one; a `UserError` says which there are."""
+    there = sorted(path.name for path in folder.glob("step_*"))
+    path = Checkpoints(folder, keep=1).latest() if step is None else folder / f"step_{step:08d}"
+    if path is None or path.name not in there:
+        raise UserError(
+            f"{folder} has no checkpoint{'' if step is None else f' of step {step}'}; there is: {', '.join(there) or 'none'}"
+        )
+    return path
+
+
+def weights_of(learner: nn.Module, frozen: nn.ModuleDict) -> dict[str, Any]:
+    """Names to weights (sharded or not); MAE has nothing frozen, and torch cannot name the parameters of an empty module."""
+    return {name: get_model_state_dict(module) for name, module in _modules(learner, frozen)}
+
+
+def put_weights(learner: nn.Module, frozen: nn.ModuleDict, state: dict[str, Any]) -> None:
+    """The reverse of `weights_of`."""
+    for name, module in _modules(learner, frozen):
+        set_model_state_dict(module, state[name])
+
+
+@contextmanager
+def quiet_alone() -> Iterator[None]:
+    """Without torch's remark that a single process saves alone, which is what a single process means."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*in a single process.*")
+        yield
+
+
+def _modules(learner: nn.Module, frozen: nn.ModuleDict) -> list[tuple[str, nn.Module]]:
+    return [("learner", learner), *([("frozen", frozen)] if len(frozen) else [])]
+
+
+def load_weights(path: Path, learner: nn.Module, frozen: nn.ModuleDict) -> Progress:
+    """Read only the weights of a checkpoint into modules of one process; no optimiser is needed."""
+    state = weights_of(learner, frozen)
+    with quiet_alone():
+        dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
+    put_weights(learner, frozen, state)
+    return read_progress(path)
+
+
+def read_progress(path: Path) -> Progress:
+    """The progress that the checkpoint folder `path` holds."""
+    return Progress(**json.loads((path / PROGRESS_FILE).read_text()))
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        sync_path(path)
+    sync_path(folder)

@@ -1,0 +1,64 @@
+"""The run folder, `${paths.runs}/${name}`.
+
+In: a folder and the resolved configuration. Out: its files: `config.yaml`, `metrics.jsonl`, `failures.jsonl`, `checkpoints/`,
+`previews/`. It is its own file because continuing a run means agreeing with what is already there: a line of a step is written
+once, whatever was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from surgrec.core.atomic import write_text
+from surgrec.data.clips import Failure
+
+
+class RunFolder:
+    """Paths of a run and its line-wise files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.metrics_file = path / "metrics.jsonl"
+        self.failures_file = path / "failures.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.previews = path / "previews"
+
+    def rewind(self, step: int) -> None:
+        """Drop lines of steps after `step`: the continued run writes them again."""
+        for file in (self.metrics_file, self.failures_file):
+            if file.exists():
+                kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+                write_text(file, "".join(line + "\n" for line in kept))
+
+    def add_metrics(self, values: dict[str, Any]) -> None:
+        """One line of `metrics.jsonl`."""
+        _append(self.metrics_file, [values])
+
+    def add_failures(self, step: int, failures: list[Failure]) -> None:
+        """Videos that failed while reading the clips of `step`, and what replaced them; any rank may call it."""
+        if failures:
+            _append(self.failures_file, [{"step": step, **asdict(failure)} for failure in failures])
+
+
+def _step_of(line: str) -> float:
+    """A torn last line, of a process killed while writing, counts as infinitely late."""
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
+
+
+def _append(file: Path, records: list[dict[str, Any]]) -> None:
+    """Append whole lines in one write: O_APPEND keeps the ranks' lines apart."""
+    data = "".join(json.dumps(record) + "\n" for record in records).encode()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

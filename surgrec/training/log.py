@@ -1,0 +1,121 @@
+"""What a run says while it runs.
+
+In: the numbers of a step. Out: a line of `metrics.jsonl`, of the console, and of Weights & Biases or TensorBoard where asked for.
+Its own file so that the loop stays a page and nobody's logger decides what is logged.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from surgrec.core.errors import UserError
+from surgrec.training.folder import RunFolder
+
+TIMINGS = ("clips_per_second", "seconds_waiting_for_data")  # the only values that differ between equal runs
+
+
+class Sink(Protocol):
+    """Somewhere else that numbers go."""
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Numbers of one step."""
+        ...
+
+    def close(self) -> None:
+        """Write out what is left."""
+        ...
+
+
+class WandbSink:
+    """Weights & Biases; the same folder continues the same W&B run."""
+
+    def __init__(self, folder: Path, project: str, offline: bool, config: dict[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise UserError("logger=wandb needs the package: pip install 'surgrec[wandb]'") from None
+        self._run = wandb.init(
+            project=project, name=folder.name, id=_wandb_id(folder), dir=folder, config=config, resume="allow",
+            mode="offline" if offline else "online", save_code=False, settings=wandb.Settings(console="off", x_disable_meta=True),
+        )  # fmt: skip
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Numbers of one step."""
+        self._run.log(values, step=step)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish(quiet=True)
+
+
+class TensorBoardSink:
+    """TensorBoard event files in the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError("logger=tensorboard needs the package: pip install 'surgrec[tensorboard]'") from None
+        self._writer = SummaryWriter(folder / "tensorboard")
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Numbers of one step."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush the event file."""
+        self._writer.close()
+
+
+class Log:
+    """Writes a step's numbers everywhere; made on the first rank only. `clips_per_step` is the global batch."""
+
+    def __init__(self, folder: RunFolder, sink: Sink | None, clips_per_step: int, first_step: int) -> None:
+        self.folder, self.sink, self.clips_per_step = folder, sink, clips_per_step
+        self._last_time, self._last_step, self._last_waiting = time.monotonic(), first_step, 0.0
+
+    def add(self, step: int, numbers: dict[str, float], sources: dict[str, int], seconds_waiting: float) -> None:
+        """Numbers after the update `step`; `seconds_waiting` is the loader's running total."""
+        now = time.monotonic()
+        timings = {
+            "clips_per_second": (step - self._last_step) * self.clips_per_step / max(now - self._last_time, 1e-9),
+            "seconds_waiting_for_data": seconds_waiting - self._last_waiting,
+        }
+        self._last_time, self._last_step, self._last_waiting = now, step, seconds_waiting
+        self.folder.add_metrics({"step": step, **numbers, **timings, "sources": sources})
+        if self.sink is not None:
+            shares = {f"sources/{name}": float(count) for name, count in sources.items()}
+            self.sink.add(step, {**numbers, **timings, **shares})
+        if not sys.stderr.isatty():
+            print(
+                f"step {step}  {describe(numbers)}  {timings['clips_per_second']:.1f} clips/s, "
+                f"waited {timings['seconds_waiting_for_data']:.1f} s for data",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the sink."""
+        if self.sink is not None:
+            self.sink.close()
+
+
+def describe(numbers: dict[str, float]) -> str:
+    """The few numbers that a person watches."""
+    return (
+        f"loss {numbers['loss']:.4f}  over mean {numbers['loss_over_mean']:.3f}  rank {numbers['effective_rank']:.0f}  "
+        f"std {numbers['feature_std']:.3f}  lr {numbers['lr']:.2e}"
+    )
+
+
+def _wandb_id(folder: Path) -> str:
+    """One id for the life of a run folder."""
+    file = folder / "wandb_id"
+    if not file.exists():
+        from wandb.util import generate_id
+
+        file.write_text(generate_id())
+    return file.read_text().strip()

@@ -1,0 +1,64 @@
+"""One update's forward and backward passes.
+
+In: the micro-batches of one step. Out: gradients in the learner, and what the step saw. It is its own file because this is where
+footage meets learning: clips become a video tensor, masks are drawn, targets made, the loss taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from surgrec.data.augment import ClipAugment
+from surgrec.data.clips import Clip
+from surgrec.data.loader import ClipBatch
+from surgrec.masks.masks import Masker
+from surgrec.objectives.objective import Objective, Outcome
+from surgrec.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """`loss`: mean over this rank's clips (a device scalar); `outcome` and `targets` of the last micro-batch; the `clips` read."""
+
+    loss: Tensor
+    outcome: Outcome
+    targets: tuple[Tensor, ...]
+    clips: list[Clip]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What turns clips into gradients. `learner` is the wrapped one."""
+
+    runtime: Runtime
+    learner: nn.Module
+    objective: Objective
+    masker: Masker
+    augment: ClipAugment
+
+    def run(self, batches: Iterator[ClipBatch]) -> StepResult:
+        """Forward and backward over one step's micro-batches; gradients are averaged over them and over ranks."""
+        count = self.runtime.spec.accumulation
+        total = torch.zeros((), device=self.runtime.device)
+        clips: list[Clip] = []
+        for micro in range(count):
+            batch = next(batches)
+            clips += batch.clips
+            with self.runtime.fabric.no_backward_sync(self.learner, enabled=micro < count - 1):  # type: ignore[arg-type]
+                outcome, targets = self._forward(batch)
+                self.runtime.fabric.backward(outcome.loss / count)
+            total += outcome.loss.detach() / count
+        return StepResult(total, outcome, targets, clips)
+
+    def _forward(self, batch: ClipBatch) -> tuple[Outcome, tuple[Tensor, ...]]:
+        video = self.augment([clip.pixels for clip in batch.clips], batch.positions, self.runtime.device)
+        masks = tuple(mask.to(self.runtime.device) for mask in self.masker.draw(np.asarray(batch.positions)))
+        with self.runtime.fabric.autocast():
+            targets = self.objective.targets(video, masks)
+        outcome: Outcome = self.learner(video, masks, targets)
+        return outcome, targets

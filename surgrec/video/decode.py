@@ -1,0 +1,103 @@
+"""Frames at moments in time: one interface, several backends.
+
+In: a path and times in seconds. Out: `Frames`, upright RGB. It is its own file because callers name a backend and see
+nothing of it; the backends live in `pyav_reader`, `torchcodec_reader` and `decord_reader`.
+
+What every backend promises:
+
+* Time zero is the presentation time of the first frame. The frame of time t is the one on display at t: the last one whose
+  time is at most t (with a tolerance for rounded timestamps, `tolerance_seconds`); after the end, the last frame. So
+  a 1 fps copy, a variable-rate copy and the original of a video give the same moments.
+* Rotation metadata is applied. Colours are converted with the matrix and range that the stream declares (BT.601 limited
+  where it declares none, as FFmpeg does). Non-square pixels are not stretched, interlaced frames not split.
+* A frame that is damaged raises `VideoError` and is never returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from surgrec.core.errors import UserError
+
+BACKENDS = ("pyav", "torchcodec", "decord")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """`pixels`: uint8 (T, H, W, 3), RGB, upright. `times_seconds`: float64 (T,), when the returned frames are first shown."""
+
+    pixels: npt.NDArray[np.uint8]
+    times_seconds: npt.NDArray[np.float64]
+
+
+class VideoReader(Protocol):
+    """An open video. Use it in a `with` block: one that is not closed leaks the decoder's memory."""
+
+    def read(self, times_seconds: npt.ArrayLike) -> Frames:
+        """The frames on display at `times_seconds`, (T,) ascending. Raises `VideoError`."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_video(
+    path: Path, backend: str = "pyav", short_side_pixels: int | None = None, num_threads: int = 1
+) -> VideoReader:
+    """Open a video for reading by time.
+
+    `short_side_pixels` shrinks frames (never enlarges) so that the shorter side has that many pixels, keeping the aspect.
+    Raises `VideoError` for a file that cannot be read, `UserError` for a backend that does not exist or is not installed.
+    """
+    match backend:
+        case "pyav":
+            from surgrec.video.pyav_reader import PyavReader
+
+            return PyavReader(path, short_side_pixels, num_threads)
+        case "torchcodec":
+            from surgrec.video.torchcodec_reader import TorchcodecReader
+
+            return TorchcodecReader(path, short_side_pixels, num_threads)
+        case "decord":
+            from surgrec.video.decord_reader import DecordReader
+
+            return DecordReader(path, short_side_pixels, num_threads)
+    raise UserError(f"unknown video decoder {backend!r}; choose one of {', '.join(BACKENDS)}")
+
+
+def ascending(times_seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """`times_seconds` as a float64 (T,) array. Raises `ValueError` unless they are finite, ascending and at least one."""
+    times = np.asarray(times_seconds, dtype=np.float64)
+    if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ValueError("times must be a non-empty one-dimensional array of ascending finite seconds")
+    return times
+
+
+def tolerance_seconds(tick_seconds: float) -> float:
+    """How much later than asked a frame may start: half a tick of a fine clock, because containers round times to ticks.
+
+    Matroska's tick is 1 ms, so that a 30 fps frame due at 66.667 ms carries 67 ms. AVI's tick is a whole frame: the half of
+    it must not count, hence the bound.
+    """
+    return min(tick_seconds / 2, 0.0005) + 1e-6
+
+
+def shrunk_size(height_pixels: int, width_pixels: int, short_side_pixels: int | None) -> tuple[int, int]:
+    """(height, width) after shrinking the short side to `short_side_pixels`; the long side is rounded to an even number."""
+    short = min(height_pixels, width_pixels)
+    if short_side_pixels is None or short <= short_side_pixels:
+        return height_pixels, width_pixels
+    long = 2 * round(max(height_pixels, width_pixels) * short_side_pixels / short / 2)
+    long = max(long, short_side_pixels)
+    return (short_side_pixels, long) if height_pixels <= width_pixels else (long, short_side_pixels)

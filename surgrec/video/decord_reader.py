@@ -1,0 +1,77 @@
+"""Reading frames by time with decord: an optional backend behind the same interface.
+
+In: a path, then times. Out: `Frames`. It is its own file because decord is an optional extra with limits of its own: it
+carries an FFmpeg of 2021, lists all packets at open, seeks wrongly in HEVC and in program and transport streams, and may
+abort the process on a corrupt file. What it is known to read wrongly is refused here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from surgrec.core.errors import UserError
+from surgrec.video.container import open_container, time_base
+from surgrec.video.decode import Frames, ascending, shrunk_size, tolerance_seconds
+from surgrec.video.errors import VideoError
+from surgrec.video.pixels import shrink
+
+_CODECS = ("h264", "mpeg4", "vp9")
+_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+
+
+class DecordReader:
+    """A `VideoReader`; see `surgrec.video.decode` for the promises."""
+
+    def __init__(self, path: Path, short_side_pixels: int | None = None, num_threads: int = 1) -> None:
+        reader_class, error_class = _import_reader()
+        with open_container(path) as (container, stream):
+            codec, tick_seconds = stream.codec_context.codec.canonical_name, float(time_base(stream))
+            if codec not in _CODECS or container.format.name not in _CONTAINERS:
+                raise VideoError("unsupported_codec", f"decord misreads {codec} in {container.format.name}; use pyav")
+        try:
+            self._reader = reader_class(str(path), num_threads=num_threads)
+            self._num_frames = len(self._reader)
+            starts = self._reader.get_frame_timestamp(np.arange(self._num_frames))[:, 0].astype(np.float64)
+        except error_class:
+            raise VideoError("corrupt", "decord could not open it") from None
+        self._seconds = starts - starts[0]
+        # Timestamps come in single precision, half a millisecond off after two hours.
+        self._tolerance_seconds = tolerance_seconds(tick_seconds) + float(np.spacing(np.float32(starts[-1])))
+        self._error_class = error_class
+        self._short_side_pixels = short_side_pixels
+
+    def read(self, times_seconds: npt.ArrayLike) -> Frames:
+        """The frames on display at `times_seconds`, (T,) ascending seconds since the first frame. Raises `VideoError`."""
+        wanted = ascending(times_seconds) + self._tolerance_seconds
+        indices = np.maximum(np.searchsorted(self._seconds, wanted, side="right") - 1, 0)
+        try:
+            pixels = self._reader.get_batch(indices).asnumpy()
+        except self._error_class:
+            raise VideoError("corrupt", "decord could not decode the frames") from None
+        return Frames(shrink(pixels, shrunk_size(*pixels.shape[1:3], self._short_side_pixels)), self._seconds[indices])
+
+    def close(self) -> None:
+        self._reader = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _import_reader() -> tuple[Any, type[Exception]]:
+    try:
+        from decord import DECORDError, VideoReader
+    except ImportError:
+        raise UserError(
+            "the video decoder decord is not installed; run `pip install 'surgrec[decord]'` or choose pyav"
+        ) from None
+    return VideoReader, DECORDError

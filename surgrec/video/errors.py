@@ -1,0 +1,35 @@
+"""The one exception of the video layer: this file cannot be read, and why.
+
+In: a reason (a short slug that reports can count) and a detail (a clause for people). Out: `VideoError`. It is its own file
+because every backend raises it and the corpus and the data path catch it: a bad video is refused or replaced, never fatal.
+"""
+
+from __future__ import annotations
+
+REASONS = {
+    "missing": "there is no such file",
+    "empty": "the file has no bytes",
+    "not_a_video": "no container format fits its bytes",
+    "no_video_stream": "it holds no moving pictures (only audio, a cover picture or data)",
+    "unsupported_codec": "no decoder for its video codec",
+    "no_timestamps": "its frames carry no presentation times",
+    "no_frames": "not one frame could be decoded",
+    "truncated": "it ends before its declared end",
+    "corrupt": "decoding failed or gave damaged frames",
+    "out_of_range": "a time was asked for that no frame covers",
+    "crashed": "the decoder library took its process down",
+}
+
+
+class VideoError(Exception):
+    """A video that cannot be read. `reason` is a key of `REASONS`; `detail` says more and never holds a path or file name."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}; known: {', '.join(REASONS)}")
+        self.reason = reason
+        self.detail = detail or REASONS[reason]
+        super().__init__(reason, self.detail)  # both as arguments, so that it survives pickling between processes
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

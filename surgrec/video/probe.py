@@ -1,0 +1,145 @@
+"""What a video file is, without decoding more than its first frame.
+
+In: a path. Out: a `VideoInfo`, or a `VideoError` that says what is wrong. It is its own file because indexing a corpus must
+be fast: one pass over the packets counts the frames that are shown, finds their times and finds a file that was cut short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from surgrec.video.container import is_shown, open_container, presentation_time, time_base
+from surgrec.video.errors import VideoError
+from surgrec.video.pyav_reader import PyavReader
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """`num_frames` that are shown; `duration_seconds` until the last one's end; mean `fps`; upright `width` and `height`.
+
+    `rotation_degrees`: counter-clockwise turn that makes stored frames upright (0, 90, 180, 270), already applied to the
+    size. `start_seconds`: time of the first frame on the container's own clock. `is_variable_rate`: intervals differ.
+    """
+
+    num_frames: int
+    duration_seconds: float
+    fps: float
+    width: int
+    height: int
+    codec: str
+    rotation_degrees: int
+    start_seconds: float
+    is_variable_rate: bool
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """What one pass over the packets finds: sorted times of the shown frames and the last one's duration, in ticks."""
+
+    ticks: npt.NDArray[np.int64]
+    last_duration: int
+    is_last_damaged: bool
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read all packets of `path`, decode its first frame. Raises `VideoError`."""
+    path = Path(path)
+    try:
+        with open_container(path) as (container, stream):
+            packets = _read_packets(container, stream)
+            _refuse_truncated(path, container, stream, packets)
+            codec = stream.codec_context.codec.canonical_name
+            tick_seconds = float(time_base(stream))
+            declared_fps = float(stream.average_rate or stream.guessed_rate or 0)
+    except av.error.FFmpegError as error:
+        raise VideoError("corrupt", f"reading its packets failed: {error.strerror}") from None
+    with PyavReader(path) as reader:
+        height, width = reader.read([0.0]).pixels.shape[1:3]
+        rotation_degrees = reader.rotation_degrees
+    return _info(packets, tick_seconds, declared_fps, codec, height, width, rotation_degrees)
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
+    ticks: list[int] = []
+    key: int | None = None
+    last_ticks, last_duration, is_damaged = -(2**62), 0, False
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            continue
+        shown_at = presentation_time(packet)
+        if key is None and packet.is_keyframe:
+            key = shown_at
+        is_damaged = packet.is_corrupt
+        if key is None or shown_at < key or not is_shown(packet):
+            continue
+        ticks.append(shown_at)
+        if shown_at > last_ticks:
+            last_ticks, last_duration = shown_at, packet.duration or 0
+    if not ticks:
+        raise VideoError("no_frames", "it declares a video stream without a keyframe")
+    return _Packets(np.sort(np.array(ticks, np.int64)), last_duration, is_damaged)
+
+
+def _info(
+    packets: _Packets, tick_seconds: float, declared_fps: float, codec: str, height: int, width: int, rotation: int
+) -> VideoInfo:
+    seconds = packets.ticks * tick_seconds
+    span = float(seconds[-1] - seconds[0])
+    intervals = np.diff(packets.ticks)
+    fps = len(intervals) / span if span > 0 else declared_fps
+    last = packets.last_duration * tick_seconds or (1 / fps if fps > 0 else 0.0)
+    # Rounding to ticks moves an interval by one tick; more is a variable rate.
+    is_variable = len(intervals) > 0 and int(intervals.max() - intervals.min()) > max(
+        2, 0.01 * float(np.median(intervals))
+    )
+    return VideoInfo(
+        len(packets.ticks), span + last, fps, width, height, codec, rotation, float(seconds[0]), is_variable
+    )
+
+
+def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream, packets: _Packets) -> None:
+    """Raise `VideoError` where the file declares more bytes than it has. Transport streams declare nothing."""
+    num_bytes = path.stat().st_size
+    declared = _declared_bytes(path, container, stream)
+    if packets.is_last_damaged or declared > num_bytes:
+        end = (packets.ticks[-1] - packets.ticks[0]) * float(time_base(stream))
+        raise VideoError("truncated", f"its pictures end after {end:.1f} s; {num_bytes} of {declared} bytes are there")
+
+
+def _declared_bytes(path: Path, container: InputContainer, stream: VideoStream) -> int:
+    """The least size that the container's own tables give the file; 0 where they say nothing."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    match container.format.name:
+        case "matroska,webm":
+            return _matroska_bytes(head)
+        case "avi":
+            return 8 + int.from_bytes(head[4:8], "little") if head[:4] == b"RIFF" else 0
+        case _:
+            return max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+
+
+def _matroska_bytes(head: bytes) -> int:
+    """End of the Segment element, by EBML's variable-length sizes (RFC 8794, section 4); 0 where the size is unknown."""
+    position = 4
+    header_size, length = _ebml_size(head, position)
+    position += length + header_size
+    if head[position : position + 4] != b"\x18S\x80g":
+        return 0
+    segment_size, length = _ebml_size(head, position + 4)
+    is_unknown = segment_size == (1 << 7 * length) - 1
+    return 0 if is_unknown else position + 4 + length + segment_size
+
+
+def _ebml_size(head: bytes, position: int) -> tuple[int, int]:
+    """(value, length in bytes) of a variable-length size."""
+    length = 9 - head[position].bit_length()
+    value = int.from_bytes(head[position : position + length], "big")
+    return value & ((1 << 7 * length) - 1), length

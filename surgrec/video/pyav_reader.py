@@ -1,0 +1,226 @@
+"""Reading frames by time with PyAV, the default backend: every format that FFmpeg knows, exact by presentation time.
+
+In: a path, then times. Out: `Frames`. It is its own file because the whole care of seeking lives here:
+
+* A seek lands on a keyframe; what is shown before that keyframe is dropped, and if the keyframe itself is shown after the
+  wanted time the seek is repeated further back, at last by opening the file anew. Correct first, fast second.
+* Going forward, a seek is made only where a keyframe lies between here and there; else decoding goes on.
+* Packets are read a little ahead of the decoder. Their times tell which frame is on display at a wanted time without
+  decoding the one after it, and which H.264 frames nobody wants and nobody refers to: those are not decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from surgrec.video.container import is_shown, open_container, presentation_time, time_base, time_zero
+from surgrec.video.decode import Frames, ascending, shrunk_size, tolerance_seconds
+from surgrec.video.errors import VideoError
+from surgrec.video.lookahead import Lookahead
+from surgrec.video.pixels import Converter
+
+_SHORT_GAP_SECONDS = 0.2  # decoding on costs less than asking
+_BLIND_SEEK_SECONDS = 10.0  # without an index of keyframes, a gap longer than this is worth a seek
+_SEEK_BACKOFF_SECONDS = (0.0, 1.0, 10.0)  # how much further back each try aims
+_CODECS_WITH_REFERENCE_FLAG = ("h264",)  # the bitstream says of each frame whether any other refers to it (nal_ref_idc)
+
+
+class _Timed(NamedTuple):
+    ticks: int
+    frame: VideoFrame
+
+
+@dataclass
+class _Run:
+    """Decoding from one keyframe on."""
+
+    packets: Lookahead
+    frames: Iterator[_Timed]
+    current: _Timed | None = None  # the frame shown last that is not after the time asked for
+    following: _Timed | None = None  # the frame after it, where it had to be decoded
+
+
+class PyavReader:
+    """A `VideoReader`; see `surgrec.video.decode` for the promises."""
+
+    def __init__(self, path: Path, short_side_pixels: int | None = None, num_threads: int = 1) -> None:
+        self._path = Path(path)
+        self._short_side_pixels = short_side_pixels
+        self._num_threads = num_threads
+        self._converter = Converter()
+        self._files = ExitStack()
+        self._size: tuple[int, int] | None = None  # (height, width) of what is returned, from the first frame decoded
+        self._wanted: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._run: _Run | None = None
+        self.rotation_degrees = 0  # counter-clockwise turn applied; known once a frame was read
+        try:
+            self._open()
+            self._zero = time_zero(self._container, self._stream)
+        except av.error.FFmpegError as error:
+            self.close()
+            raise VideoError("corrupt", f"reading failed: {error.strerror}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._files.close()
+        self._container: InputContainer
+        self._stream: VideoStream
+        self._container, self._stream = self._files.enter_context(open_container(self._path))
+        self._stream.codec_context.thread_count = self._num_threads
+        if self._num_threads > 1:
+            self._stream.codec_context.thread_type = "AUTO"
+        self._tick_seconds = float(time_base(self._stream))
+        # FFmpeg reports decoding times of AVI packets as presentation times; sorted, they are right.
+        self._has_sorted_times = self._container.format.name != "avi"
+        self._can_skip = self._has_sorted_times and self._stream.codec_context.name in _CODECS_WITH_REFERENCE_FLAG
+
+    def close(self) -> None:
+        self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def start_seconds(self) -> float:
+        """Presentation time of the first frame on the container's own clock."""
+        return self._zero * self._tick_seconds
+
+    def read(self, times_seconds: npt.ArrayLike) -> Frames:
+        """The frames on display at `times_seconds`, (T,) ascending seconds since the first frame. Raises `VideoError`."""
+        times = ascending(times_seconds)
+        ticks = np.floor((times + tolerance_seconds(self._tick_seconds)) / self._tick_seconds).astype(np.int64)
+        self._wanted = np.maximum(ticks, 0) + self._zero
+        shown: list[_Timed] = []
+        pixels: list[npt.NDArray[np.uint8]] = []
+        try:
+            for wanted in self._wanted.tolist():
+                timed = self._frame_at(wanted)
+                is_repeat = bool(shown) and shown[-1] is timed
+                pixels.append(pixels[-1] if is_repeat else self._upright_rgb(timed.frame))
+                shown.append(timed)
+        except av.error.FFmpegError as error:
+            self._run = None
+            at = self._seconds(int(self._wanted[len(shown)]))
+            raise VideoError("corrupt", f"decoding failed on the way to {at:.2f} s: {error.strerror}") from None
+        except VideoError:
+            self._run = None
+            raise
+        return Frames(np.stack(pixels), np.array([self._seconds(timed.ticks) for timed in shown], np.float64))
+
+    def _seconds(self, ticks: int) -> float:
+        return (ticks - self._zero) * self._tick_seconds
+
+    # -- position in the file
+
+    def _start_run(self) -> _Run:
+        """Decode from where the container stands."""
+        packets = Lookahead(self._container.demux(self._stream))
+        return _Run(packets, self._decode(packets))
+
+    def _seek(self, ticks: int) -> _Run:
+        """Start at a keyframe that is shown at `ticks` or before, the latest that the container finds."""
+        for backoff in _SEEK_BACKOFF_SECONDS:
+            try:
+                self._container.seek(ticks - round(backoff / self._tick_seconds), stream=self._stream)
+                run = self._start_run()
+            except (av.error.FFmpegError, VideoError):
+                break
+            if run.packets.key_ticks <= ticks:
+                return run
+        self._open()  # the one way back to the beginning that works with every container
+        return self._start_run()
+
+    def _must_seek(self, run: _Run, ticks: int) -> bool:
+        position = run.packets.key_ticks if run.current is None else run.current.ticks
+        gap_seconds = (ticks - position) * self._tick_seconds
+        if gap_seconds < 0:
+            return position > self._zero
+        if gap_seconds < _SHORT_GAP_SECONDS:
+            return False
+        index = self._stream.index_entries
+        if not 0 < self._stream.frames <= len(index):  # no complete index, as in Matroska or transport streams
+            return gap_seconds > _BLIND_SEEK_SECONDS
+        entry = index.search_timestamp(ticks, backward=True)
+        return entry >= 0 and index[entry].timestamp > position
+
+    # -- decoding
+
+    def _frame_at(self, ticks: int) -> _Timed:
+        run = self._run
+        if run is None or self._must_seek(run, ticks):
+            run = self._run = self._seek(ticks)
+        target = run.packets.shown_at(ticks)
+        while run.current is None or (target is not None and run.current.ticks < target):
+            if run.following is None:
+                run.following = next(run.frames, None)
+            if run.following is None or (run.current is not None and run.following.ticks > ticks):
+                break  # the frame that the packets promised did not come out of the decoder: the one before it stays
+            run.current, run.following = run.following, None
+        if run.current is None:
+            raise VideoError("no_frames")
+        run.packets.forget_before(run.current.ticks)
+        return run.current
+
+    def _decode(self, packets: Lookahead) -> Iterator[_Timed]:
+        """Frames from the keyframe on, in the order they are shown."""
+        fed: list[int] = []  # times of the packets in the decoder, smallest first
+        while True:
+            packet = packets.pop()
+            if is_shown(packet):
+                heappush(fed, presentation_time(packet))
+            if self._can_skip:
+                self._stream.codec_context.skip_frame = "DEFAULT" if self._is_wanted(packet, packets) else "NONREF"
+            for frame in packet.decode():
+                assert isinstance(frame, VideoFrame)
+                smallest = heappop(fed) if fed else None
+                ticks = frame.pts if self._has_sorted_times and frame.pts is not None else smallest
+                if ticks is None or ticks < packets.key_ticks:
+                    continue
+                if frame.is_corrupt:
+                    raise VideoError("corrupt", f"the frame at {self._seconds(ticks):.2f} s is damaged")
+                yield _Timed(ticks, frame)
+            if packet.size == 0:
+                return
+
+    def _is_wanted(self, packet: Packet, packets: Lookahead) -> bool:
+        """Whether the frame of `packet` is on display at a wanted time, or may be at a later one."""
+        if packet.size == 0:
+            return True
+        shown = presentation_time(packet)
+        if shown >= self._wanted[-1]:
+            return True
+        until = packets.next_after(shown)
+        return until is None or bool(np.searchsorted(self._wanted, shown) < np.searchsorted(self._wanted, until))
+
+    # -- pixels
+
+    def _upright_rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        quarter_turns = round(frame.rotation / 90) % 4
+        self.rotation_degrees = 90 * quarter_turns
+        if self._size is None:
+            upright = (frame.width, frame.height) if quarter_turns % 2 else (frame.height, frame.width)
+            self._size = shrunk_size(*upright, self._short_side_pixels)
+        height, width = self._size if quarter_turns % 2 == 0 else self._size[::-1]
+        rgb = self._converter.rgb(frame, height, width)
+        return np.rot90(rgb, quarter_turns) if quarter_turns else rgb

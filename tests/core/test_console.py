@@ -1,0 +1,64 @@
+"""Exit statuses, sentences, and bars that are silent in a log."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from surgrec.core.console import progress, run_command
+from surgrec.core.errors import UserError
+
+
+def raising(error: BaseException):
+    def command() -> int:
+        raise error
+
+    return command
+
+
+def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(lambda: 0) == 0
+    assert run_command(lambda: None) == 0
+    assert run_command(lambda: 2) == 2
+    assert run_command(raising(UserError("the folder is empty; give another"))) == 2
+    assert capsys.readouterr().err == "error: the folder is empty; give another\n"
+    assert run_command(raising(KeyboardInterrupt())) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_other_exceptions_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(raising(ZeroDivisionError()))
+
+
+def test_a_bar_says_nothing_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("probing", total=3) as advance:
+        advance()
+        advance(2, note="loss 0.5")
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_a_bar_in_a_terminal_shows_count_rate_and_note_and_leaves_stdout_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with progress("training", total=100, completed=40) as advance:
+        for _ in range(60):
+            advance(note="loss 0.25")
+    shown = terminal.getvalue()
+    assert "training" in shown and "100/100" in shown and "/s" in shown and "loss 0.25" in shown
+    assert capsys.readouterr().out == ""
+
+
+def test_an_error_inside_a_bar_comes_out() -> None:
+    with pytest.raises(UserError, match="stop"), progress("probing", total=None) as advance:
+        advance()
+        raise UserError("stop")

@@ -1,0 +1,60 @@
+"""Attention: the fused kernel against the formula, and the two kinds of bias."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from surgrec.models.attention import Attention, attend
+from surgrec.models.errors import ModelError
+
+
+def test_fused_attention_equals_the_formula() -> None:
+    q, k, v = torch.randn(3, 2, 3, 50, 16)
+    expected = torch.einsum("bhnm,bhmd->bhnd", (torch.einsum("bhnd,bhmd->bhnm", q, k) / 4).softmax(-1), v)
+    for backend in ("sdpa", "math"):
+        torch.testing.assert_close(attend(q, k, v, backend), expected, rtol=0, atol=2e-6)  # type: ignore[arg-type]
+
+
+def test_backends_agree_with_gradients() -> None:
+    attention = Attention(48, 3, "qkv")
+    x = torch.randn(2, 20, 48)
+    results = []
+    for backend in ("sdpa", "math"):
+        attention.backend = backend  # type: ignore[assignment]
+        attention.zero_grad()
+        out = attention(x)
+        out.square().sum().backward()
+        results.append((out.detach(), attention.qkv.weight.grad.clone()))  # type: ignore[union-attr]
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+
+
+def test_split_bias_is_a_fused_bias_without_keys() -> None:
+    split, fused = Attention(24, 2, "qv"), Attention(24, 2, "qkv")
+    assert {name for name, _ in split.named_parameters()} == {
+        "q_bias",
+        "v_bias",
+        "qkv.weight",
+        "proj.weight",
+        "proj.bias",
+    }
+    with torch.no_grad():
+        split.q_bias.normal_()
+        split.v_bias.normal_()
+        fused.qkv.weight.copy_(split.qkv.weight)
+        fused.proj.load_state_dict(split.proj.state_dict())
+        fused.qkv.bias.copy_(torch.cat((split.q_bias, torch.zeros(24), split.v_bias)))
+    x = torch.randn(2, 9, 24)
+    torch.testing.assert_close(split(x), fused(x), rtol=0, atol=1e-6)
+    with torch.no_grad():
+        fused.qkv.bias[24:48] = 5.0  # a bias on the keys changes nothing, which is why VideoMAE has none
+    torch.testing.assert_close(split(x), fused(x), rtol=0, atol=1e-5)
+
+
+def test_what_cannot_be_built_is_refused() -> None:
+    with pytest.raises(ModelError, match="not a multiple"):
+        Attention(50, 3, "qkv")
+    with pytest.raises(ModelError, match="attention bias"):
+        Attention(48, 3, "kv")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="backend"):
+        attend(*torch.randn(3, 1, 1, 2, 4), "magic")  # type: ignore[arg-type]

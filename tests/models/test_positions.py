@@ -1,0 +1,115 @@
+"""Position tables against their formulas written as loops, and the life of the cached tables."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from surgrec.core.grid import TokenGrid
+from surgrec.models.errors import ModelError
+from surgrec.models.positions import check_rotary, rotary_table, sincos_table
+from surgrec.models.rotary import Rotary
+
+
+def test_sincos_table_is_its_closed_form() -> None:
+    num_tokens, width = 37, 26
+    table = sincos_table(num_tokens, width)
+    assert table.dtype == torch.float32 and not table.requires_grad
+    for n in range(num_tokens):
+        for i in range(width // 2):
+            angle = n / 10000 ** (2 * i / width)
+            assert table[n, 2 * i].item() == pytest.approx(math.sin(angle), abs=6e-8)
+            assert table[n, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=6e-8)
+
+
+def test_sincos_table_of_a_longer_clip_extends_that_of_a_shorter() -> None:
+    assert torch.equal(sincos_table(1568, 96), sincos_table(3136, 96)[:1568])
+
+
+def naive_rotation(x: Tensor, time: int, row: int, column: int, style: str) -> list[float]:
+    """Rotate one vector as the text says: three parts, adjacent pairs, one angle for each value."""
+    d = len(x)
+    part = 2 * math.floor(math.floor(d / 3) / 2)
+    out = [float(value) for value in x]
+    for axis, position in enumerate((time, row, column)):
+        for i in range(part):
+            j = i // 2 if style == "interleaved" else i % (part // 2)
+            angle = position * 10000 ** (-j / (part / 2))
+            here = axis * part + i
+            partner = -float(x[here + 1]) if i % 2 == 0 else float(x[here - 1])
+            out[here] = float(x[here]) * math.cos(angle) + partner * math.sin(angle)
+    return out
+
+
+@pytest.mark.parametrize("style", ["tiled", "interleaved"])
+@pytest.mark.parametrize("head_width", [6, 32, 64, 88])
+def test_rotation_is_its_closed_form(style: str, head_width: int) -> None:
+    grid = TokenGrid(3, 2, 5)
+    ids = torch.tensor([[29, 0, 11, 7]])
+    rotary = Rotary.at(grid, head_width, style, ids, "cpu")  # type: ignore[arg-type]
+    x = torch.randn(1, 4, 2, 3, head_width)  # q and k, three heads
+    turned = rotary.rotate(x)
+    for k, n in enumerate(ids[0].tolist()):
+        place = (n // 10, n // 5 % 2, n % 5)
+        for which in range(2):
+            expected = torch.tensor(naive_rotation(x[0, k, which, 1], *place, style))
+            torch.testing.assert_close(turned[0, k, which, 1], expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("head_width", "part", "rest"), [(64, 20, 4), (80, 26, 2), (32, 10, 2), (88, 28, 4), (6, 2, 0)]
+)
+def test_split_of_a_head(head_width: int, part: int, rest: int) -> None:
+    cos, sin = rotary_table(TokenGrid(2, 3, 4), head_width, "tiled")
+    last = -1  # the last token has a non-zero position on every axis
+    assert torch.equal(cos[:, 3 * part :], torch.ones(24, rest)) and torch.equal(
+        sin[:, 3 * part :], torch.zeros(24, rest)
+    )
+    assert (sin[last, : 3 * part] != 0).all()
+    assert sin[last, 0].item() == pytest.approx(math.sin(1))  # time 1
+    assert sin[last, part].item() == pytest.approx(math.sin(2))  # row 2
+    assert sin[last, 2 * part].item() == pytest.approx(math.sin(3))  # column 3
+
+
+def test_interleaved_scores_depend_on_offsets_only_and_tiled_ones_do_not() -> None:
+    grid = TokenGrid(6, 6, 6)
+    q, k = torch.randn(2, 1, 1, 1, 1, 32)
+
+    def score(style: str, n: int, m: int) -> float:
+        at = [Rotary.at(grid, 32, style, torch.tensor([[place]]), "cpu") for place in (n, m)]  # type: ignore[arg-type]
+        return float((at[0].rotate(q) * at[1].rotate(k)).sum())
+
+    shift = (2 * 6 + 1) * 6 + 3  # by two time steps, one row, three columns
+    assert score("interleaved", 8, 50) == pytest.approx(score("interleaved", 8 + shift, 50 + shift), abs=1e-4)
+    assert abs(score("tiled", 8, 50) - score("tiled", 8 + shift, 50 + shift)) > 1e-2
+
+
+def test_rotation_happens_in_float32_and_keeps_the_dtype() -> None:
+    rotary = Rotary.at(TokenGrid(128, 2, 2), 32, "tiled", None, "cpu")
+    x = torch.randn(1, 512, 2, 1, 32).bfloat16()
+    turned = rotary.rotate(x)
+    assert turned.dtype == torch.bfloat16 and rotary.cos.dtype == torch.float32
+    assert torch.equal(turned, rotary.rotate(x.float()).bfloat16())
+
+
+def test_table_made_during_inference_serves_training() -> None:
+    with torch.inference_mode():
+        table = sincos_table(11, 10)
+        Rotary.at(TokenGrid(1, 1, 11), 12, "tiled", None, "cpu")
+    weight = torch.ones(10, requires_grad=True)
+    (table * weight).sum().backward()
+    x = torch.randn(1, 11, 1, 1, 12, requires_grad=True)
+    Rotary.at(TokenGrid(1, 1, 11), 12, "tiled", None, "cpu").rotate(x).sum().backward()
+    assert weight.grad is not None and x.grad is not None
+    assert sincos_table(11, 10) is table  # made once
+
+
+def test_heads_that_cannot_be_rotated_are_refused() -> None:
+    for head_width in (4, 33):
+        with pytest.raises(ModelError, match="even number"):
+            check_rotary(head_width, "tiled")
+    with pytest.raises(ModelError, match="rope style"):
+        check_rotary(64, "spiral")

@@ -1,0 +1,90 @@
+"""Laws of the latent predictor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from surgrec.core.grid import TokenGrid
+from surgrec.models.errors import ModelError
+from surgrec.models.predictor import Predictor
+from tests.models.build import random_ids, scramble
+
+GRID = TokenGrid(2, 3, 5)
+
+
+def build(**changes: object) -> Predictor:
+    arguments: dict[str, object] = {"encoder_width": 32, "width": 24, "depth": 2, "num_heads": 2, "num_mask_tokens": 3}
+    return Predictor(**(arguments | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    torch.manual_seed(0)
+    model = build()
+    scramble(model)
+    return model
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor]:
+    ids = random_ids(2, 30, 20)
+    return torch.randn(2, 8, 32), ids[:, :8], ids[:, 8:]
+
+
+def test_predicts_the_targets_in_their_order(predictor: Predictor) -> None:
+    tokens, context, target = inputs()
+    out = predictor(tokens, context, target, GRID, mask_index=1)
+    assert out.shape == (2, 12, 32)
+    order, context_order = torch.randperm(12), torch.randperm(8)
+    again = predictor(tokens[:, context_order], context[:, context_order], target[:, order], GRID, mask_index=1)
+    torch.testing.assert_close(again, out[:, order], rtol=0, atol=5e-6)
+
+
+def test_positions_are_those_of_the_grid_that_is_given(predictor: Predictor) -> None:
+    tokens, context, target = inputs()
+    wider = TokenGrid(4, 5, 9)  # the same places under other ids
+    moved = [(ids // 15 * 5 + ids // 5 % 3) * 9 + ids % 5 for ids in (context, target)]
+    out = predictor(tokens, context, target, GRID)
+    torch.testing.assert_close(predictor(tokens, *moved, wider), out, rtol=0, atol=5e-6)
+    assert (predictor(tokens, context, target, wider) - out).abs().max() > 1e-3
+
+
+def test_each_mask_has_its_own_token_and_all_have_gradients(predictor: Predictor) -> None:
+    batch = inputs()
+    first, second = (predictor(*batch, GRID, mask_index=index) for index in (0, 1))
+    assert (first - second).abs().max() > 1e-3
+    first.square().mean().backward()
+    for name, parameter in predictor.named_parameters():
+        assert parameter.grad is not None, name  # also what this mask does not use, or DDP would wait for it
+    gradient = predictor.mask_tokens.grad
+    assert gradient is not None and gradient[0].any() and not gradient[1:].any()
+    for index in (-1, 3):
+        with pytest.raises(ModelError, match="3 mask tokens"):
+            predictor(*batch, GRID, mask_index=index)
+
+
+def test_checkpointing_gives_the_same_gradients(predictor: Predictor) -> None:
+    saving = build(activation_checkpointing=True)
+    saving.load_state_dict(predictor.state_dict())
+    batch = inputs()
+    for model in (predictor, saving):
+        model(*batch, GRID).square().mean().backward()
+    for (name, a), b in zip(predictor.named_parameters(), saving.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad), name  # type: ignore[arg-type]
+
+
+def test_autocast_is_close(predictor: Predictor) -> None:
+    batch = inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = predictor(*batch, GRID)
+    exact = predictor(*batch, GRID)
+    assert torch.nn.functional.cosine_similarity(exact, rough.float(), dim=-1).min() > 0.999
+
+
+def test_compiles_to_one_graph(predictor: Predictor) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(predictor, backend="eager", fullgraph=True)
+    batch = inputs()
+    torch.testing.assert_close(compiled(*batch, GRID), predictor(*batch, GRID), rtol=0, atol=5e-6)
+    torch._dynamo.reset()
