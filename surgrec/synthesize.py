@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     from surgrec.synthetic.corpus import is_finished, synthesize
     from surgrec.synthetic.plan import make_plan
 
-    is_there = (options.out / "corpus.json").is_file() and is_finished(options.out, make_plan(options.scale, options.seed))
+    is_there = (options.out / "corpus.json").is_file() and is_finished(
+        options.out, make_plan(options.scale, options.seed)
+    )
     path = synthesize(options.out, options.scale, options.seed, options.workers)
     if is_there:
         print(f"nothing is left to do: {path} is complete")
@@ -50,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; run again to continue")
     parser.add_argument(
         "--scale",
-        choices=("quickstart", "small", "large"),
         default="quickstart",
-        help="quickstart: 90 videos, 19 minutes; small: 1.5 hours; large: 10 hours, thousands of videos",
+        metavar="{quickstart,small,large}",
+        help="about 17 minutes in 86 videos, 1.5 hours, or 10 hours in thousands of videos (default quickstart)",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed is another corpus (default 0)")
     parser.add_argument(

@@ -6,7 +6,7 @@ file so that every edge between stages can be followed in an editor: no registry
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ from surgrec.data.loader import ClipLoader, PositionPlan
 from surgrec.data.mixture import Mixture, MixtureTable
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.data.sampler import Sampler
+from surgrec.hub.initial import start_from
 from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
 from surgrec.masks.tube import TubeMasker
@@ -100,9 +101,14 @@ def build_encoder(config: Config) -> Encoder:
 
 
 def build_objective(config: Config) -> Objective:
-    """Encoder, decoder or predictor, and target encoder; random weights depend on `seed` alone, so all ranks start alike."""
+    """Encoder, decoder or predictor, and target encoder; random weights depend on `seed` alone, so all ranks start alike.
+
+    With `init`, encoder and target encoder start from that release's weights; decoder or predictor are random as ever.
+    """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config)
+    if config.init is not None:
+        start_from(encoder, config.init)
     match config.objective:
         case MAEConfig() as node:
             decoder = Decoder(
@@ -127,9 +133,14 @@ def build_objective(config: Config) -> Objective:
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing,
             )
-            end = node.ema if node.ema_end is None else node.ema_end
-            return JEPA(encoder, predictor, Schedule(node.ema, config.trainer.steps, Shape.linear, end=end))
+            return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps))
     raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
+
+
+def build_momentum(node: JEPAConfig, steps: int) -> Schedule:
+    """The target encoder's momentum over the run."""
+    end = node.ema if node.ema_end is None else node.ema_end
+    return Schedule(node.ema, steps, Shape.linear, end=end)
 
 
 def build_masker(config: Config) -> Masker:
@@ -144,11 +155,16 @@ def build_masker(config: Config) -> Masker:
     raise UserError("the configuration names no mask; add +variant=mae or +variant=jepa")
 
 
+def build_clip(config: Config) -> ClipSpec:
+    """A clip's geometry in seconds."""
+    return ClipSpec(config.data.num_frames, config.data.frame_interval_seconds, config.data.short_side_pixels)
+
+
 def build_data(config: Config) -> DataPath:
     """Manifests to a reader of addressed clips."""
     manifest = Manifest.read([Path(path) for path in config.mix.manifests])
     mixture = Mixture(manifest, config.mix.policy.value, config.mix.alpha)
-    spec = ClipSpec(config.data.num_frames, config.data.frame_interval_seconds, config.data.short_side_pixels)
+    spec = build_clip(config)
     sampler = Sampler(mixture, config.seed, spec.span_seconds)
     reader = ClipReader(manifest, sampler, spec, config.data.decoder, config.data.max_attempts)
     return DataPath(manifest, mixture, sampler, reader)
@@ -162,8 +178,6 @@ def build_augment(config: Config) -> ClipAugment:
 def build_preprocess(config: Config) -> PreprocessSpec:
     """The deterministic counterpart of the training input, for features: shortest side to the crop, centre crop."""
     return PreprocessSpec(
-        num_frames=config.data.num_frames,
-        frame_interval_seconds=config.data.frame_interval_seconds,
         short_side_pixels=config.augment.crop_pixels,
         crop_pixels=config.augment.crop_pixels,
         mean=config.augment.mean,
@@ -194,7 +208,9 @@ def run_folder(config: Config) -> RunFolder:
 
 def build_run(config: Config, runtime: Runtime) -> Run:
     """All parts of a run, on their devices."""
-    data, objective, folder = build_data(config), build_objective(config), run_folder(config)
+    data, folder = build_data(config), run_folder(config)
+    checkpoints = Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints)
+    objective = build_objective(config if checkpoints.latest() is None else replace(config, init=None))
     positions = PositionPlan(
         config.data.global_batch_size,
         runtime.fabric.world_size,
@@ -225,7 +241,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         step=step,
         optimizer=optimizer,
         trained=Trained(objective.learner, objective.frozen, optimizer),
-        checkpoints=Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints),
+        checkpoints=checkpoints,
         sampler=data.sampler,
         source_names=data.mixture.table.sources,
         video_ids=data.manifest.video_ids,
@@ -253,6 +269,7 @@ class LoadedRun:
     objective: Objective
     progress: Progress
     table: MixtureTable
+    clip: ClipSpec
     preprocess: PreprocessSpec
     distance: list[str]
 
@@ -261,7 +278,8 @@ def load_run(folder: Path, step: int | None = None) -> LoadedRun:
     """Read the checkpoint of `step`, or the newest, of a run folder, into one process on the CPU."""
     config = read_config(folder / "config.yaml")
     path = checkpoint_of(RunFolder(folder).checkpoints, step)
-    objective = build_objective(config)
+    objective = build_objective(replace(config, init=None))
     progress = load_weights(path, objective.learner, objective.frozen)
     table = build_data(config).mixture.table
-    return LoadedRun(config, objective, progress, table, build_preprocess(config), distance_from_variant(config))
+    distance = distance_from_variant(config)
+    return LoadedRun(config, objective, progress, table, build_clip(config), build_preprocess(config), distance)

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import schema
+from surgrec.config.check import check
+from surgrec.config.explain import one_sentence, refuse_unknown
 from surgrec.config.schema import Config, JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
 from surgrec.core.atomic import write_text
 from surgrec.core.errors import UserError
@@ -37,7 +39,7 @@ _NOT_THE_RECIPE += ("trainer.checkpoint_every", "trainer.picture_every", "data.d
 
 
 def typed(composed: DictConfig) -> Config:
-    """Hydra's configuration as dataclasses; a missing value is a `UserError` that names it."""
+    """Hydra's configuration as dataclasses. Raises `UserError` naming what is missing, unknown or out of range."""
     if OmegaConf.is_missing(composed, "variant"):
         raise UserError("no variant is chosen; add +variant=mae or +variant=jepa (with the plus)")
     missing = sorted(OmegaConf.missing_keys(composed))
@@ -45,6 +47,8 @@ def typed(composed: DictConfig) -> Config:
         raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    refuse_unknown(config)
+    check(config)
     return _with_tuples(config)
 
 
@@ -57,18 +61,6 @@ def compose_config(overrides: list[str]) -> Config:
             return typed(compose("config", overrides=overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_sentence(error)) from error
-
-
-def one_sentence(error: Exception) -> str:
-    """What Hydra or OmegaConf complains about, on one line, with the offending key."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [
-        line for line in lines if not line.startswith(("object_type", "reference_type", "Set the env", "hydra.errors"))
-    ]
-    cause = error.__cause__
-    if cause is not None and str(cause).splitlines() and str(cause).splitlines()[0] not in " ".join(kept):
-        kept.append(str(cause).splitlines()[0].strip())
-    return "; ".join(kept)
 
 
 def save_config(config: Config, file: Path) -> None:
@@ -103,6 +95,13 @@ def difference(before: Config, after: Config, ignored: tuple[str, ...] = ()) -> 
 def distance_from_variant(config: Config) -> list[str]:
     """How the recipe departs from the published variant; paths, hardware, seed and reporting do not count."""
     return difference(compose_config([f"+variant={config.variant}"]), config, _NOT_THE_RECIPE)
+
+
+def headline(config: Config) -> str:
+    """The run in one line: its variant, and how it departs from it."""
+    name = {"mae": "SurgRec-MAE", "jepa": "SurgRec-JEPA"}.get(config.variant, config.variant)
+    distance = distance_from_variant(config)
+    return f"{name} " + (f"except {', '.join(distance)}" if distance else "as published")
 
 
 def claim_folder(config: Config, file: Path) -> None:

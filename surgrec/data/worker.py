@@ -17,12 +17,6 @@ from multiprocessing import parent_process
 ONLY_THE_PARENT_ACTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def ignore_signals() -> None:
-    """Ignore, in this process and its children to come, the signals that only the training process answers."""
-    for number in ONLY_THE_PARENT_ACTS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def _die_with_parent() -> None:
     """End this process the moment its parent ends, however it ends.
 
@@ -37,5 +31,6 @@ def _die_with_parent() -> None:
 
 def start_worker(worker_id: int) -> None:
     """Prepare this process to read clips; torch's `worker_init_fn`. torch itself has set its thread count to one."""
-    ignore_signals()  # the fork server gives a child its default SIGINT back, and torch gives it a handler of SIGTERM
+    for number in ONLY_THE_PARENT_ACTS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, name="die-with-parent", daemon=True).start()

@@ -62,7 +62,9 @@ def verify(folder: Path) -> dict[str, str]:
     for name in sorted({*there, *sums} - {SUMS_FILE}):
         _refuse_unsafe(folder, name)
     if unlisted := sorted(set(there) - set(sums) - {SUMS_FILE}):
-        raise ReleaseError(f"{folder} holds {unlisted[0]}, which {SUMS_FILE} does not list; remove it or fetch the release anew")
+        raise ReleaseError(
+            f"{folder} holds {unlisted[0]}, which {SUMS_FILE} does not list; remove it or fetch the release anew"
+        )
     for name, digest in sums.items():
         if not (folder / name).is_file():
             raise ReleaseError(f"{name} is missing from {folder}; fetch the release anew")
@@ -85,7 +87,9 @@ def read_sums(folder: Path) -> dict[str, str]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         match = _SUM_LINE.fullmatch(line)
         if match is None or Path(match[2]).name != match[2] or match[2] in sums:
-            raise ReleaseError(f"{path} has a line that is no checksum of a file beside it: {line[:80]!r}; fetch the release anew")
+            raise ReleaseError(
+                f"{path} has a line that is no checksum of a file beside it: {line[:80]!r}; fetch the release anew"
+            )
         sums[match[2]] = match[1]
     return sums
 

@@ -28,7 +28,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend = "sdpa") 
         case "math":
             scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
             return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
-    raise ModelError(f"there is no attention backend {backend!r}; choose sdpa or math")
+        case _:
+            raise _unknown(backend)
+
+
+def _unknown(backend: str) -> ModelError:
+    return ModelError(f"there is no attention backend {backend!r}; choose sdpa or math")
 
 
 class Attention(nn.Module):
@@ -44,6 +49,8 @@ class Attention(nn.Module):
             raise ModelError(f"width {width} is not a multiple of {num_heads} heads; choose numbers that divide")
         if bias not in ("qv", "qkv"):
             raise ModelError(f"there is no attention bias {bias!r}; choose qv or qkv")
+        if backend not in ("sdpa", "math"):
+            raise _unknown(backend)
         self.num_heads, self.backend = num_heads, backend
         self.qkv = nn.Linear(width, 3 * width, bias=bias == "qkv")
         if bias == "qv":

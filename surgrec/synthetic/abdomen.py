@@ -7,86 +7,87 @@ from __future__ import annotations
 
 import numpy as np
 
-from surgrec.synthetic import tissue
 from surgrec.synthetic.instruments import Canvas, Finish, Pose
 from surgrec.synthetic.motion import Moment
 from surgrec.synthetic.plan import VideoPlan
 from surgrec.synthetic.scene import Camera, Landscape, Light, Pull, reach, strokes
-from surgrec.synthetic.tissue import Surface, colour, fractal, mix, smoothstep, vessels
+from surgrec.synthetic.tissue import Sheet, Surface, colour, smoothstep
 
-SIZE = 512  # texels
+TEXELS = 512
 UNITS = 4.4  # picture half heights that the landscape is wide
 
 
+BILE = ((168, 164, 124), (206, 182, 122), (150, 150, 146), (208, 164, 140))
+
+
 def organs(random: np.random.Generator) -> Surface:
-    """Bake a case's anatomy, bottom layer first; each layer has a colour, a height and a gloss."""
-    grid = np.linspace(-UNITS / 2, UNITS / 2, SIZE, endpoint=False, dtype=np.float32)
-    x, y = grid[None, :], grid[:, None]
-    shape = (SIZE, SIZE)
-    rough, fine = fractal(random, shape, 1.8, 2, 60), fractal(random, shape, 1.0, 10, 120)
-    warp = fractal(random, shape, 2.2, 1, 10)
-    lobes = np.abs(fractal(random, shape, 1.6, 5, 30))
-    web = vessels(fractal(random, shape, 1.8, 2, 22) + 0.15 * rough, 0.05)
-
-    # peritoneum and omentum
-    pink = colour(*(np.array([196, 104, 92]) + random.uniform(-22, 22, 3)))
-    rgb = pink * (1 + 0.09 * rough + 0.05 * fine)
-    rgb = mix(rgb, colour(150, 30, 34), 0.6 * web)
-    height = 0.045 * warp + 0.008 * rough
-    gloss = np.full(shape, 0.7, np.float32)
-    exposure = 0.75 + 0.06 * warp
-
-    # fat: yellow lobules
-    level = random.uniform(-0.25, 0.5)
-    fat = smoothstep(y + 0.3 * warp + random.uniform(-0.5, 0.5) * x, level, level + 0.06)
-    yellow = colour(*(np.array([226, 172, 84]) + random.uniform(-18, 18, 3)))
-    rgb = mix(rgb, yellow * (0.72 + 0.24 * np.minimum(lobes, 1.6) + 0.03 * fine), fat)
-    rgb = mix(rgb, colour(190, 60, 40), fat * web * 0.5)
-    height = height + fat * (0.1 + 0.05 * np.minimum(lobes, 1.5))
-    gloss = mix(gloss, np.float32(0.55) + 0 * gloss, fat)
-
-    # bowel: pale tubes in a corner
-    side = random.choice([-1.0, 1.0])
-    along = (x * side + y) * 0.7071 + 0.12 * warp - random.uniform(0.9, 1.3)
-    tube = np.clip(1 - (((along * 2.2) % 1.0) - 0.5) ** 2 * 4, 0, 1)
-    bowel = smoothstep(along, 0.0, 0.05)
-    rgb = mix(rgb, colour(214, 140, 122) * (0.7 + 0.35 * tube + 0.05 * rough), bowel)
-    rgb = mix(rgb, colour(165, 50, 50), bowel * web * 0.6)
-    height = height + bowel * (0.06 + 0.16 * np.sqrt(tube))
-
-    # liver: dark, smooth, a sharp lower edge
+    """Bake a case's anatomy, from the bottom layer to the top."""
+    sheet = Sheet(random, TEXELS, UNITS)
+    _peritoneum(sheet)
+    _fat(sheet)
+    _bowel(sheet)
     slope, base = random.uniform(-0.5, 0.5), random.uniform(-0.55, 0.05)
-    edge = base + slope * x + 0.1 * warp - y
-    liver = smoothstep(edge, 0.0, 0.035)
-    brown = colour(*(np.array([122, 46, 40]) + random.uniform(-16, 16, 3)))
-    rgb = mix(rgb, brown * (1 + 0.05 * rough + 0.07 * fine), liver)
-    shadow = smoothstep(edge, -0.22, 0.0) * (1 - liver)
-    exposure = exposure * (1 - 0.45 * shadow)
-    height = height * (1 - liver) + liver * (0.14 + 0.28 * np.sqrt(np.clip(edge, 0, 0.4)) + 0.03 * warp + 0.004 * fine)
-    gloss = mix(gloss, np.float32(0.85) + 0 * gloss, liver)
+    _liver(sheet, slope, base)
+    _gallbladder(sheet, slope, base)
+    depth = random.uniform(-0.16, 0.16, size=2).tolist()
+    sheet.exposure = sheet.exposure * (1 + depth[0] * sheet.x + depth[1] * sheet.y) + 0.03 * sheet.fine
+    return sheet.bake()
 
-    # gallbladder: a grey-green to yellow sac under the liver's edge
-    turn = random.uniform(-0.7, 0.7)
-    cx = random.uniform(-0.35, 0.35)
-    cy = base + slope * cx + random.uniform(0.05, 0.3)
-    c, s = np.cos(turn), np.sin(turn)
-    ex, ey = ((x - cx) * c + (y - cy) * s), ((y - cy) * c - (x - cx) * s)
-    narrow = random.uniform(0.2, 0.3) * (1 - 0.35 * np.clip(ey, -0.6, 0.6))
-    inside = 1 - (ex / narrow) ** 2 - (ey / random.uniform(0.5, 0.68)) ** 2 + 0.05 * warp
-    sac = smoothstep(inside, 0.0, 0.1)
-    tones = np.array([[150, 160, 120], [196, 178, 120], [120, 140, 150], [205, 160, 140]], np.float32)
-    bile = colour(*(tones[int(random.integers(4))] + random.uniform(-14, 14, 3)))
-    rgb = mix(rgb, bile * (0.9 + 0.06 * rough + 0.14 * np.clip(inside, 0, 1)), sac)
-    rgb = mix(rgb, colour(150, 40, 44), sac * web * 0.75)
-    around = smoothstep(inside, -0.7, 0.0) * (1 - sac)
-    exposure = exposure * (1 - 0.4 * around)
-    height = height * (1 - sac) + sac * (0.2 + 0.34 * np.sqrt(np.clip(inside, 0, 1)) + 0.01 * rough)
-    gloss = mix(gloss, np.float32(0.95) + 0 * gloss, sac)
 
-    depth = random.uniform(-0.16, 0.16, size=2)
-    exposure = exposure * (1 + depth[0] * x + depth[1] * y) + 0.03 * fine
-    height = tissue.blur(height, 1.6) + 0.0022 * fine
-    return tissue.surface(rgb, np.clip(gloss + 0.1 * rough, 0, 1), height, exposure, (UNITS / SIZE, UNITS / SIZE))
+def _peritoneum(sheet: Sheet) -> None:
+    pink = sheet.around((196, 104, 92), 22) * (1 + 0.09 * sheet.rough + 0.05 * sheet.fine)
+    height = 0.045 * sheet.warp + 0.012 * sheet.rough + 0.006 * sheet.ripple
+    sheet.lay(np.ones_like(height), pink, height, 0.7, 0.85 + 0.06 * sheet.warp)
+    sheet.stain(0.6 * sheet.web, colour(150, 30, 34))
+
+
+def _fat(sheet: Sheet) -> None:
+    """Yellow lobules in the lower part."""
+    level, tilt = sheet.random.uniform(-0.25, 0.5), sheet.random.uniform(-0.5, 0.5)
+    where = smoothstep(sheet.y + 0.3 * sheet.warp + tilt * sheet.x, level, level + 0.06)
+    lobes = np.minimum(np.abs(sheet.noise(1.6, 5, 30)), 1.5)
+    yellow = sheet.around((232, 172, 92), 14) * (0.84 + 0.14 * lobes + 0.03 * sheet.fine + 0.04 * sheet.rough)
+    sheet.lay(where, yellow, sheet.height + 0.1 + 0.045 * np.sqrt(lobes), 0.4, sheet.exposure)
+    sheet.stain(0.5 * where * sheet.web, colour(190, 60, 40))
+
+
+def _bowel(sheet: Sheet) -> None:
+    """Pale tubes in a lower corner."""
+    side = float(sheet.random.choice([-1.0, 1.0]))
+    along = (sheet.x * side + sheet.y) * 0.7071 + 0.12 * sheet.warp - sheet.random.uniform(0.9, 1.3)
+    tube = np.clip(1 - (((along * 2.2) % 1.0) - 0.5) ** 2 * 4, 0, 1)
+    where = smoothstep(along, 0.0, 0.05)
+    rgb = colour(214, 140, 122) * (0.7 + 0.35 * tube + 0.05 * sheet.rough)
+    sheet.lay(where, rgb, sheet.height + 0.06 + 0.16 * np.sqrt(tube), 0.7, sheet.exposure)
+    sheet.stain(0.6 * where * sheet.web, colour(165, 50, 50))
+
+
+def _liver(sheet: Sheet, slope: float, base: float) -> None:
+    """Dark and smooth, with a sharp lower edge that throws a shadow."""
+    edge = base + slope * sheet.x + 0.1 * sheet.warp - sheet.y
+    where = smoothstep(edge, 0.0, 0.035)
+    brown = sheet.around((122, 46, 40), 16) * (1 + 0.05 * sheet.rough + 0.07 * sheet.fine)
+    sheet.exposure = sheet.exposure * (1 - 0.45 * smoothstep(edge, -0.22, 0.0) * (1 - where))
+    height = 0.12 + 0.2 * np.sqrt(np.clip(edge, 0, 0.4)) + 0.03 * sheet.warp + 0.004 * sheet.ripple
+    sheet.lay(where, brown, height, 0.85, sheet.exposure)
+
+
+def _gallbladder(sheet: Sheet, slope: float, base: float) -> None:
+    """A sac under the liver's edge, grey-green to yellow, with vessels."""
+    random = sheet.random
+    turn, cx = random.uniform(-0.7, 0.7), random.uniform(-0.35, 0.35)
+    dx, dy = sheet.x - cx, sheet.y - (base + slope * cx + random.uniform(0.05, 0.3))
+    c, s = float(np.cos(turn)), float(np.sin(turn))
+    across, along = dx * c + dy * s, dy * c - dx * s
+    narrow = random.uniform(0.2, 0.3) * (1 - 0.35 * np.clip(along, -0.6, 0.6))
+    inside = 1 - (across / narrow) ** 2 - (along / random.uniform(0.5, 0.68)) ** 2 + 0.05 * sheet.warp
+    where = smoothstep(inside, 0.0, 0.1)
+    sheet.exposure = sheet.exposure * (1 - 0.4 * smoothstep(inside, -0.7, 0.0) * (1 - where))
+    bile = sheet.around(BILE[int(random.integers(len(BILE)))], 14)
+    dome = np.clip(inside, 0, 1)
+    height = 0.2 + 0.3 * np.sqrt(dome) + 0.01 * sheet.rough + 0.003 * sheet.ripple
+    sheet.lay(where, bile * (0.9 + 0.06 * sheet.rough + 0.14 * dome), height, 0.95, 0.9 + 0.03 * sheet.warp)
+    sheet.stain(0.75 * where * sheet.web, colour(150, 40, 44))
 
 
 class Abdomen:
@@ -118,7 +119,10 @@ class Abdomen:
     def backdrop(self, canvas: Canvas, moment: Moment) -> None:
         hands = moment.hands
         camera = Camera(
-            self._look[0] + 0.12 * hands[4], self._look[1] + 0.1 * hands[5], self._zoom * (1 + 0.06 * hands[6]), 0.08 * hands[7]
+            self._look[0] + 0.12 * hands[4],
+            self._look[1] + 0.1 * hands[5],
+            self._zoom * (1 + 0.06 * hands[6]),
+            0.08 * hands[7],
         )
         tip, second, offset = self._hands(moment)
         held = moment.phase.look == "retraction"

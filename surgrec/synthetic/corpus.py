@@ -34,7 +34,7 @@ from surgrec.corpus.isolated import Crashed, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.synthetic.instruments import Canvas
-from surgrec.synthetic.plan import SOURCES, VideoPlan, event_at, make_plan, segment_at
+from surgrec.synthetic.plan import Source, VideoPlan, event_at, make_plan, segment_at, sources_of
 from surgrec.synthetic.write import make_field, write_video
 
 LABEL_COLUMNS = ("frame", "time_seconds", "phase", "instruments", "case_id", "event")
@@ -53,8 +53,9 @@ def synthesize(out: Path, scale: str, seed: int, num_workers: int) -> Path:
     if is_finished(out, plans):
         return out / "manifest.parquet"
     _render(out, plans, num_workers)
-    _write_cards(out)
-    tables = [_scan_source(out, source.name, plans, num_workers) for source in SOURCES]
+    for source in sources_of(plans):
+        _write_card(out, source)
+    tables = [_scan_source(out, source.name, plans, num_workers) for source in sources_of(plans)]
     _write_labels(out, plans, pa.concat_tables(tables))
     Manifest(pa.concat_tables(tables)).write(out / "manifest.parquet")
     return out / "manifest.parquet"
@@ -82,12 +83,11 @@ def is_finished(out: Path, plans: list[VideoPlan]) -> bool:
     if not (out / "manifest.parquet").is_file():
         return False
     manifest = Manifest.read([out / "manifest.parquet"])
-    if len(manifest) != len(plans) or any(not (out / "cards" / f"{source.name}.yaml").is_file() for source in SOURCES):
-        return False
     listed = {manifest.path_of(row) for row in range(len(manifest))}
-    return all(video_path(out, plan).resolve() in listed and video_path(out, plan).is_file() for plan in plans) and all(
-        label_path(out, str(name)).is_file() for name in manifest.video_ids
-    )
+    wanted = {video_path(out, plan).resolve() for plan in plans}
+    companions = [out / "cards" / f"{source.name}.yaml" for source in sources_of(plans)]
+    companions += [label_path(out, str(video_id)) for video_id in manifest.video_ids]
+    return listed == wanted and all(path.is_file() for path in [*wanted, *companions])
 
 
 def video_path(out: Path, plan: VideoPlan) -> Path:
@@ -144,17 +144,16 @@ def _render_case(job: _Job) -> None:
 # -- tables
 
 
-def _write_cards(out: Path) -> None:
-    for source in SOURCES:
-        card: dict[str, Any] = {
-            "name": source.name,
-            "domain": source.domain,
-            "procedure": source.procedure,
-            "licence": "Apache-2.0",
-            "group_pattern": r"(case_\d+)/",
-            "notes": "Procedurally rendered by `surgrec synthesize`: no patient, no clinical meaning.",
-        }
-        write_text(out / "cards" / f"{source.name}.yaml", yaml.safe_dump(card, sort_keys=False))
+def _write_card(out: Path, source: Source) -> None:
+    card: dict[str, Any] = {
+        "name": source.name,
+        "domain": source.domain,
+        "procedure": source.procedure,
+        "licence": "Apache-2.0",
+        "group_pattern": r"(case_\d+)/",
+        "notes": "Procedurally rendered by `surgrec synthesize`: no patient, no clinical meaning.",
+    }
+    write_text(out / "cards" / f"{source.name}.yaml", yaml.safe_dump(card, sort_keys=False))
 
 
 def _scan_source(out: Path, name: str, plans: list[VideoPlan], num_workers: int) -> pa.Table:
@@ -167,9 +166,13 @@ def _scan_source(out: Path, name: str, plans: list[VideoPlan], num_workers: int)
         raise KeyboardInterrupt
     if result.refusals:
         refusal = result.refusals[0]
-        raise UserError(f"{out / 'videos' / name / refusal.path} is damaged ({refusal.detail}); delete it and run again")
+        raise UserError(
+            f"{out / 'videos' / name / refusal.path} is damaged ({refusal.detail}); delete it and run again"
+        )
     if len(result.rows) != num_files:
-        raise UserError(f"{out / 'videos' / name} holds videos that do not belong to the corpus; delete it and run again")
+        raise UserError(
+            f"{out / 'videos' / name} holds videos that do not belong to the corpus; delete it and run again"
+        )
     return result.rows
 
 

@@ -7,79 +7,75 @@ from __future__ import annotations
 
 import numpy as np
 
-from surgrec.synthetic import tissue
 from surgrec.synthetic.instruments import Canvas, Finish, Pose
 from surgrec.synthetic.motion import Moment
 from surgrec.synthetic.plan import VideoPlan
 from surgrec.synthetic.scene import Camera, Landscape, Light, Pull, reach, strokes
-from surgrec.synthetic.tissue import Surface, colour, fractal, mix, smoothstep, vessels
+from surgrec.synthetic.tissue import Array, Sheet, Surface, colour, fractal, mix, smoothstep
 
-SIZE = 512  # texels
+TEXELS = 512
 UNITS = 4.0
-IRIDES = np.array([[96, 70, 48], [70, 50, 36], [110, 128, 140], [96, 112, 84], [130, 104, 66]], np.float32)
+IRIDES = ((96, 70, 48), (70, 50, 36), (110, 128, 140), (104, 108, 88), (124, 104, 72))
+REFLEXES = ((214, 92, 40), (186, 64, 40), (150, 96, 70), (120, 104, 90))  # of the retina, as the pupil shows it
 
 
 def globe(random: np.random.Generator, look: str) -> tuple[Surface, float]:
-    """Bake a case's eye from the middle outward; returns the surface and the radius of the pupil."""
-    grid = np.linspace(-UNITS / 2, UNITS / 2, SIZE, endpoint=False, dtype=np.float32)
-    x, y = grid[None, :], grid[:, None]
-    shape = (SIZE, SIZE)
-    radius, angle = np.sqrt(x * x + y * y), np.arctan2(y, x)
-    rough, fine = fractal(random, shape, 1.8, 2, 50), fractal(random, shape, 1.0, 10, 120)
-    web = vessels(fractal(random, shape, 1.7, 2, 26) + 0.2 * rough, 0.045)
-
+    """Bake a case's eye from the outside inward; returns the surface and the radius of the pupil."""
+    sheet = Sheet(random, TEXELS, UNITS)
+    radius = np.sqrt(sheet.x * sheet.x + sheet.y * sheet.y)
+    angle = np.arctan2(sheet.y, sheet.x)
     limbus = random.uniform(0.68, 0.82)
     pupil = limbus * random.uniform(0.52, 0.72)
+    _sclera(sheet, radius, limbus)
+    _lids(sheet, look)
+    _iris(sheet, radius, angle, limbus, pupil)
+    _lens(sheet, radius, angle, pupil)
+    return sheet.bake(1.5), pupil
 
-    # sclera with vessels, more of them and redder outward
-    white = colour(*(np.array([216, 186, 174]) + random.uniform(-16, 16, 3)))
-    redness = random.uniform(0.25, 0.75)
-    rgb = white * (1 + 0.05 * rough + 0.03 * fine)
-    rgb = mix(rgb, colour(196, 84, 78), redness * smoothstep(radius + 0.12 * rough, limbus, 1.7) * 0.75)
-    rgb = mix(rgb, colour(170, 36, 40), web * redness * smoothstep(radius, limbus + 0.02, limbus + 0.3))
-    height = 0.012 * rough - 0.12 * radius
-    gloss = np.full(shape, 0.8, np.float32)
-    exposure = 0.82 + 0.04 * rough
 
-    # lids or drape outside an ellipse
-    lid = np.sqrt((x / 1.55) ** 2 + (y / random.uniform(1.05, 1.25)) ** 2) + 0.03 * rough
+def _sclera(sheet: Sheet, radius: Array, limbus: float) -> None:
+    """White with vessels, more of them and redder outward."""
+    white = sheet.around((216, 186, 174), 16) * (1 + 0.05 * sheet.rough + 0.03 * sheet.fine)
+    redness = sheet.random.uniform(0.25, 0.75)
+    sheet.lay(np.ones_like(radius), white, 0.012 * sheet.rough - 0.12 * radius, 0.8, 0.9 + 0.04 * sheet.rough)
+    sheet.stain(0.75 * redness * smoothstep(radius + 0.12 * sheet.rough, limbus, 1.7), colour(196, 84, 78))
+    sheet.stain(redness * sheet.web * smoothstep(radius, limbus + 0.02, limbus + 0.3), colour(170, 36, 40))
+
+
+def _lids(sheet: Sheet, look: str) -> None:
+    """Skin, a drape, or the holder of a wet lab, outside an ellipse."""
+    ellipse = np.sqrt((sheet.x / 1.55) ** 2 + (sheet.y / sheet.random.uniform(1.05, 1.25)) ** 2) + 0.03 * sheet.rough
+    paint = colour(52, 92, 150) if sheet.random.uniform() < 0.5 else colour(206, 150, 126)
     if look == "wetlab":
         paint = colour(150, 150, 158)
-    elif random.uniform() < 0.5:
-        paint = colour(52, 92, 150)
-    else:
-        paint = colour(206, 150, 126)
-    outside = smoothstep(lid, 1.0, 1.05)
-    rgb = mix(rgb, paint * (0.9 + 0.1 * rough), outside)
-    exposure = exposure * (1 - 0.5 * smoothstep(lid, 0.86, 1.0) * (1 - outside))
-    gloss = gloss * (1 - 0.7 * outside)
+    where = smoothstep(ellipse, 1.0, 1.05)
+    sheet.exposure = sheet.exposure * (1 - 0.5 * smoothstep(ellipse, 0.86, 1.0))
+    sheet.lay(where, paint * (0.9 + 0.1 * sheet.rough), sheet.height, 0.25, 0.9 + 0.04 * sheet.rough)
 
-    # iris with radial fibres, a dark limbal ring, and the pupil
-    strip = fractal(random, (64, 512), 0.9, 1, 1e9, (4.0, 0.25))
-    column = ((angle / (2 * np.pi) + 0.5) * 512).astype(np.int32) % 512
-    row = np.clip(radius / limbus * 63, 0, 63).astype(np.int32)
-    fibres = strip[row, column]
-    iris_colour = colour(*(IRIDES[int(random.integers(len(IRIDES)))] + random.uniform(-10, 10, 3)))
-    iris = 1 - smoothstep(radius, limbus - 0.035, limbus + 0.03)
-    ring = np.exp(-(((radius - limbus) / 0.06) ** 2))
+
+def _iris(sheet: Sheet, radius: Array, angle: Array, limbus: float, pupil: float) -> None:
+    """Radial fibres under a smooth cornea, a dark ring at the limbus."""
+    strip = fractal(sheet.random, (64, 512), 0.9, 1, 1e9, (0.25, 4.0))  # radius by angle
+    column = ((angle / (2 * np.pi) + 0.5) * 512).astype(np.int64) % 512
+    fibres = strip[np.clip(radius / limbus * 63, 0, 63).astype(np.int64), column]
+    paint = sheet.around(IRIDES[int(sheet.random.integers(len(IRIDES)))], 10)
     inner = np.exp(-(((radius - pupil) / 0.07) ** 2))
-    rgb = mix(rgb, iris_colour * (1 + 0.24 * fibres + 0.35 * inner), iris)
-    rgb = rgb * (1 - 0.35 * ring)
-    hole = 1 - smoothstep(radius + 0.008 * fibres, pupil - 0.02, pupil + 0.02)
-    reflex = np.array([[214, 92, 40], [186, 64, 40], [150, 96, 70], [120, 104, 90]], np.float32)
-    glow = colour(*(reflex[int(random.integers(4))] + random.uniform(-12, 12, 3)))
-    lens = np.clip(1.15 - 0.5 * (radius / pupil) ** 2 + 0.05 * rough, 0, 2)
-    spokes = np.clip(np.cos(angle * 9 + 2 * rough), 0, 1) * smoothstep(radius, 0.3 * pupil, pupil)
-    cloudy = random.uniform(0.1, 0.75)
-    content = mix(glow * lens, colour(206, 188, 150), cloudy * (0.55 * np.exp(-((radius / (0.6 * pupil)) ** 2)) + 0.3 * spokes))
-    rgb = mix(rgb, content, hole)
-    rhexis = np.exp(-(((radius - 0.72 * pupil) / 0.018) ** 2)) * hole
-    rgb = rgb * (1 - 0.25 * rhexis)
-    cornea = 1 - smoothstep(radius, limbus - 0.04, limbus + 0.04)
-    gloss = mix(gloss, np.float32(0.15) + 0 * gloss, cornea)
-    height = height + 0.02 * cornea - 0.02 * hole
-    height = tissue.blur(height, 1.5) + 0.0015 * fine * (1 - cornea)
-    return tissue.surface(rgb, gloss, height, exposure, (UNITS / SIZE, UNITS / SIZE)), pupil
+    where = 1 - smoothstep(radius, limbus - 0.035, limbus + 0.03)
+    sheet.lay(where, paint * (1 + 0.2 * fibres + 0.35 * inner), 0.02 - 0.12 * radius, 0.15, 0.9)
+    sheet.rgb = sheet.rgb * (1 - 0.35 * np.exp(-(((radius - limbus) / 0.06) ** 2)))
+
+
+def _lens(sheet: Sheet, radius: Array, angle: Array, pupil: float) -> None:
+    """The pupil: red reflex, more or less clouded by the cataract, with the rim of the opened capsule."""
+    random = sheet.random
+    hole = 1 - smoothstep(radius, pupil - 0.02, pupil + 0.02)
+    glow = sheet.around(REFLEXES[int(random.integers(len(REFLEXES)))], 12)
+    glow = glow * np.clip(1.15 - 0.5 * (radius / pupil) ** 2 + 0.05 * sheet.rough, 0, 2)
+    spokes = np.clip(np.cos(angle * 9 + 2 * sheet.rough), 0, 1) * smoothstep(radius, 0.3 * pupil, pupil)
+    nucleus = np.exp(-((radius / (0.6 * pupil)) ** 2))
+    content = mix(glow, colour(206, 188, 150), random.uniform(0.1, 0.75) * (0.55 * nucleus + 0.3 * spokes))
+    sheet.lay(hole, content, -0.12 * radius, 0.15, 0.9)
+    sheet.rgb = sheet.rgb * (1 - 0.25 * hole * np.exp(-(((radius - 0.72 * pupil) / 0.018) ** 2)))
 
 
 class Eye:
@@ -103,7 +99,10 @@ class Eye:
     def _camera(self, moment: Moment) -> Camera:
         hands = moment.hands
         return Camera(
-            self._look[0] + 0.07 * hands[4], self._look[1] + 0.06 * hands[5], self._zoom * (1 + 0.03 * hands[6]), 0.1 * hands[7]
+            self._look[0] + 0.07 * hands[4],
+            self._look[1] + 0.06 * hands[5],
+            self._zoom * (1 + 0.03 * hands[6]),
+            0.1 * hands[7],
         )
 
     def _tip(self, moment: Moment) -> np.ndarray:
@@ -111,7 +110,7 @@ class Eye:
         centre = -np.array([camera.x, camera.y]) * camera.zoom
         if moment.phase.look == "incision":
             toward = self._main / np.hypot(*self._main)
-            rest = centre + toward * 0.78 * camera.zoom + 0.03 * moment.hands[:2]
+            rest = centre + toward * 0.62 * camera.zoom + 0.03 * moment.hands[:2]
         else:
             rest = centre + 0.45 * self._pupil * np.array(moment.anchor) + 0.03 * moment.hands[:2]
         along, across = strokes(self._main, rest, moment.bearing)

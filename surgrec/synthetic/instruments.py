@@ -70,12 +70,13 @@ class Canvas:
         self.y = ((np.arange(height, dtype=np.float32) + 0.5 - height / 2) / self.half)[:, None]
         self.pixels: Array = np.zeros((3, height, width), np.float32)
 
-    def window(self, points: list[Point], margin: float) -> tuple[slice, slice] | None:
-        """Rows and columns around some points, None where they are outside."""
-        low, high = np.min(points, axis=0) - margin, np.max(points, axis=0) + margin
-        left = max(int((low[0] + self.width / self.height) * self.half), 0)
-        right = min(int((high[0] + self.width / self.height) * self.half) + 2, self.width)
-        top, bottom = max(int((low[1] + 1) * self.half), 0), min(int((high[1] + 1) * self.half) + 2, self.height)
+    def window(self, start: Point, end: Point, margin: float) -> tuple[slice, slice] | None:
+        """Rows and columns around a line, None where it is outside the picture."""
+        (ax, ay), (bx, by) = start.tolist(), end.tolist()
+        left = max(int((min(ax, bx) - margin) * self.half + self.width / 2), 0)
+        right = min(int((max(ax, bx) + margin) * self.half + self.width / 2) + 2, self.width)
+        top = max(int((min(ay, by) - margin) * self.half + self.height / 2), 0)
+        bottom = min(int((max(ay, by) + margin) * self.half + self.height / 2) + 2, self.height)
         if left >= right or top >= bottom:
             return None
         return slice(top, bottom), slice(left, right)
@@ -86,41 +87,46 @@ class Canvas:
         part += (paint - part) * alpha
 
     def rod(
-        self, start: Point, end: Point, width: tuple[float, float], paint: Array, gloss: float = 0.8, opacity: float = 1.0
+        self,
+        start: Point,
+        end: Point,
+        width: tuple[float, float],
+        paint: Array,
+        gloss: float = 0.8,
+        opacity: float = 1.0,
     ) -> None:
         """A round rod with half widths at its ends, lit from the camera."""
-        window = self.window([start, end], max(width) + 0.03)
+        window = self.window(start, end, max(width) + 0.03)
         if window is None:
             return
-        along = end - start
-        square = max(float(along @ along), 1e-9)
-        px = self.x[:, window[1]] - np.float32(start[0])
-        py = self.y[window[0]] - np.float32(start[1])
-        t = np.clip(px * np.float32(along[0] / square) + py * np.float32(along[1] / square), 0, 1)
-        dx, dy = px - t * np.float32(along[0]), py - t * np.float32(along[1])
-        radius = np.float32(width[0]) + t * np.float32(width[1] - width[0])
-        distance = np.sqrt(dx * dx + dy * dy)
-        alpha = np.clip((radius - distance) * np.float32(self.half) + 0.5, 0, 1)
-        length = square**0.5
-        side = (dx * np.float32(-along[1] / length) + dy * np.float32(along[0] / length)) / radius
-        up = 1 - side * side
-        bright = np.clip(up, 0, 1) * 0.75 + 0.3
-        highlight = np.clip(1 - np.abs(side - 0.25) * 5, 0, 1) * np.float32(gloss * 90)
-        self.blend(window, paint * bright + highlight, alpha * np.float32(opacity))
+        along, across, length = self._frame_of(start, end, window)
+        reached = np.minimum(np.maximum(along, 0), length)
+        over = along - reached
+        radius = reached * ((width[1] - width[0]) / length) + width[0]
+        distance = np.sqrt(across * across + over * over)
+        alpha = np.minimum(np.maximum((radius - distance) * self.half + 0.5, 0), opacity)
+        side = across / radius
+        bright = np.maximum(1 - side * side, 0) * 0.75 + 0.3
+        highlight = np.maximum(1 - np.abs(side - 0.25) * 5, 0) * (gloss * 90)
+        self.blend(window, paint * bright + highlight, alpha)
 
     def shadow(self, start: Point, end: Point, width: float, depth: float) -> None:
         """The soft shadow of a rod on what lies beneath."""
-        window = self.window([start, end], width * 2)
+        window = self.window(start, end, width * 2)
         if window is None:
             return
-        along = end - start
-        square = max(float(along @ along), 1e-9)
-        px = self.x[:, window[1]] - np.float32(start[0])
-        py = self.y[window[0]] - np.float32(start[1])
-        t = np.clip(px * np.float32(along[0] / square) + py * np.float32(along[1] / square), 0, 1)
-        dx, dy = px - t * np.float32(along[0]), py - t * np.float32(along[1])
-        near = np.clip(1 - (dx * dx + dy * dy) / np.float32(4 * width * width), 0, 1)
-        self.pixels[:, window[0], window[1]] *= 1 - np.float32(depth) * near * near
+        along, across, length = self._frame_of(start, end, window)
+        over = along - np.minimum(np.maximum(along, 0), length)
+        near = np.maximum(1 - (across * across + over * over) * (0.25 / (width * width)), 0)
+        self.pixels[:, window[0], window[1]] *= 1 - depth * near * near
+
+    def _frame_of(self, start: Point, end: Point, window: tuple[slice, slice]) -> tuple[Array, Array, float]:
+        """Coordinates of the window's pixels along and across a line, and its length."""
+        (ax, ay), (bx, by) = start.tolist(), end.tolist()
+        length = max(((bx - ax) ** 2 + (by - ay) ** 2) ** 0.5, 1e-4)
+        ux, uy = (bx - ax) / length, (by - ay) / length
+        px, py = self.x[:, window[1]] - ax, self.y[window[0]] - ay
+        return px * ux + py * uy, py * ux - px * uy, length
 
     def ring(
         self,
@@ -133,7 +139,7 @@ class Canvas:
         gloss: float = 0.6,
     ) -> None:
         """An elliptic wire with half axes and a turn; `span` cuts an arc out of it."""
-        window = self.window([centre], max(axes) + width + 0.02)
+        window = self.window(centre, centre, max(axes) + width + 0.02)
         if window is None:
             return
         px, py = self.x[:, window[1]] - np.float32(centre[0]), self.y[window[0]] - np.float32(centre[1])
@@ -150,7 +156,7 @@ class Canvas:
 
     def disc(self, centre: Point, radius: float, paint: Array, opacity: float = 1.0, soft: float = 0.0) -> None:
         """A filled disc, its edge `soft` wide."""
-        window = self.window([centre], radius + soft + 0.02)
+        window = self.window(centre, centre, radius + soft + 0.02)
         if window is None:
             return
         px, py = self.x[:, window[1]] - np.float32(centre[0]), self.y[window[0]] - np.float32(centre[1])
@@ -183,19 +189,19 @@ def _jaws(canvas: Canvas, pose: Pose, finish: Finish, base: Point, axis: Point, 
 
 
 def grasper(canvas: Canvas, pose: Pose, finish: Finish) -> None:
-    base = _shaft(canvas, pose, finish, 0.075, 0.3, finish.shaft)
-    neck = base + pose.axis * 0.1
-    canvas.rod(base, neck, (0.07, 0.05), finish.metal, 1.0)
-    _jaws(canvas, pose, finish, neck, pose.axis, 0.22, 0.034)
+    base = _shaft(canvas, pose, finish, 0.09, 0.36, finish.shaft)
+    neck = base + pose.axis * 0.12
+    canvas.rod(base, neck, (0.085, 0.062), finish.metal, 1.0)
+    _jaws(canvas, pose, finish, neck, pose.axis, 0.26, 0.044)
 
 
 def hook(canvas: Canvas, pose: Pose, finish: Finish) -> None:
-    base = _shaft(canvas, pose, finish, 0.07, 0.26, finish.shaft)
-    sleeve = base + pose.axis * 0.1
-    canvas.rod(base, sleeve, (0.052, 0.046), colour(205, 200, 188), 0.4)
-    elbow = sleeve + pose.axis * 0.13
-    canvas.rod(sleeve, elbow, (0.02, 0.02), finish.metal, 1.0)
-    canvas.rod(elbow, elbow + _turn(pose.axis, 1.45) * 0.1, (0.02, 0.014), finish.metal, 1.0)
+    base = _shaft(canvas, pose, finish, 0.085, 0.34, finish.shaft)
+    sleeve = base + pose.axis * 0.14
+    canvas.rod(base, sleeve, (0.066, 0.056), colour(205, 200, 188), 0.4)
+    elbow = sleeve + pose.axis * 0.18
+    canvas.rod(sleeve, elbow, (0.027, 0.027), finish.metal, 1.0)
+    canvas.rod(elbow, elbow + _turn(pose.axis, 1.45) * 0.14, (0.027, 0.02), finish.metal, 1.0)
 
 
 def clip_applier(canvas: Canvas, pose: Pose, finish: Finish) -> None:
@@ -205,7 +211,9 @@ def clip_applier(canvas: Canvas, pose: Pose, finish: Finish) -> None:
     side = _turn(pose.axis, np.pi / 2)
     for sign in (-1, 1):
         root = neck + side * sign * 0.045
-        canvas.rod(root, root + pose.axis * 0.22 - side * sign * 0.02 * (1 - pose.opening), (0.034, 0.026), finish.metal)
+        canvas.rod(
+            root, root + pose.axis * 0.22 - side * sign * 0.02 * (1 - pose.opening), (0.034, 0.026), finish.metal
+        )
 
 
 def biopsy_forceps(canvas: Canvas, pose: Pose, finish: Finish) -> None:
@@ -214,8 +222,9 @@ def biopsy_forceps(canvas: Canvas, pose: Pose, finish: Finish) -> None:
     hinge = base + pose.axis * 0.05
     for sign in (-1, 1):
         direction = _turn(pose.axis, sign * (0.15 + 0.6 * pose.opening))
-        canvas.rod(hinge, hinge + direction * 0.08, (0.03, 0.035), finish.metal, 1.0)
-        canvas.rod(hinge + direction * 0.08, hinge + direction * 0.12 - _turn(direction, sign * 1.57) * 0.03, (0.035, 0.02), finish.metal)  # fmt: skip
+        knee = hinge + direction * 0.1
+        canvas.rod(hinge, knee, (0.036, 0.042), finish.metal, 1.0)
+        canvas.rod(knee, knee + direction * 0.05 - _turn(direction, sign * 1.57) * 0.04, (0.042, 0.024), finish.metal)
 
 
 def snare(canvas: Canvas, pose: Pose, finish: Finish) -> None:
@@ -241,8 +250,9 @@ def capsule_forceps(canvas: Canvas, pose: Pose, finish: Finish) -> None:
     angle = 0.03 + 0.09 * pose.opening
     for sign in (-1, 1):
         knee = elbow + _turn(pose.axis, sign * angle) * 0.26
-        canvas.rod(base, knee, (0.03, 0.018), finish.metal, 1.0)
-        canvas.rod(knee, pose.tip + _turn(pose.axis, sign * 1.57) * 0.02 * (1 + 2 * pose.opening), (0.018, 0.01), finish.metal)
+        canvas.rod(base, knee, (0.036, 0.024), finish.metal, 1.0)
+        end = pose.tip + _turn(pose.axis, sign * 1.57) * 0.024 * (1 + 2.5 * pose.opening)
+        canvas.rod(knee, end, (0.024, 0.014), finish.metal)
 
 
 def phaco_tip(canvas: Canvas, pose: Pose, finish: Finish) -> None:
@@ -268,19 +278,19 @@ def _wrist(canvas: Canvas, pose: Pose, finish: Finish, back: float) -> tuple[Poi
     hinge = collar + pose.axis * 0.06 + direction * 0.08
     canvas.rod(collar, collar + pose.axis * 0.06, (0.085, 0.075), finish.metal * np.float32(0.85), 1.0)
     canvas.rod(collar + pose.axis * 0.06, hinge, (0.07, 0.06), finish.metal, 1.0)
-    canvas.disc(collar + pose.axis * 0.06, 0.03, colour(70, 70, 74))
+    canvas.disc(collar + pose.axis * 0.06, 0.035, colour(70, 70, 74))
     return hinge, direction
 
 
 def needle_driver(canvas: Canvas, pose: Pose, finish: Finish) -> None:
     hinge, direction = _wrist(canvas, pose, finish, 0.2)
-    _jaws(canvas, Pose(pose.entry, pose.tip, pose.opening * 0.5), finish, hinge, direction, 0.2, 0.04)
+    _jaws(canvas, Pose(pose.entry, pose.tip, pose.opening * 0.5), finish, hinge, direction, 0.22, 0.048)
 
 
 def bipolar(canvas: Canvas, pose: Pose, finish: Finish) -> None:
     hinge, direction = _wrist(canvas, pose, finish, 0.26)
     canvas.rod(hinge - direction * 0.05, hinge, (0.062, 0.055), finish.accent, 0.5)
-    _jaws(canvas, pose, finish, hinge, direction, 0.27, 0.032)
+    _jaws(canvas, pose, finish, hinge, direction, 0.29, 0.04)
 
 
 def scissors(canvas: Canvas, pose: Pose, finish: Finish) -> None:
@@ -288,7 +298,7 @@ def scissors(canvas: Canvas, pose: Pose, finish: Finish) -> None:
     canvas.rod(hinge - direction * 0.06, hinge, (0.066, 0.06), colour(175, 165, 120), 0.3)
     for sign in (-1, 1):
         end = hinge + _turn(direction, sign * (0.08 + 0.4 * pose.opening)) * 0.24
-        canvas.rod(hinge, end, (0.04, 0.008), finish.metal, 1.0)
+        canvas.rod(hinge, end, (0.048, 0.01), finish.metal, 1.0)
 
 
 DRAW: dict[str, Callable[[Canvas, Pose, Finish], None]] = {

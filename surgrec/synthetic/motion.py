@@ -83,14 +83,9 @@ class Motion:
 
     def _level(self, kind: str, seconds: float, ramp_seconds: float) -> float:
         """How far an event of a kind has built up: ramps up at its start and down at its end."""
-        level = 0.0
         for event in self.plan.events:
             if event.kind == kind and event.start_seconds <= seconds < event.end_seconds:
-                down = min(ramp_seconds, 0.8)
-                level = max(
-                    level,
-                    min(
-                        (seconds - event.start_seconds) / ramp_seconds + 0.1, (event.end_seconds - seconds) / down + 0.1, 1.0
-                    ),
-                )
-        return level
+                up = (seconds - event.start_seconds) / ramp_seconds
+                down = (event.end_seconds - seconds) / min(ramp_seconds, 0.8)
+                return min(up + 0.1, down + 0.1, 1.0)
+        return 0.0

@@ -99,11 +99,11 @@ class Source:
 
 
 SOURCES: tuple[Source, ...] = (
-    Source("colon_screening", "endoscopy", "colonoscopy", 0.380, 3, 16, 12.5, 176, 144, gop_frames=25, vignette="octagon"),
+    Source("colon_screening", "endoscopy", "colonoscopy", 0.380, 3, 15, 10, 176, 144, gop_frames=25, vignette="octagon"),
     Source("chole_center", "laparoscopy", "cholecystectomy", 0.170, 2, 14, 15, 192, 144, gop_frames=60, b_frames=2),
     Source("cataract_day", "cataract", "phacoemulsification", 0.110, 1, 12.5, 15, 176, 128, gop_frames=15),
     Source("robot_tissue", "robotic", "prostatectomy", 0.090, 2, 13, 12, 208, 128, gop_frames=48, b_frames=1),
-    Source("colon_round", "endoscopy", "colonoscopy", 0.060, 1, 11.5, 10, 160, 144, "mkv", 10, vignette="circle"),
+    Source("colon_round", "endoscopy", "colonoscopy", 0.060, 1, 10.5, 12.5, 160, 144, "mkv", 10, vignette="circle"),
     Source(
         "lap_smoky", "laparoscopy", "fundoplication", 0.050, 1, 11.5, 25, 192, 144, gop_frames=250, b_frames=3, look="smoky"
     ),
@@ -124,15 +124,16 @@ SOURCES: tuple[Source, ...] = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a corpus is: total seconds, and a factor on the length of videos."""
+    """How large a corpus is: total seconds, a factor on the length of videos, and the sources in it (none named: all)."""
 
     total_seconds: float
     length: float
+    sources: tuple[str, ...] = ()
 
 
 SCALES: dict[str, Scale] = {
-    "tiny": Scale(36, 0.35),  # tests only: one short case per source or so
-    "quickstart": Scale(1130, 1.0),
+    "tiny": Scale(12, 0.3, ("cataract_wetlab", "robot_thoracic", "colon_narrow_band", "lap_trocar")),  # for tests
+    "quickstart": Scale(1040, 1.0),
     "small": Scale(5400, 1.0),
     "large": Scale(36000, 0.8),
 }
@@ -218,7 +219,8 @@ class VideoPlan:
         edges = np.concatenate([[0.0], np.cumsum(weights / weights.sum())]) * self.duration_seconds
         edges[-1] = np.inf
         return tuple(
-            Segment(phases[(self.first_phase + k) % len(phases)], float(edges[k]), float(edges[k + 1])) for k in range(count)
+            Segment(phases[(self.first_phase + k) % len(phases)], float(edges[k]), float(edges[k + 1]))
+            for k in range(count)
         )
 
     @cached_property
@@ -271,16 +273,25 @@ def make_plan(scale: str, seed: int) -> list[VideoPlan]:
     """All videos of the corpus, case after case. Raises `UserError` for an unknown scale."""
     if scale not in SCALES:
         raise UserError(f"unknown scale {scale!r}; choose one of {', '.join(PUBLIC_SCALES)}")
-    plans = []
-    for source_index, source in enumerate(SOURCES):
-        plans.extend(_plan_source(source_index, source, SCALES[scale], seed))
+    size = SCALES[scale]
+    chosen = [index for index, source in enumerate(SOURCES) if not size.sources or source.name in size.sources]
+    whole = sum(SOURCES[index].share for index in chosen)
+    plans: list[VideoPlan] = []
+    for index in chosen:
+        seconds = SOURCES[index].share / whole * size.total_seconds
+        plans.extend(_plan_source(index, seconds, SOURCES[index].video_seconds * size.length, seed))
     return plans
 
 
-def _plan_source(source_index: int, source: Source, scale: Scale, seed: int) -> list[VideoPlan]:
-    """Videos of one source: their number follows from its share; durations sum to it exactly."""
-    seconds = source.share / sum(other.share for other in SOURCES) * scale.total_seconds
-    num_videos = max(MIN_CASES, round(seconds / (source.video_seconds * scale.length)))
+def sources_of(plans: list[VideoPlan]) -> list[Source]:
+    """The sources of some videos, each once, in order."""
+    return list({plan.source.name: plan.source for plan in plans}.values())
+
+
+def _plan_source(source_index: int, seconds: float, video_seconds: float, seed: int) -> list[VideoPlan]:
+    """Videos of one source, about `video_seconds` long each; their durations sum to `seconds`."""
+    source = SOURCES[source_index]
+    num_videos = max(MIN_CASES, round(seconds / video_seconds))
     random = rng.generator(seed, f"synthetic/{source.name}/plan")
     weights = random.uniform(0.85, 1.15, size=num_videos)
     durations = weights / weights.sum() * seconds

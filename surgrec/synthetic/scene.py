@@ -18,7 +18,7 @@ from surgrec.synthetic.motion import Moment
 from surgrec.synthetic.plan import VideoPlan, event_at
 from surgrec.synthetic.tissue import Array, Surface
 
-GAUZE = 512  # texels of the noise canvases for smoke and sensor noise
+GAUZE = 384  # texels of the noise canvases for smoke and sensor noise
 
 
 class Field(Protocol):
@@ -44,7 +44,9 @@ class Light:
     hardness: float  # the share of normals that shine, small is hard
 
     @classmethod
-    def draw(cls, random: np.random.Generator, sparkle: float = 1.0, falloff: tuple[float, float] = (0.35, 0.8)) -> Light:
+    def draw(
+        cls, random: np.random.Generator, sparkle: float = 1.0, falloff: tuple[float, float] = (0.35, 0.8)
+    ) -> Light:
         """A lamp for a case."""
         angle = random.uniform(0, 2 * np.pi)
         tilt = random.uniform(0.25, 0.45)
@@ -53,7 +55,7 @@ class Light:
             falloff=float(random.uniform(*falloff)),
             ambient=float(random.uniform(0.2, 0.35)),
             sparkle=float(random.uniform(0.6, 1.0)) * sparkle,
-            hardness=float(random.uniform(0.02, 0.045)),
+            hardness=float(random.uniform(0.014, 0.03)),
         )
 
 
@@ -79,7 +81,9 @@ class Pull:
 class Landscape:
     """A `Surface` seen from above by a moving camera, breathing, pulled by instruments. One per case and picture size."""
 
-    def __init__(self, surface: Surface, units: float, canvas: Canvas, light: Light, random: np.random.Generator) -> None:
+    def __init__(
+        self, surface: Surface, units: float, canvas: Canvas, light: Light, random: np.random.Generator
+    ) -> None:
         self.surface, self.light = surface, light
         self.texels = surface.paint.shape[0]
         self.per_unit = self.texels / units
@@ -97,23 +101,29 @@ class Landscape:
         self._breath_size, self._pulse_size = random.uniform(0.015, 0.04), random.uniform(0.003, 0.008)
 
     def paint(
-        self, canvas: Canvas, camera: Camera, seconds: float, pulls: tuple[Pull, ...] = (), blood: tuple[Point, float] | None = None
+        self,
+        canvas: Canvas,
+        camera: Camera,
+        seconds: float,
+        pulls: tuple[Pull, ...] = (),
+        blood: tuple[Point, float] | None = None,
     ) -> None:
         """Paint the landscape over the canvas; `blood` is where it wells (picture units) and how much, 0..1."""
         columns, rows = self._texel_of_pixel(canvas, camera, seconds, pulls)
-        mask = self.texels - 1
-        index = ((rows.astype(np.int32) & mask) * self.texels) + (columns.astype(np.int32) & mask)
-        paint = self.surface.paint.take(index).view(np.uint8).reshape(*index.shape, 4)
-        relief = self.surface.relief.take(index).view(np.uint8).reshape(*index.shape, 4)
+        columns_in = columns.astype(np.int64) & (self.texels - 1)
+        index = rows.astype(np.int64) * self.texels + columns_in  # whole rows wrap in `take`
+        paint = self.surface.paint.take(index, mode="wrap").view(np.uint8).reshape(*index.shape, 4)
+        relief = self.surface.relief.take(index, mode="wrap").view(np.uint8).reshape(*index.shape, 4)
         facing = relief[..., 0] * self._lx + relief[..., 1] * self._ly + relief[..., 2] * self._lz + self._l0
         reach = self.reach * np.float32(camera.zoom**0.7)
         diffuse = np.maximum(facing, 0) * np.float32(1 - self.light.ambient) + np.float32(self.light.ambient)
         shade = diffuse * relief[..., 3] * (reach * np.float32(1 / 200))
-        gloss = paint[..., 3]
+        gloss: Array | npt.NDArray[np.uint8] = paint[..., 3]
         for channel in range(3):
             np.multiply(paint[..., channel], shade, out=canvas.pixels[channel])
         if blood is not None and blood[1] > 0:
-            gloss = _bleed(canvas, blood, relief[..., 0], shade, gloss)
+            alpha = bleed(canvas, blood[0], blood[1], relief[..., 0], shade * np.float32(0.9))
+            gloss = gloss + (200 - gloss.astype(np.float32)) * alpha
         shine = np.clip((facing - np.float32(1 - self.light.hardness)) * np.float32(1 / self.light.hardness), 0, 1)
         canvas.pixels += shine * shine * gloss * (reach * np.float32(self.light.sparkle))
 
@@ -138,19 +148,20 @@ class Landscape:
         return columns, rows
 
 
-def _bleed(
-    canvas: Canvas, blood: tuple[Point, float], grain: npt.NDArray[np.uint8], shade: Array, gloss: npt.NDArray
+def bleed(
+    canvas: Canvas, centre: Point, level: float, grain: npt.NDArray[np.uint8], shade: Array | np.float32
 ) -> Array:
-    """Blood welling from a point: a dark red, ragged, shiny pool; returns the gloss with it."""
-    centre, level = blood
+    """Paint blood welling from a point (picture units): a dark red, ragged pool that runs down; returns its opacity.
+
+    `level` 0..1 is how much, `grain` (H, W) bytes around 128 make its edge ragged, `shade` lights it.
+    """
     dx, dy = canvas.x - np.float32(centre[0]), canvas.y - np.float32(centre[1])
     down = np.maximum(dy, 0)
     square = dx * dx * (1 + 2.5 * down) + (dy - np.float32(0.35 * level) * down) ** 2
-    ragged = np.float32((0.05 + 0.5 * level) ** 2) * (grain * np.float32(1.6 / 128) - np.float32(0.6))
-    alpha = np.clip((ragged - square) * 14, 0, 1) * np.float32(0.9)
-    pool = tissue.colour(150, 12, 14) * (shade * 0.8)
-    canvas.pixels += (pool - canvas.pixels) * alpha
-    return gloss + (200 - gloss.astype(np.float32)) * alpha
+    ragged = np.float32((0.05 + 0.42 * level) ** 2) * (grain * np.float32(0.6 / 128) + np.float32(0.4))
+    alpha = np.clip((ragged - square) * 14, 0, 1) * np.float32(0.88)
+    canvas.pixels += (tissue.colour(150, 12, 14) * shade - canvas.pixels) * alpha
+    return alpha
 
 
 @dataclass(frozen=True)

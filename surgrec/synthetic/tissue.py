@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating]  # float32 wherever a frame is drawn
 Words = npt.NDArray[np.uint32]
 
 
@@ -22,6 +22,51 @@ class Surface:
 
     paint: Words  # (rows, columns)
     relief: Words  # (rows, columns)
+
+
+class Sheet:
+    """A square of tissue under construction: lay one kind over another, then `bake`. Lengths count picture half heights."""
+
+    def __init__(self, random: np.random.Generator, texels: int, units: float) -> None:
+        self.random, self.texels, self.units = random, texels, units
+        grid = np.linspace(-units / 2, units / 2, texels, endpoint=False, dtype=np.float32)
+        self.x, self.y = grid[None, :], grid[:, None]
+        self.warp = self.noise(2.2, 1, 9)  # bends outlines
+        self.rough = self.noise(1.8, 2, 60)  # mottles colour
+        self.fine = self.noise(1.0, 10, 120)
+        self.ripple = self.noise(1.1, 5, 24)  # breaks up highlights
+        self.web = vessels(self.noise(1.8, 2, 24) + 0.15 * self.rough, 0.05)
+        flat = np.zeros((texels, texels), np.float32)
+        self.rgb: Array = np.zeros((3, texels, texels), np.float32)
+        self.height: Array = flat
+        self.gloss: Array = flat
+        self.exposure: Array = flat
+
+    def noise(self, exponent: float, low: float, high: float) -> Array:
+        """Noise between `low` and `high` cycles a sheet."""
+        return fractal(self.random, (self.texels, self.texels), exponent, low, high)
+
+    def around(self, rgb: tuple[float, float, float], spread: float) -> Array:
+        """A colour of this case: each channel within `spread` of the given one."""
+        return colour(*(np.array(rgb) + self.random.uniform(-spread, spread, 3)))
+
+    def lay(self, where: Array, rgb: Array, height: Array | float, gloss: float, exposure: Array | float) -> None:
+        """Cover what is there, where `where` is 1."""
+        self.rgb = mix(self.rgb, rgb, where)
+        self.height = self.height + (height - self.height) * where
+        self.gloss = self.gloss + (gloss - self.gloss) * where
+        self.exposure = self.exposure + (exposure - self.exposure) * where
+
+    def stain(self, where: Array, rgb: Array) -> None:
+        """Change the colour only."""
+        self.rgb = mix(self.rgb, rgb, where)
+
+    def bake(self, smooth_texels: float = 2.0) -> Surface:
+        """The finished surface, its relief smoothed."""
+        texel = self.units / self.texels
+        height = blur(self.height, smooth_texels) + 0.0007 * self.fine
+        gloss = np.clip(self.gloss + 0.1 * self.rough * self.gloss, 0, 1)
+        return surface(self.rgb, gloss, height, self.exposure, (texel, texel))
 
 
 def fractal(

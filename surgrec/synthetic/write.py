@@ -61,7 +61,9 @@ def write_video(plan: VideoPlan, path: Path, field: Field | None = None) -> None
     source = plan.source
     with (
         atomic_path(path) as temporary,
-        av.open(str(temporary), "w", format=_FORMATS[source.container], options=_CONTAINER_OPTIONS[source.container]) as out,
+        av.open(
+            str(temporary), "w", format=_FORMATS[source.container], options=_CONTAINER_OPTIONS[source.container]
+        ) as out,
     ):
         stream = out.add_stream("libx264", rate=Fraction(source.fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
@@ -69,7 +71,7 @@ def write_video(plan: VideoPlan, path: Path, field: Field | None = None) -> None
         stream.codec_context.gop_size = source.gop_frames
         stream.codec_context.thread_count = 1  # several threads would cut frames differently
         stream.codec_context.max_b_frames = source.b_frames
-        stream.options = {"preset": "veryfast", "crf": str(source.crf), "bf": str(source.b_frames), "threads": "1"}
+        stream.options = {"preset": "superfast", "crf": str(source.crf), "bf": str(source.b_frames), "threads": "1"}
         for pixels, ticks in zip(render(plan, field), plan.ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = int(ticks), stream.time_base

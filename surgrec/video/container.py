@@ -81,14 +81,36 @@ def presentation_time(packet: Packet) -> int:
     return ticks
 
 
-def decode_time(packet: Packet) -> int:
-    """A packet's place in decoding order, in ticks; Matroska leaves the first ones of a reordered stream empty."""
-    return packet.dts if packet.dts is not None else presentation_time(packet)
-
-
 def is_shown(packet: Packet) -> bool:
     """False for the flush packet at the end and for what an edit list hides."""
     return packet.size > 0 and not packet.is_discard
+
+
+def declared_duration(container: InputContainer, stream: VideoStream) -> int:
+    """How long the file says it is, in ticks; without bound where it says nothing. Only to aim by, never to decide."""
+    if stream.duration is not None:
+        return stream.duration
+    if container.duration is not None:
+        return round(container.duration / 1_000_000 / time_base(stream))
+    return 2**62
+
+
+def has_true_times(container: InputContainer, stream: VideoStream) -> bool:
+    """False where FFmpeg reports times in decoding order as presentation times: reordered H.264 or HEVC in AVI.
+
+    There, sorted, they are right, but only counted from the beginning.
+    """
+    context = stream.codec_context
+    return container.format.name != "avi" or context.name not in ("h264", "hevc") or not context.has_b_frames
+
+
+def is_landing(container: InputContainer, packet: Packet) -> bool:
+    """Whether decoding may start at `packet`: a keyframe whose time is known without the packets before it.
+
+    In an MPEG program stream several frames may share one stamped packet; the times of the others are guessed from where
+    reading began. Only those that the container stamps have a position in the file.
+    """
+    return packet.size > 0 and packet.is_keyframe and (container.format.name != "mpeg" or packet.pos is not None)
 
 
 def time_zero(container: InputContainer, stream: VideoStream) -> int:
@@ -105,8 +127,8 @@ def time_zero(container: InputContainer, stream: VideoStream) -> int:
         ticks = presentation_time(packet)
         if key is None and packet.is_keyframe:
             key = ticks
-        if first is not None and decode_time(packet) > first:
-            break
+        if first is not None and packet.dts is not None and packet.dts > first:
+            break  # whatever is decoded later is shown later
         if key is not None and ticks >= key and is_shown(packet):
             first = ticks if first is None else min(first, ticks)
     if first is None:

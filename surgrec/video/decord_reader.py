@@ -1,8 +1,8 @@
 """Reading frames by time with decord: an optional backend behind the same interface.
 
 In: a path, then times. Out: `Frames`. It is its own file because decord is an optional extra with limits of its own: it
-carries an FFmpeg of 2021, lists all packets at open, seeks wrongly in HEVC and in program and transport streams, and may
-abort the process on a corrupt file. What it is known to read wrongly is refused here.
+carries an FFmpeg of 2021, lists all packets at open, and may abort the process on a corrupt file. It finds frames by counting
+from a keyframe and is wrong wherever the first frame out of the decoder is not that keyframe; `misreads` refuses those files.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from surgrec.core.errors import UserError
 from surgrec.video.container import open_container, time_base
 from surgrec.video.decode import Frames, ascending, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
+from surgrec.video.misreads import refuse_misread
 from surgrec.video.pixels import shrink
 
-_CODECS = ("h264", "mpeg4", "vp9")
-_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_CODECS = ("h264", "vp9")
 
 
 class DecordReader:
@@ -30,9 +30,8 @@ class DecordReader:
     def __init__(self, path: Path, short_side_pixels: int | None = None, num_threads: int = 1) -> None:
         reader_class, error_class = _import_reader()
         with open_container(path) as (container, stream):
-            codec, tick_seconds = stream.codec_context.codec.canonical_name, float(time_base(stream))
-            if codec not in _CODECS or container.format.name not in _CONTAINERS:
-                raise VideoError("unsupported_codec", f"decord misreads {codec} in {container.format.name}; use pyav")
+            refuse_misread(container, stream, "decord", _CODECS)
+            tick_seconds = float(time_base(stream))
         try:
             self._reader = reader_class(str(path), num_threads=num_threads)
             self._num_frames = len(self._reader)
@@ -53,7 +52,10 @@ class DecordReader:
             pixels = self._reader.get_batch(indices).asnumpy()
         except self._error_class:
             raise VideoError("corrupt", "decord could not decode the frames") from None
-        return Frames(shrink(pixels, shrunk_size(*pixels.shape[1:3], self._short_side_pixels)), self._seconds[indices])
+        return Frames(
+            shrink(pixels, shrunk_size(pixels.shape[1], pixels.shape[2], self._short_side_pixels)),
+            self._seconds[indices],
+        )
 
     def close(self) -> None:
         self._reader = None

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from av.packet import Packet
 
-from surgrec.video.container import decode_time, is_shown, presentation_time
+from surgrec.video.container import is_shown, presentation_time
 from surgrec.video.errors import VideoError
 
 
 class Lookahead:
-    """The packets from a keyframe on, read ahead as far as questions about the order of their times need.
+    """The packets from the first that `is_landing` on, read ahead as far as questions about the order of times need.
 
     `key_ticks`: when that keyframe is shown. Frames shown before it belong to an earlier keyframe and are not counted.
     Raises `VideoError` where no keyframe follows or packets carry no times.
     """
 
-    def __init__(self, packets: Iterator[Packet]) -> None:
+    def __init__(self, packets: Iterator[Packet], is_landing: Callable[[Packet], bool]) -> None:
         self._packets = packets
         self._queue: deque[Packet] = deque()
         self._shown: list[int] = []  # sorted presentation times of the packets read and not forgotten
         self._newest = -(2**62)  # decoding time of the newest packet; all frames shown before it have been read
         self._is_complete = False
-        self.key_ticks = self._find_keyframe()
+        self.key_ticks = self._land(is_landing)
 
-    def _find_keyframe(self) -> int:
+    def _land(self, is_landing: Callable[[Packet], bool]) -> int:
         for packet in self._packets:
-            if packet.size > 0 and packet.is_keyframe:
+            if is_landing(packet):
                 key_ticks = presentation_time(packet)
                 self._accept(packet, key_ticks)
                 return key_ticks
@@ -44,7 +44,8 @@ class Lookahead:
         if packet.size == 0:
             self._is_complete = True
             return
-        self._newest = max(self._newest, decode_time(packet))
+        if packet.dts is not None:  # Matroska leaves the first ones of a reordered stream empty
+            self._newest = max(self._newest, packet.dts)
         ticks = presentation_time(packet)
         if is_shown(packet) and ticks >= key_ticks:
             insort(self._shown, ticks)
@@ -69,6 +70,10 @@ class Lookahead:
             return None
         self._read_until(self._shown[index])
         return self._shown[bisect_right(self._shown, ticks)]
+
+    def is_last(self, ticks: int) -> bool:
+        """Whether the end has been reached and nothing is shown after `ticks`."""
+        return self._is_complete and (not self._shown or self._shown[-1] <= ticks)
 
     def forget_before(self, ticks: int) -> None:
         del self._shown[: bisect_left(self._shown, ticks)]

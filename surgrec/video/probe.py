@@ -45,7 +45,6 @@ class _Packets:
 
     ticks: npt.NDArray[np.int64]
     last_duration: int
-    is_last_damaged: bool
 
 
 def probe(path: Path) -> VideoInfo:
@@ -53,8 +52,8 @@ def probe(path: Path) -> VideoInfo:
     path = Path(path)
     try:
         with open_container(path) as (container, stream):
+            _refuse_truncated(path, container, stream)
             packets = _read_packets(container, stream)
-            _refuse_truncated(path, container, stream, packets)
             codec = stream.codec_context.codec.canonical_name
             tick_seconds = float(time_base(stream))
             declared_fps = float(stream.average_rate or stream.guessed_rate or 0)
@@ -82,9 +81,11 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
         ticks.append(shown_at)
         if shown_at > last_ticks:
             last_ticks, last_duration = shown_at, packet.duration or 0
+    if is_damaged:
+        raise VideoError("truncated", "its last packet is incomplete")
     if not ticks:
         raise VideoError("no_frames", "it declares a video stream without a keyframe")
-    return _Packets(np.sort(np.array(ticks, np.int64)), last_duration, is_damaged)
+    return _Packets(np.sort(np.array(ticks, np.int64)), last_duration)
 
 
 def _info(
@@ -104,13 +105,11 @@ def _info(
     )
 
 
-def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream, packets: _Packets) -> None:
+def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream) -> None:
     """Raise `VideoError` where the file declares more bytes than it has. Transport streams declare nothing."""
-    num_bytes = path.stat().st_size
-    declared = _declared_bytes(path, container, stream)
-    if packets.is_last_damaged or declared > num_bytes:
-        end = (packets.ticks[-1] - packets.ticks[0]) * float(time_base(stream))
-        raise VideoError("truncated", f"its pictures end after {end:.1f} s; {num_bytes} of {declared} bytes are there")
+    num_bytes, declared = path.stat().st_size, _declared_bytes(path, container, stream)
+    if declared > num_bytes:
+        raise VideoError("truncated", f"only {num_bytes} of {declared} bytes are there")
 
 
 def _declared_bytes(path: Path, container: InputContainer, stream: VideoStream) -> int:

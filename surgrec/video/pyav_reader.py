@@ -4,6 +4,7 @@ In: a path, then times. Out: `Frames`. It is its own file because the whole care
 
 * A seek lands on a keyframe; what is shown before that keyframe is dropped, and if the keyframe itself is shown after the
   wanted time the seek is repeated further back, at last by opening the file anew. Correct first, fast second.
+* Reordered H.264 in AVI carries no usable times in its middle: it is always decoded from the beginning, slow but right.
 * Going forward, a seek is made only where a keyframe lies between here and there; else decoding goes on.
 * Packets are read a little ahead of the decoder. Their times tell which frame is on display at a wanted time without
   decoding the one after it, and which H.264 frames nobody wants and nobody refers to: those are not decoded.
@@ -27,7 +28,16 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from surgrec.video.container import is_shown, open_container, presentation_time, time_base, time_zero
+from surgrec.video.container import (
+    declared_duration,
+    has_true_times,
+    is_landing,
+    is_shown,
+    open_container,
+    presentation_time,
+    time_base,
+    time_zero,
+)
 from surgrec.video.decode import Frames, ascending, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
 from surgrec.video.lookahead import Lookahead
@@ -50,6 +60,7 @@ class _Run:
 
     packets: Lookahead
     frames: Iterator[_Timed]
+    is_first: bool  # that keyframe is the first of the file
     current: _Timed | None = None  # the frame shown last that is not after the time asked for
     following: _Timed | None = None  # the frame after it, where it had to be decoded
 
@@ -86,9 +97,8 @@ class PyavReader:
         if self._num_threads > 1:
             self._stream.codec_context.thread_type = "AUTO"
         self._tick_seconds = float(time_base(self._stream))
-        # FFmpeg reports decoding times of AVI packets as presentation times; sorted, they are right.
-        self._has_sorted_times = self._container.format.name != "avi"
-        self._can_skip = self._has_sorted_times and self._stream.codec_context.name in _CODECS_WITH_REFERENCE_FLAG
+        self._has_true_times = has_true_times(self._container, self._stream)
+        self._can_skip = self._has_true_times and self._stream.codec_context.name in _CODECS_WITH_REFERENCE_FLAG
 
     def close(self) -> None:
         self._files.close()
@@ -133,30 +143,39 @@ class PyavReader:
 
     # -- position in the file
 
-    def _start_run(self) -> _Run:
+    def _start_run(self, is_first: bool) -> _Run:
         """Decode from where the container stands."""
-        packets = Lookahead(self._container.demux(self._stream))
-        return _Run(packets, self._decode(packets))
+        container = self._container
+        if is_first:
+            packets = Lookahead(container.demux(self._stream), lambda packet: packet.size > 0 and packet.is_keyframe)
+        else:
+            packets = Lookahead(container.demux(self._stream), lambda packet: is_landing(container, packet))
+        return _Run(packets, self._decode(packets), is_first)
+
+    def _rewind(self) -> _Run:
+        """Start at the beginning in the one way that works with every container: open the file anew."""
+        self._open()
+        return self._start_run(is_first=True)
 
     def _seek(self, ticks: int) -> _Run:
         """Start at a keyframe that is shown at `ticks` or before, the latest that the container finds."""
-        for backoff in _SEEK_BACKOFF_SECONDS:
+        aim = min(ticks, self._zero + declared_duration(self._container, self._stream))
+        for backoff in _SEEK_BACKOFF_SECONDS if self._has_true_times else ():
             try:
-                self._container.seek(ticks - round(backoff / self._tick_seconds), stream=self._stream)
-                run = self._start_run()
-            except (av.error.FFmpegError, VideoError):
-                break
+                self._container.seek(aim - round(backoff / self._tick_seconds), stream=self._stream)
+                run = self._start_run(is_first=False)
+            except (av.error.FFmpegError, VideoError):  # nothing to land on from there to the end
+                continue
             if run.packets.key_ticks <= ticks:
                 return run
-        self._open()  # the one way back to the beginning that works with every container
-        return self._start_run()
+        return self._rewind()
 
     def _must_seek(self, run: _Run, ticks: int) -> bool:
         position = run.packets.key_ticks if run.current is None else run.current.ticks
         gap_seconds = (ticks - position) * self._tick_seconds
         if gap_seconds < 0:
             return position > self._zero
-        if gap_seconds < _SHORT_GAP_SECONDS:
+        if gap_seconds < _SHORT_GAP_SECONDS or not self._has_true_times or run.packets.is_last(position):
             return False
         index = self._stream.index_entries
         if not 0 < self._stream.frames <= len(index):  # no complete index, as in Matroska or transport streams
@@ -170,6 +189,18 @@ class PyavReader:
         run = self._run
         if run is None or self._must_seek(run, ticks):
             run = self._run = self._seek(ticks)
+        timed = self._advance(run, ticks)
+        while (timed is None or timed.ticks > ticks) and not run.is_first:
+            # The decoder gives nothing until later than its keyframe, as with gradual refresh: start further back.
+            run = self._run = self._seek(run.packets.key_ticks - 1)
+            timed = self._advance(run, ticks)
+        if timed is None:
+            raise VideoError("no_frames")
+        run.packets.forget_before(timed.ticks)
+        return timed
+
+    def _advance(self, run: _Run, ticks: int) -> _Timed | None:
+        """Decode until the frame on display at `ticks`; where that is before the first frame of the run, the first."""
         target = run.packets.shown_at(ticks)
         while run.current is None or (target is not None and run.current.ticks < target):
             if run.following is None:
@@ -177,9 +208,6 @@ class PyavReader:
             if run.following is None or (run.current is not None and run.following.ticks > ticks):
                 break  # the frame that the packets promised did not come out of the decoder: the one before it stays
             run.current, run.following = run.following, None
-        if run.current is None:
-            raise VideoError("no_frames")
-        run.packets.forget_before(run.current.ticks)
         return run.current
 
     def _decode(self, packets: Lookahead) -> Iterator[_Timed]:
@@ -194,7 +222,7 @@ class PyavReader:
             for frame in packet.decode():
                 assert isinstance(frame, VideoFrame)
                 smallest = heappop(fed) if fed else None
-                ticks = frame.pts if self._has_sorted_times and frame.pts is not None else smallest
+                ticks = frame.pts if self._has_true_times and frame.pts is not None else smallest
                 if ticks is None or ticks < packets.key_ticks:
                     continue
                 if frame.is_corrupt:

@@ -58,3 +58,5 @@ def test_what_cannot_be_built_is_refused() -> None:
         Attention(48, 3, "kv")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="backend"):
         attend(*torch.randn(3, 1, 1, 2, 4), "magic")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="backend"):
+        Attention(48, 3, "qkv", "magic")  # type: ignore[arg-type]

@@ -113,7 +113,7 @@ def test_videomae(
     frames, height, width, patch = clip
     config = transformers.VideoMAEConfig(
         image_size=[height, width],
-        patch_size=[patch, patch],
+        patch_size=patch,
         num_frames=frames,
         hidden_size=encoder[0],
         num_hidden_layers=encoder[1],
@@ -161,7 +161,6 @@ def test_videomae(
 def videomae_oracle(config: object) -> nn.Module:
     """A VideoMAE of transformers with random weights and the official epsilon in the decoder's norm, where the port has 1e-5."""
     oracle = transformers.VideoMAEForPreTraining._from_config(config, attn_implementation="eager").eval()
-    # the port lays its patch embedding out for square patches only when it computes the loss
     oracle.decoder.norm.eps = 1e-6
     scramble(oracle)
     return oracle  # type: ignore[no-any-return]

@@ -1,0 +1,54 @@
+"""What the Hydra applications (`train`, `preview`) share: from the command line to a typed configuration to an exit status.
+
+In: `sys.argv` with `key=value` options. Out: the command run, and the status of the process. It is its own file so that every
+application tells a mistake in the same way: one sentence and status 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from surgrec.config import compose, schema
+from surgrec.config.compose import typed
+from surgrec.config.explain import one_sentence
+from surgrec.config.schema import Config
+from surgrec.core.console import STATUS_OK, run_command
+from surgrec.core.errors import UserError
+
+
+def run_application(command: Callable[[Config], int], description: str | None) -> int:
+    """Compose the configuration that the command line asks for, then run `command` with it.
+
+    Returns status 0; any other ends the process from inside Hydra (`SystemExit`). `--help` shows `description` and all options.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that a wrong option reaches us, to be told in one sentence
+    schema.register()
+    is_composed = False
+
+    def application(composed: DictConfig) -> None:
+        nonlocal is_composed
+        is_composed = True
+        if status := run_command(lambda: command(typed(composed))):
+            sys.exit(status)
+
+    start = hydra.main(config_path=str(compose.CONFIGS.resolve()), config_name="config", version_base="1.3")
+
+    def compose_and_run() -> int:
+        try:
+            start(application)()
+        except (HydraException, OmegaConfBaseException) as error:
+            if is_composed:
+                raise  # an error of ours, not of the user's options
+            raise UserError(one_sentence(error)) from error
+        return STATUS_OK
+
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(description)
+    return run_command(compose_and_run)

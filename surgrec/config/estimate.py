@@ -1,0 +1,139 @@
+"""What a run costs in memory and operations, from its configuration alone.
+
+In: a configuration. Out: a `Cost`, without a GPU and without building a weight. It is its own file because it is the one place that
+puts the formulas of surgrec/models/flops.py together in the way that the objectives put the models together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from surgrec.config.build import build_grid, build_masker, build_objective, patch_pixels
+from surgrec.config.schema import Config, JEPAConfig, MAEConfig, Strategy
+from surgrec.core.errors import UserError
+from surgrec.models.flops import (
+    TRAINING_OVER_FORWARD,
+    activation_bytes,
+    decoder_flops,
+    encoder_flops,
+    predictor_flops,
+)
+from surgrec.models.sizes import size_named
+
+CHANNELS = 3
+STATE_BYTES = 4 + 4 + 8  # a trained parameter, its gradient, AdamW's two moments, all in float32
+HOW = (
+    "Parameters, gradients and both moments of AdamW in float32 (16 bytes a trained parameter, 4 a frozen one), under bf16 a cast copy "
+    "of the weights (2), under ddp its buckets (4). A clip: the input, what the blocks keep for the backward pass with fused attention, "
+    "predictions and targets. Operations: matrix products and attention, 2 for a multiplication with its addition, backward twice the "
+    "forward pass, one more forward pass of the learner under activation checkpointing."
+)
+NOT_COUNTED = (
+    "the device's own context and kernels (about 1 GB), workspaces and fragmentation (allow 20 %), what a forward pass needs besides "
+    "what it keeps (the target encoder's, for one), decoding, augmentation, norms and the optimiser's arithmetic. Under fsdp the state is "
+    "shared out over the processes"
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Figures of one run. `counts`: parameters by module name; `tokens`: (context, target) of each mask set, of `num_tokens` in all."""
+
+    counts: dict[str, int]
+    num_tokens: int
+    tokens: tuple[tuple[int, int], ...]
+    is_bf16: bool
+    state_bytes: int
+    clip_bytes: int
+    clip_flops: int
+    run_flops: int
+
+    def clips_that_fit(self, memory_bytes: float) -> int:
+        """Clips of one micro-batch beside the state, with a fifth of the memory left free."""
+        return max(0, int((0.8 * memory_bytes - self.state_bytes) // self.clip_bytes))
+
+
+def estimate(config: Config) -> Cost:
+    """The cost of the configured run. `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU."""
+    with torch.device("meta"):
+        objective = build_objective(config)
+    counts = {
+        name: sum(parameter.numel() for parameter in module.parameters())
+        for name, module in [*objective.learner.named_children(), *objective.frozen.named_children()]
+    }
+    trained = sum(parameter.numel() for parameter in objective.learner.parameters())
+    tokens = tuple((mask.context.shape[1], mask.target.shape[1]) for mask in build_masker(config).draw([0]))
+    is_bf16 = _is_bf16(config)
+    per_trained = STATE_BYTES + (2 if is_bf16 else 0) + (4 if config.runtime.strategy is Strategy.ddp else 0)
+    clip_flops = _clip_flops(config, tokens)
+    return Cost(
+        counts=counts,
+        num_tokens=build_grid(config).num_tokens,
+        tokens=tokens,
+        is_bf16=is_bf16,
+        state_bytes=per_trained * trained + 4 * (sum(counts.values()) - trained),
+        clip_bytes=_clip_bytes(config, tokens, 2 if is_bf16 else 4),
+        clip_flops=clip_flops,
+        run_flops=clip_flops * config.data.global_batch_size * config.trainer.steps,
+    )
+
+
+def _is_bf16(config: Config) -> bool:
+    if config.runtime.precision == "auto":
+        return config.runtime.accelerator != "cpu"
+    return config.runtime.precision == "bf16-mixed"
+
+
+def _patch_values(config: Config) -> int:
+    """P, the values of one patch."""
+    return CHANNELS * config.backbone.tubelet * patch_pixels(config) ** 2
+
+
+def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
+    """Operations of one clip, forward and backward."""
+    size, patch_values = size_named(config.backbone.size), _patch_values(config)
+    shape = {"width": size.width, "depth": size.depth, "mlp_ratio": size.mlp_ratio, "patch_values": patch_values}
+    learner = sum(encoder_flops(context, **shape) for context, _ in tokens)  # type: ignore[arg-type]
+    target = 0
+    match config.objective:
+        case MAEConfig() as node:
+            head = {"encoder_width": size.width, "width": node.decoder_width, "depth": node.decoder_depth}
+            learner += sum(decoder_flops(*counts, **head, patch_values=patch_values) for counts in tokens)
+        case JEPAConfig() as node:
+            head = {"encoder_width": size.width, "width": node.predictor_width, "depth": node.predictor_depth}
+            learner += sum(predictor_flops(*counts, **head) for counts in tokens)
+            target = encoder_flops(build_grid(config).num_tokens, **shape)  # type: ignore[arg-type]
+        case _:
+            raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
+    passes = TRAINING_OVER_FORWARD + (1 if config.runtime.activation_checkpointing else 0)
+    return passes * learner + target
+
+
+def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_bytes: int) -> int:
+    """Bytes that one clip keeps until the backward pass."""
+    size, node = size_named(config.backbone.size), config.objective
+    is_mae = isinstance(node, MAEConfig)
+    width, depth = (
+        (node.decoder_width, node.decoder_depth) if is_mae else (node.predictor_width, node.predictor_depth)  # type: ignore[attr-defined]
+    )
+    stacks = [
+        (context, size.width, size.depth, size.mlp_ratio, config.backbone.positions == "rope") for context, _ in tokens
+    ]
+    stacks += [(context + target, width, depth, 4.0, not is_mae) for context, target in tokens]
+    blocks = sum(
+        activation_bytes(
+            num_tokens, width=width, depth=depth, mlp_ratio=ratio, has_rotary=has_rotary, compute_bytes=compute_bytes,
+            activation_checkpointing=config.runtime.activation_checkpointing,
+        )
+        for num_tokens, width, depth, ratio, has_rotary in stacks
+    )  # fmt: skip
+    patch_values = _patch_values(config)
+    predicted = patch_values if is_mae else size.width
+    video = 4 * patch_values * build_grid(config).num_tokens
+    patches = sum(compute_bytes * context * patch_values for context, _ in tokens)
+    ends = sum(
+        (compute_bytes + 4 + 4) * target * predicted for _, target in tokens
+    )  # as predicted, in float32, and the target
+    return video + blocks + patches + ends

@@ -1,0 +1,38 @@
+"""Which manifests a run reads: those it was given, or the embedded corpus.
+
+In: a configuration. Out: `mix.manifests` filled in, and the embedded corpus rendered where it is asked for and not there. It is its
+own file because `train` and `preview` must look at the same footage and end with the same sentence where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from surgrec.config.schema import Config
+from surgrec.core.errors import UserError
+
+_MANIFEST = "manifest.parquet"
+
+
+def resolve_footage(config: Config) -> None:
+    """Fill in `mix.manifests`: what was given, or the embedded corpus where the configuration names one."""
+    if not config.mix.manifests and not config.mix.embedded:
+        raise UserError(
+            "there is nothing to train on; give mix.manifests=[corpus.parquet] (written by `surgrec index`), "
+            "or add +experiment=quickstart to train on a synthesised corpus"
+        )
+    if not config.mix.manifests:
+        config.mix.manifests = [str(_embedded(config) / _MANIFEST)]
+
+
+def provide_footage(config: Config) -> None:
+    """Synthesise the embedded corpus where it is what `resolve_footage` chose, and not there."""
+    if config.mix.embedded and config.mix.manifests == [str(_embedded(config) / _MANIFEST)]:
+        from surgrec.synthetic.corpus import synthesize
+
+        synthesize(_embedded(config), config.mix.embedded, seed=0, num_workers=os.cpu_count() or 1)
+
+
+def _embedded(config: Config) -> Path:
+    return Path(config.paths.embedded) / str(config.mix.embedded)

@@ -1,0 +1,87 @@
+"""Make a release of a run: what others need to use its encoder, and nothing else of the run.
+
+    python -m surgrec.export --run runs/jepa --out jepa-release
+
+In: a run folder. Out: a release folder. Where exactly this release is there already, nothing is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgrec.core.console import run_command
+
+if TYPE_CHECKING:
+    from surgrec.config.build import LoadedRun
+    from surgrec.hub.card import TrainingSource
+    from surgrec.hub.release import Release
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `surgrec export`; returns the exit status."""
+    options = _parser().parse_args(arguments)
+
+    from surgrec.config.build import load_run
+    from surgrec.hub.release import write_release
+
+    release = release_of(load_run(options.run, options.step), options.license)
+    if not write_release(release, options.out):
+        print(f"nothing is left to do: {options.out} is the release of step {release.step}")
+        return 0
+    print(
+        f"{options.out}: {release.variant}, step {release.step}\n"
+        f"  card      {options.out / 'README.md'} (fill in what is unknown before you share it)\n"
+        f"next:\n"
+        f"  surgrec extract --model {options.out} --videos YOUR_VIDEOS --out features"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="surgrec export",
+        description="Write a run's encoder with its configuration, preprocessing, model card and checksums to a folder to share.",
+        epilog="example: surgrec export --run runs/jepa --out jepa-release --step 300",
+    )
+    add = parser.add_argument
+    add("--run", type=Path, required=True, metavar="RUN_DIR", help="run folder that `surgrec train` wrote")
+    add("--out", type=Path, required=True, metavar="RELEASE_DIR", help="folder to write")
+    add("--step", type=int, metavar="N", help="checkpoint to release (default: the newest)")
+    add("--license", default="unknown", metavar="ID", help="of the weights, for the card (default: unknown)")
+    return parser
+
+
+def release_of(run: LoadedRun, licence: str) -> Release:
+    """What is released of a run."""
+    from surgrec.hub.head import head_of
+    from surgrec.hub.preprocess import ClipPreprocess
+    from surgrec.hub.release import Release
+
+    return Release(
+        encoder=run.objective.released_encoder,
+        head=head_of(run.objective),
+        preprocess=ClipPreprocess(run.clip.num_frames, run.clip.frame_interval_seconds, run.preprocess),
+        variant=run.config.variant,
+        objective=type(run.objective).__name__.lower(),
+        step=run.progress.step,
+        sources=_sources_of(run),
+        distance=tuple(run.distance),
+        licence=licence,
+    )
+
+
+def _sources_of(run: LoadedRun) -> tuple[TrainingSource, ...]:
+    from surgrec.hub.card import TrainingSource
+
+    table = run.table
+    return tuple(
+        TrainingSource(name, float(hours), float(share), run.progress.sources.get(name, 0))
+        for name, hours, share in zip(table.sources, table.hours, table.shares, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

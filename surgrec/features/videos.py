@@ -1,0 +1,89 @@
+"""Which videos to extract features of: a manifest, a folder or a single file, all made alike.
+
+In: the path that a user gave. Out: `Video`s, named by their content. It is its own file because features name a video by its
+`video_id` only: where a folder is given, the ledger that tells which file is which is written beside the features, not into them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surgrec.core.errors import UserError
+from surgrec.corpus.card import Card
+from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.scan import Refusal, scan, video_id
+from surgrec.features.store import check_video_id
+from surgrec.hub.folder import sha256_of
+from surgrec.video.errors import VideoError
+from surgrec.video.probe import probe
+
+SOURCE = "video"  # the source in the ids of videos that no manifest lists
+
+
+@dataclass(frozen=True)
+class Video:
+    """A file, its name in everything that is published, and how long it is."""
+
+    video_id: str
+    path: Path
+    duration_seconds: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The videos, what was refused on the way, and the ledger where one was written."""
+
+    videos: list[Video]
+    refusals: list[Refusal]
+    ledger: Path | None = None
+
+
+def find_videos(path: Path, ledger: Path, num_workers: int) -> Found:
+    """The videos of a manifest (`.parquet`), of all that lies in a folder, or of one file.
+
+    For a folder, its manifest is written to `ledger`, which also keeps what it listed before; nothing is read twice. Raises
+    `UserError` where there is nothing to read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _in_folder(path, ledger, num_workers)
+    if not path.is_file():
+        raise UserError(f"there is nothing at {path}; give --videos a video, a folder of videos or a manifest.parquet")
+    if path.suffix == ".parquet":
+        return Found(_listed(Manifest.read([path])), [])
+    return Found([_single(path)], [])
+
+
+def _listed(manifest: Manifest) -> list[Video]:
+    ids, seconds = manifest.video_ids.tolist(), manifest.column("duration_seconds").tolist()
+    for name in ids:
+        check_video_id(name)
+    return [Video(name, manifest.path_of(row), seconds[row]) for row, name in enumerate(ids)]
+
+
+def _single(path: Path) -> Video:
+    try:
+        info = probe(path)
+    except VideoError as error:
+        raise UserError(f"{path} cannot be read as a video: {error.detail}") from None
+    return Video(video_id(SOURCE, sha256_of(path)), path, info.duration_seconds)
+
+
+def _in_folder(path: Path, ledger: Path, num_workers: int) -> Found:
+    before = Manifest.read([ledger]).table if ledger.exists() else None
+    result = scan(path, Card(SOURCE, "other"), num_workers, progress=True, known=before)
+    if not result.is_complete:
+        raise KeyboardInterrupt
+    if len(result.rows) == 0:
+        raise UserError(f"none of the {len(result.refusals)} videos in {path} can be read")
+    rows = result.rows
+    if before is not None:
+        is_new = pc.is_in(before["video_id"], rows["video_id"])
+        rows = pa.concat_tables([before.filter(pc.invert(is_new)), rows]).combine_chunks()
+    if before is None or not rows.equals(before):
+        Manifest(rows).write(ledger)
+    return Found(_listed(Manifest(result.rows)), result.refusals, ledger)

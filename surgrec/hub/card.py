@@ -1,0 +1,192 @@
+"""What a release says about itself to people: the model card and the citation.
+
+In: the facts of a release. Out: `README.md` in Hugging Face's form (YAML front matter, then Markdown) and `CITATION.cff`. It is
+its own file because it is the one place that decides what of a hospital's run becomes public: sources by name, hours and clips,
+never a path or file name. What nobody told us stays "unknown".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import yaml
+
+from surgrec import __version__
+from surgrec.hub.preprocess import ClipPreprocess
+
+UNKNOWN = "unknown"
+_RECIPES = {"mae": "masked autoencoding (VideoMAE family)", "jepa": "latent prediction (V-JEPA family)"}
+_PRIVATE_KEYS = re.compile(r"(paths|logger|hydra)\..*|mix\.(manifests|embedded)|name|init")
+_LOOKS_LIKE_FILE = re.compile(
+    r"[/\\~]|\.(parquet|ya?ml|json|csv|mp4|mkv|avi|mov|pth?|bin|ckpt|safetensors)\b", re.IGNORECASE
+)
+_PAPER = {
+    "type": "article",
+    "title": "Scaling Video Pretraining for Surgical Foundation Models",
+    "year": 2026,
+    "url": "https://arxiv.org/abs/2603.29966",
+    "authors": [{"name": "Sicheng Lu et al."}],
+}
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """One source of the training footage: usable `hours`, its share of the draws, `clips` really drawn; None where unknown."""
+
+    name: str
+    hours: float | None = None
+    share: float | None = None
+    clips: int | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card is made of. `distance`: how the recipe departs from the variant, one line a value."""
+
+    variant: str
+    objective: str
+    step: int
+    num_parameters: int
+    architecture: dict[str, object]
+    preprocess: ClipPreprocess
+    sources: tuple[TrainingSource, ...]
+    distance: tuple[str, ...]
+    licence: str = UNKNOWN
+    files: tuple[tuple[str, str], ...] = ()  # name and what it is
+
+
+def model_card(facts: CardFacts) -> str:
+    """The text of `README.md`."""
+    title = f"SurgRec-{facts.variant.upper()}, step {facts.step}"
+    sections = [
+        f"# {title}",
+        _what_it_is(facts),
+        f"## Use\n\n{_USE}",
+        f"## Input\n\n{_input(facts.preprocess)}",
+        f"## Training data\n\n{_sources(facts.sources)}",
+        f"## Training\n\n{_training(facts)}",
+        f"## Intended use and limits\n\n{_LIMITS}",
+        f"## Evaluation\n\n{_EVALUATION}",
+        f"## Files\n\n{_files(facts)}",
+    ]
+    return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def citation(facts: CardFacts) -> str:
+    """The text of `CITATION.cff`, version 1.2.0."""
+    content = {
+        "cff-version": "1.2.0",
+        "message": "Cite whoever trained these weights (unknown to the software), and the software and paper below.",
+        "title": f"SurgRec-{facts.variant.upper()} weights, step {facts.step}",
+        "type": "dataset",
+        "authors": [{"name": UNKNOWN}],
+        "references": [
+            {
+                "type": "software",
+                "title": "surgrec: self-supervised video pretraining on surgical footage",
+                "version": __version__,
+                "authors": [{"name": "The surgrec authors"}],
+            },
+            _PAPER,
+        ],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def without_paths(distance: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """Lines `key old -> new` fit to be published: values that name a file or folder of the run's machine are left out."""
+    return tuple(_without_path(line) for line in distance)
+
+
+def _without_path(line: str) -> str:
+    key, _, values = line.partition(" ")
+    if _PRIVATE_KEYS.fullmatch(key) or _LOOKS_LIKE_FILE.search(values):
+        return f"{key} (changed; the value is local)"
+    return line
+
+
+def _front_matter(facts: CardFacts) -> str:
+    tags = ["surgery", "endoscopy", "video", "self-supervised-learning", "feature-extraction", facts.objective]
+    front = {"license": facts.licence, "library_name": "surgrec", "pipeline_tag": "feature-extraction", "tags": tags}
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+
+
+def _what_it_is(facts: CardFacts) -> str:
+    shape = facts.architecture
+    recipe = _RECIPES.get(facts.objective, facts.objective)
+    return (
+        f"A video encoder for surgical footage, pretrained without labels by {recipe} with surgrec {__version__}. "
+        f"{facts.num_parameters / 1e6:.1f} million parameters: a vision transformer of width {shape['width']} and depth "
+        f"{shape['depth']} over tubelets of {shape['tubelet']} frames by {shape['patch']} x {shape['patch']} pixels, "
+        f"{shape['positions']} positions."
+    )
+
+
+_USE = """```python
+import surgrec
+
+encoder, preprocess = surgrec.load_model("path/to/this/folder")
+tokens = encoder(preprocess(frames))  # frames uint8 T H W 3 RGB -> tokens 1 N D
+```
+
+Features of whole videos: `surgrec extract --model path/to/this/folder --videos VIDEOS --out FEATURES`."""
+
+
+def _input(preprocess: ClipPreprocess) -> str:
+    pixels = preprocess.pixels
+    return (
+        f"{preprocess.num_frames} RGB frames, {preprocess.frame_interval_seconds:g} seconds apart; short side "
+        f"{pixels.short_side_pixels}, central {pixels.crop_pixels} x {pixels.crop_pixels} pixels; mean "
+        f"{_numbers(pixels.mean)}, standard deviation {_numbers(pixels.std)} of values in [0, 1]."
+    )
+
+
+def _sources(sources: tuple[TrainingSource, ...]) -> str:
+    if not sources:
+        return f"Sources: {UNKNOWN}."
+    rows = [
+        f"| {_cell(source.name)} | {_number(source.hours, '.2f')} | {_number(source.share, '.1%')} | "
+        f"{_number(source.clips, ',d')} | {_cell(source.licence or UNKNOWN)} |"
+        for source in sources
+    ]
+    table = "\n".join(["| source | hours | share of draws | clips seen | licence |", "|---|---:|---:|---:|---|", *rows])
+    return f"{table}\n\nPatients, sites, devices and consent behind these sources: {UNKNOWN} to the software."
+
+
+def _training(facts: CardFacts) -> str:
+    head = f"Step {facts.step} of a run of the variant `{facts.variant}`"
+    if not facts.distance:
+        return f"{head}, with the recipe as published."
+    lines = "\n".join(f"- `{line}`" for line in facts.distance)
+    return f"{head}. Its distance from the variant:\n\n{lines}"
+
+
+_LIMITS = """Research: frozen features of surgical and endoscopic video, probing, fine-tuning.
+
+**Not a medical device.** Not validated for diagnosis, for guidance during surgery, or for any decision about a patient. Its
+features follow the footage it saw: other procedures, cameras and patients may be served worse, and by how much is unknown. An
+encoder trained on few videos may have memorised them; whether patients can be recognised from its weights is unknown."""
+
+_EVALUATION = f"Results on downstream tasks: {UNKNOWN}; none were recorded with this release."
+
+
+def _files(facts: CardFacts) -> str:
+    rows = "\n".join(f"- `{name}`: {what}" for name, what in facts.files)
+    return (
+        f"{rows}\n\n`SHA256SUMS` lists every file, and loading checks it (`sha256sum -c SHA256SUMS` does too). After filling in "
+        "what is unknown above, renew its line of this card."
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _number(value: float | None, form: str) -> str:
+    return UNKNOWN if value is None else format(value, form)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,154 @@
+"""What is written is what was trained, the same bytes every time, and nothing that should stay private."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from surgrec.core.errors import UserError
+from surgrec.hub.card import without_paths
+from surgrec.hub.release import write_release
+from surgrec.models.decoder import Decoder
+from surgrec.models.predictor import Predictor
+from tests.hub.build import PREPROCESS, small_release, written
+
+FILES = {"encoder.safetensors", "config.json", "preprocessing.json", "README.md", "CITATION.cff", "SHA256SUMS"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("variant", "head"), [("mae", "decoder"), ("jepa", "predictor")])
+def test_a_release_has_its_files_and_no_others(tmp_path: Path, variant: str, head: str) -> None:
+    folder = written(tmp_path / "release", variant)
+    assert set(contents(folder)) == FILES | {f"{head}.safetensors"}
+    assert [path.name for path in tmp_path.iterdir()] == ["release"], "nothing temporary is left"
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+
+
+def test_weights_are_float32_with_the_metadata_that_readers_expect(tmp_path: Path) -> None:
+    release = small_release("mae")
+    release.encoder.bfloat16()
+    write_release(release, tmp_path / "release")
+    with safe_open(tmp_path / "release" / "encoder.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float32}  # noqa: SIM118
+
+
+@pytest.mark.parametrize(("variant", "kind"), [("mae", Decoder), ("jepa", Predictor)])
+def test_the_head_can_be_built_again(tmp_path: Path, variant: str, kind: Any) -> None:
+    release = small_release(variant)
+    write_release(release, tmp_path / "release")
+    assert release.head is not None
+    name = release.head.kind
+    arguments = json.loads((tmp_path / "release" / "config.json").read_text())[name]
+    head = kind(**arguments)
+    head.load_state_dict(load_file(tmp_path / "release" / f"{name}.safetensors"), strict=True)
+    expected = release.head.module.state_dict()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in head.state_dict().items())
+
+
+def test_jepa_releases_the_average_not_the_online_encoder(tmp_path: Path) -> None:
+    release = small_release("jepa")
+    assert all(not parameter.requires_grad for parameter in release.encoder.parameters())
+
+
+def test_the_same_release_is_the_same_bytes_and_then_nothing_is_left_to_do(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert write_release(small_release(), tmp_path / name)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert not write_release(small_release(), tmp_path / "one")
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path / "release")
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"holds another release .*config\.json"):
+        write_release(small_release(step=301), folder)
+    assert contents(folder) == before
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").touch()
+    with pytest.raises(UserError, match="is no release"):
+        write_release(small_release(), tmp_path / "notes")
+    (tmp_path / "empty").mkdir()
+    assert write_release(small_release(), tmp_path / "empty")
+
+
+def test_a_damaged_copy_of_the_same_release_is_not_called_done(tmp_path: Path) -> None:
+    folder = written(tmp_path / "release")
+    (folder / "README.md").write_text("other")
+    with pytest.raises(UserError, match=r"README\.md"):
+        write_release(small_release(), folder)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    release = small_release()
+    with torch.no_grad():
+        next(release.encoder.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="not finite"):
+        write_release(release, tmp_path / "release")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_card_tells_the_training_data_and_says_what_is_unknown(tmp_path: Path) -> None:
+    card = (written(tmp_path / "release") / "README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    front_matter = yaml.safe_load(front)
+    assert front_matter["library_name"] == "surgrec" and front_matter["license"] == "unknown"
+    assert "surgery" in front_matter["tags"]
+    assert "| cholec | 12.50 | 75.0% | 3,000 | CC BY 4.0 |" in body
+    assert "| eye\\|two | 0.50 | 25.0% | 1,000 | unknown |" in body
+    assert "optim.lr 0.000525 -> 0.0001" in body
+    assert "Not a medical device" in body
+    assert "4 RGB frames, 0.2 seconds apart" in body
+
+
+def test_nothing_of_the_machine_or_the_originals_is_in_a_release(tmp_path: Path) -> None:
+    secret = "Muster_Erika"
+    distance = (
+        f"mix.manifests [] -> ['store/{secret} 1970/case.parquet']",
+        f"init None -> vjepa2:{secret}.pt",
+        f"paths.runs runs -> {secret}",
+        f"backbone.size base -> ~{secret}",
+        "optim.lr 0.1 -> 0.2",
+    )
+    folder = written(tmp_path / "release", distance=distance)
+    for name, content in contents(folder).items():
+        assert secret.encode() not in content and str(tmp_path).encode() not in content, name
+    assert "optim.lr 0.1 -> 0.2" in (folder / "README.md").read_text()
+    assert "mix.manifests (changed; the value is local)" in (folder / "README.md").read_text()
+
+
+def test_ordinary_values_are_published() -> None:
+    lines = ("backbone.size large -> nano", "augment.scale (0.3, 1.0) -> (0.5, 1.0)", "optim.clip_norm None -> 0.02")
+    assert without_paths(lines) == lines
+
+
+def test_preprocessing_says_what_a_reader_without_surgrec_needs(tmp_path: Path) -> None:
+    content = json.loads((written(tmp_path / "release") / "preprocessing.json").read_text())
+    assert content == {
+        "num_frames": 4,
+        "frame_interval_seconds": 0.2,
+        "colour": "RGB",
+        "short_side_pixels": 40,
+        "crop_pixels": 32,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "interpolation": "bilinear",
+    }
+    assert PREPROCESS.window_seconds == pytest.approx(0.8)
+
+
+def test_the_citation_is_whole(tmp_path: Path) -> None:
+    citation = yaml.safe_load((written(tmp_path / "release") / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and citation["authors"] == [{"name": "unknown"}]
+    assert {reference["type"] for reference in citation["references"]} == {"software", "article"}

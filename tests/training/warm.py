@@ -1,0 +1,87 @@
+"""A process that has imported everything once and forks every run that it is told to start.
+
+In: one order a line on standard input. Out: one answer a line on standard output. It is its own file because importing the
+training command takes longer than the tiny runs of these tests; a fork of this process is a fresh process all the same: it can be
+killed, gets signals, has its own environment, and leaves through the interpreter's own exit.
+
+Orders: `{"start": [module, function, arguments], "env": {...}, "log": file, "crash": [folder, n] or null}` answers with the
+process id; `{"wait": pid, "seconds": s}` answers with the exit status, negative for a signal, or null where it took longer and was killed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# what a file operation is called by Python's audit events (PEP 578)
+_WRITES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
+
+
+def crash_before(folder: str, number: int) -> None:
+    """Kill this process with SIGKILL just before its `number`-th operation that changes a file below `folder`, from 1."""
+    done = 0
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal done
+        is_write = event in _WRITES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & 0b11)
+        if is_write and str(arguments[0]).startswith(folder):
+            done += 1
+            if done == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+
+
+def run(order: dict[str, Any]) -> int:
+    """What the forked process does."""
+    os.setsid()  # a terminal of its own, so to speak: its workers are reached through its process group
+    os.environ |= order["env"]
+    with Path(order["log"]).open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if order["crash"]:
+        crash_before(*order["crash"])
+    module, function, arguments = order["start"]
+    sys.argv = [module, *arguments]
+    return int(getattr(importlib.import_module(module), function)() or 0)
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """The exit status of a fork."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def serve() -> int:
+    """Answer orders until standard input ends."""
+    for module in ("surgrec.train", "surgrec.config.build", "tests.training.recorded", "torch.distributed._composable"):
+        importlib.import_module(module)
+    print("ready", flush=True)
+    while line := sys.stdin.readline():
+        order = json.loads(line)
+        if "start" not in order:
+            print(json.dumps(wait(order["wait"], order["seconds"])), flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            return run(order)
+        print(pid, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(serve())
