@@ -74,13 +74,25 @@ def release_of(run: LoadedRun, licence: str) -> Release:
 
 
 def _sources_of(run: LoadedRun) -> tuple[TrainingSource, ...]:
+    """Hours and shares as configured, clips as drawn, licences as the manifests say."""
     from surgrec.hub.card import TrainingSource
 
-    table = run.table
+    table, drawn, licences = run.table, run.progress.sources, _licences(run.config.mix.manifests)
     return tuple(
-        TrainingSource(name, float(hours), float(share), run.progress.sources.get(name, 0))
+        TrainingSource(name, float(hours), float(share), drawn.get(name, 0), licences.get(name))
         for name, hours, share in zip(table.sources, table.hours, table.shares, strict=True)
     )
+
+
+def _licences(manifests: list[str]) -> dict[str, str]:
+    """Of each source, where every one of its videos has one."""
+    from surgrec.corpus.manifest import Manifest
+
+    manifest = Manifest.read([Path(path) for path in manifests])
+    found: dict[str, set[str | None]] = {}
+    for source, licence in zip(manifest.sources.tolist(), manifest.table["licence"].to_pylist(), strict=True):
+        found.setdefault(source, set()).add(licence)
+    return {source: ", ".join(sorted(map(str, names))) for source, names in found.items() if None not in names}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ _SHOWN = 10
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec extract`; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if not options.videos.exists():
+        raise UserError(
+            f"there is nothing at {options.videos}; give --videos a video, a folder of videos or a manifest"
+        )
 
     import torch
 
@@ -108,11 +112,11 @@ def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None
             f"{video_id}: {count} windows hold frames that cannot be read; they are marked not valid", file=sys.stderr
         )
     if outcome.too_short:
-        print(f"{len(outcome.too_short)} videos are shorter than a window and were left out", file=sys.stderr)
+        print(f"{_videos(len(outcome.too_short))} shorter than a window left out", file=sys.stderr)
     if not outcome.added and not outcome.unreadable:
-        print(f"nothing is left to do: {out} has the features of all {len(outcome.known)} videos")
+        print(f"nothing is left to do: {out} has the features of {_videos(len(outcome.known))}")
     else:
-        print(f"{len(outcome.added)} videos added to {out}, {len(outcome.known)} were there")
+        print(f"{_videos(len(outcome.added))} added to {out}, {len(outcome.known)} were there")
     if found.ledger:
         print(f"  which file is which   {found.ledger} (holds file names: keep it to yourself)")
     elif len(found.videos) == 1:
@@ -123,8 +127,12 @@ def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None
         named = ", ".join(f"{name} ({reason})" for name, reason in list(outcome.unreadable.items())[:_SHOWN])
         more = "" if len(outcome.unreadable) <= _SHOWN else f" and {len(outcome.unreadable) - _SHOWN} more"
         raise UserError(
-            f"{len(outcome.unreadable)} videos cannot be read: {named}{more}; mend them and run the same command again"
+            f"{_videos(len(outcome.unreadable))} could not be read: {named}{more}; mend that and run the same command again"
         )
+
+
+def _videos(count: int) -> str:
+    return "1 video" if count == 1 else f"{count} videos"
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     card = _card(options)
     before = _read_before(options.out)
     known = _rows_of(before, card.name)
-    result = scan(options.root, card, max(1, options.workers), progress=True, known=known)
+    result = scan(options.root, card, options.workers, progress=True, known=known)
     refusals_path = options.out.with_name(f"{options.out.stem}.refusals.jsonl")
     _print_refusals(result.refusals, refusals_path)
     if len(result.rows) == 0 and result.is_complete:
@@ -80,7 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         help="its first group, found in a video's path below DIR, names the patient or case, for instance 'case_(\\d+)'; "
         "without it the videos of one folder belong together",
     )
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="reading processes (default: all cores)")
+    add(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="reading processes (default: all cores); with 0 a crash of the decoder library ends the command",
+    )
     return parser
 
 

@@ -87,9 +87,13 @@ def read_config(file: Path) -> Config:
 
 def difference(before: Config, after: Config, ignored: tuple[str, ...] = ()) -> list[str]:
     """One line per value that differs: `optim.lr 0.000525 -> 0.0001`."""
-    old, new = _flat(_plain(before)), _flat(_plain(after))
-    keys = [key for key in new | old if not any(key == name or key.startswith(f"{name}.") for name in ignored)]
-    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in keys if old.get(key) != new.get(key)]
+    old, new = flat(before, ignored), flat(after, ignored)
+    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in new | old if old.get(key) != new.get(key)]
+
+
+def recipe_of(config: Config) -> dict[str, Any]:
+    """Dotted names to values of all that decides what a run learns: what `distance_from_variant` compares."""
+    return flat(config, _NOT_THE_RECIPE)
 
 
 def distance_from_variant(config: Config) -> list[str]:
@@ -123,15 +127,25 @@ def _plain(config: Config) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def flat(config: Config, ignored: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Dotted names to plain values, without the options and groups in `ignored`."""
+    values = _flat(_plain(config))
+    return {
+        key: value
+        for key, value in values.items()
+        if not any(key == name or key.startswith(f"{name}.") for name in ignored)
+    }
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names to values."""
-    flat: dict[str, Any] = {}
+    """Nested dictionaries to dotted names."""
+    named: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            named |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            named[f"{prefix}{key}"] = value
+    return named
 
 
 def _with_tuples(config: Config) -> Config:

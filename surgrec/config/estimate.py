@@ -94,46 +94,54 @@ def _patch_values(config: Config) -> int:
 def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
     """Operations of one clip, forward and backward."""
     size, patch_values = size_named(config.backbone.size), _patch_values(config)
-    shape = {"width": size.width, "depth": size.depth, "mlp_ratio": size.mlp_ratio, "patch_values": patch_values}
-    learner = sum(encoder_flops(context, **shape) for context, _ in tokens)  # type: ignore[arg-type]
-    target = 0
-    match config.objective:
-        case MAEConfig() as node:
-            head = {"encoder_width": size.width, "width": node.decoder_width, "depth": node.decoder_depth}
-            learner += sum(decoder_flops(*counts, **head, patch_values=patch_values) for counts in tokens)
-        case JEPAConfig() as node:
-            head = {"encoder_width": size.width, "width": node.predictor_width, "depth": node.predictor_depth}
-            learner += sum(predictor_flops(*counts, **head) for counts in tokens)
-            target = encoder_flops(build_grid(config).num_tokens, **shape)  # type: ignore[arg-type]
-        case _:
-            raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
+
+    def encoder(num_tokens: int) -> int:
+        return encoder_flops(
+            num_tokens, width=size.width, depth=size.depth, mlp_ratio=size.mlp_ratio, patch_values=patch_values
+        )
+
+    width, depth, _ = _head_shape(config)
+    ends = {"encoder_width": size.width, "width": width, "depth": depth}
+    learner, targets = sum(encoder(context) for context, _ in tokens), 0
+    if isinstance(config.objective, MAEConfig):
+        learner += sum(decoder_flops(*counts, **ends, patch_values=patch_values) for counts in tokens)
+    else:
+        learner += sum(predictor_flops(*counts, **ends) for counts in tokens)
+        targets = encoder(build_grid(config).num_tokens)  # one forward pass of the target encoder serves all masks
     passes = TRAINING_OVER_FORWARD + (1 if config.runtime.activation_checkpointing else 0)
-    return passes * learner + target
+    return passes * learner + targets
 
 
 def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_bytes: int) -> int:
     """Bytes that one clip keeps until the backward pass."""
-    size, node = size_named(config.backbone.size), config.objective
-    is_mae = isinstance(node, MAEConfig)
-    width, depth = (
-        (node.decoder_width, node.decoder_depth) if is_mae else (node.predictor_width, node.predictor_depth)  # type: ignore[attr-defined]
+    size, patch_values = size_named(config.backbone.size), _patch_values(config)
+    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width
+    kept = 4 * patch_values * build_grid(config).num_tokens  # the clip itself
+    for context, target in tokens:
+        kept += compute_bytes * context * patch_values  # the patches embedded
+        kept += _stack_bytes(config, context, size.width, size.depth, size.mlp_ratio, compute_bytes)
+        kept += _stack_bytes(config, context + target, *_head_shape(config), compute_bytes=compute_bytes)
+        kept += (compute_bytes + 4 + 4) * target * predicted  # as predicted, in float32, and the target
+    return kept
+
+
+def _head_shape(config: Config) -> tuple[int, int, float]:
+    """Width, depth and MLP ratio of decoder or predictor."""
+    match config.objective:
+        case MAEConfig() as node:
+            return node.decoder_width, node.decoder_depth, 4.0
+        case JEPAConfig() as node:
+            return node.predictor_width, node.predictor_depth, 4.0
+    raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
+
+
+def _stack_bytes(config: Config, num_tokens: int, width: int, depth: int, mlp_ratio: float, compute_bytes: int) -> int:
+    return activation_bytes(
+        num_tokens,
+        width=width,
+        depth=depth,
+        mlp_ratio=mlp_ratio,
+        has_rotary=config.backbone.positions == "rope",
+        compute_bytes=compute_bytes,
+        activation_checkpointing=config.runtime.activation_checkpointing,
     )
-    stacks = [
-        (context, size.width, size.depth, size.mlp_ratio, config.backbone.positions == "rope") for context, _ in tokens
-    ]
-    stacks += [(context + target, width, depth, 4.0, not is_mae) for context, target in tokens]
-    blocks = sum(
-        activation_bytes(
-            num_tokens, width=width, depth=depth, mlp_ratio=ratio, has_rotary=has_rotary, compute_bytes=compute_bytes,
-            activation_checkpointing=config.runtime.activation_checkpointing,
-        )
-        for num_tokens, width, depth, ratio, has_rotary in stacks
-    )  # fmt: skip
-    patch_values = _patch_values(config)
-    predicted = patch_values if is_mae else size.width
-    video = 4 * patch_values * build_grid(config).num_tokens
-    patches = sum(compute_bytes * context * patch_values for context, _ in tokens)
-    ends = sum(
-        (compute_bytes + 4 + 4) * target * predicted for _, target in tokens
-    )  # as predicted, in float32, and the target
-    return video + blocks + patches + ends

@@ -61,7 +61,7 @@ def resize_and_center_crop(
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """What a model expects of its pixels; `preprocessing.json` of a release holds exactly these fields."""
+    """What a model expects of its pixels; `preprocessing.json` of a release holds these fields beside the clip's."""
 
     short_side_pixels: int
     crop_pixels: int

@@ -48,6 +48,8 @@ class ClipChunk:
         return ClipChunk(tuple(replace(clip, pixels=clip.pixels.pin_memory()) for clip in self.clips))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if not self.clips:  # a worker that is being stopped; an empty file cannot be mapped
+            return ClipChunk, ((),)
         descriptor = _anonymous_file()
         try:
             for clip in self.clips:

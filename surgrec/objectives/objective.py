@@ -24,10 +24,17 @@ class Outcome(NamedTuple):
 
 
 class Objective(Protocol):
-    """A way of learning. `learner` is what the optimiser updates and the runtime wraps; `frozen` never sees a gradient."""
+    """A way of learning."""
 
-    learner: nn.Module
-    frozen: nn.ModuleDict
+    @property
+    def learner(self) -> nn.Module:
+        """What the optimiser updates and the runtime wraps; called with (video, masks, targets), it returns an `Outcome`."""
+        ...
+
+    @property
+    def frozen(self) -> nn.ModuleDict:
+        """What is saved with a checkpoint but never sees a gradient."""
+        ...
 
     def targets(self, video: Tensor, masks: tuple[MaskSet, ...]) -> tuple[Tensor, ...]:
         """What must be predicted, per mask set (B, M, P or D), without gradients. `video`: normalised clips (B, C, T, H, W)."""

@@ -172,7 +172,7 @@ class Colon:
         far = z * z * ((1 + r * r) * np.float32(1 / self._light**2))
         shade = (0.12 + 1.05 * facing) / (0.5 + far)
         shade *= 1.9 / (1 + 0.8 * shade)  # the camera's automatic exposure flattens the near wall
-        shine = np.clip((facing - 0.965) * 30, 0, 1) * np.clip(np.float32(self._sparkle) / (0.5 + far), 0, 1) * 140
+        shine = np.clip((facing - 0.955) * 24, 0, 1) ** 2 * np.clip(np.float32(self._sparkle) / (0.5 + far), 0, 1) * 140
         lit = np.empty(paint.shape, np.uint8)
         for channel in range(3):
             lit[..., channel] = np.minimum(paint[..., channel] * shade + shine, 255)

@@ -33,9 +33,8 @@ from surgrec.corpus.card import Card, load_card
 from surgrec.corpus.isolated import Crashed, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
-from surgrec.synthetic.instruments import Canvas
 from surgrec.synthetic.plan import Source, VideoPlan, event_at, make_plan, segment_at, sources_of
-from surgrec.synthetic.write import make_field, write_video
+from surgrec.synthetic.write import make_theatre, write_video
 
 LABEL_COLUMNS = ("frame", "time_seconds", "phase", "instruments", "case_id", "event")
 _MANY_FILES = 200  # below it, starting processes takes longer than reading the files
@@ -135,10 +134,9 @@ def _render_case(job: _Job) -> None:
     """Render the videos of a case; runs in a worker process."""
     if multiprocessing.parent_process() is not None:  # let an ended worker remove its temporary file
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    source = job.plans[0].source
-    field = make_field(job.plans[0], Canvas(source.width, source.height))
+    theatre = make_theatre(job.plans[0])
     for plan in job.plans:
-        write_video(plan, video_path(job.out, plan), field)
+        write_video(plan, theatre, video_path(job.out, plan))
 
 
 # -- tables

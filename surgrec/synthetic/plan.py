@@ -100,8 +100,8 @@ class Source:
 
 SOURCES: tuple[Source, ...] = (
     Source("colon_screening", "endoscopy", "colonoscopy", 0.380, 3, 15, 10, 176, 144, gop_frames=25, vignette="octagon"),
-    Source("chole_center", "laparoscopy", "cholecystectomy", 0.170, 2, 14, 15, 192, 144, gop_frames=60, b_frames=2),
-    Source("cataract_day", "cataract", "phacoemulsification", 0.110, 1, 12.5, 15, 176, 128, gop_frames=15),
+    Source("chole_center", "laparoscopy", "cholecystectomy", 0.170, 2, 14, 12.5, 192, 144, gop_frames=60, b_frames=2),
+    Source("cataract_day", "cataract", "phacoemulsification", 0.110, 1, 12.5, 12.5, 176, 128, gop_frames=15),
     Source("robot_tissue", "robotic", "prostatectomy", 0.090, 2, 13, 12, 208, 128, gop_frames=48, b_frames=1),
     Source("colon_round", "endoscopy", "colonoscopy", 0.060, 1, 10.5, 12.5, 160, 144, "mkv", 10, vignette="circle"),
     Source(
@@ -236,6 +236,8 @@ class VideoPlan:
         smoke, bleeding = _EVENT_RATES[self.source.domain]
         if self.source.look == "smoky":
             smoke = 0.7
+        if self.source.look in ("pad", "wetlab"):
+            bleeding = 0.0
         if extra < smoke:
             events.append(self._event("smoke", extra_at, 3.0 + 2.5 * length))
         elif extra < smoke + bleeding:

@@ -182,7 +182,7 @@ class Optics:
 
 
 class Theatre:
-    """Renders the frames of one case: field, instruments, events, optics."""
+    """Renders the frames of one case, any of its videos: field, instruments, events, optics."""
 
     def __init__(self, plan: VideoPlan, canvas: Canvas, field: Field) -> None:
         self.canvas, self.field = canvas, field
@@ -192,15 +192,16 @@ class Theatre:
         self._gauze = np.clip(0.5 + 0.3 * gauze, 0, 1)
         self._noise = random.standard_normal((GAUZE, GAUZE), dtype=np.float32) * np.float32(self.optics.noise)
         self._vignette = vignette(canvas, plan.source.vignette)
-        self._room = _Room(plan, canvas) if any(event.kind == "out_of_body" for event in plan.events) else None
+        self._room: _Room | None = None  # few videos show it
 
     def frame(self, plan: VideoPlan, moment: Moment, number: int) -> npt.NDArray[np.uint8]:
-        """One picture, (H, W, 3) uint8."""
+        """Picture `number` of the video `plan`, (H, W, 3) uint8."""
         canvas = self.canvas
         event = event_at(plan, moment.seconds)
         if event == "black":
             canvas.pixels[:] = 3
-        elif event == "out_of_body" and self._room is not None:
+        elif event == "out_of_body":
+            self._room = self._room or _Room(plan, canvas)
             self._room.paint(canvas, moment)
         else:
             self.field.backdrop(canvas, moment)

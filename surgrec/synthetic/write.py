@@ -33,8 +33,13 @@ _CONTAINER_OPTIONS = {
 _FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 
 
-def make_field(plan: VideoPlan, canvas: Canvas) -> Field:
-    """The operating field of a video's case."""
+def make_theatre(plan: VideoPlan) -> Theatre:
+    """All that the videos of a case share: anatomy, instruments, light, camera."""
+    canvas = Canvas(plan.source.width, plan.source.height)
+    return Theatre(plan, canvas, _make_field(plan, canvas))
+
+
+def _make_field(plan: VideoPlan, canvas: Canvas) -> Field:
     match plan.source.domain:
         case "endoscopy":
             return Colon(plan, canvas)
@@ -47,16 +52,14 @@ def make_field(plan: VideoPlan, canvas: Canvas) -> Field:
     raise ValueError(f"no field for domain {plan.source.domain!r}")
 
 
-def render(plan: VideoPlan, field: Field | None = None) -> Iterator[npt.NDArray[np.uint8]]:
-    """The frames of a video in order, each (H, W, 3) uint8; `field` may be one of another video of the same case."""
-    canvas = Canvas(plan.source.width, plan.source.height)
-    theatre = Theatre(plan, canvas, field or make_field(plan, canvas))
+def render(plan: VideoPlan, theatre: Theatre) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames of a video in order, each (H, W, 3) uint8; `theatre` is that of its case."""
     motion = Motion(plan)
     for number, seconds in enumerate(plan.times_seconds):
         yield theatre.frame(plan, motion.at(float(seconds)), number)
 
 
-def write_video(plan: VideoPlan, path: Path, field: Field | None = None) -> None:
+def write_video(plan: VideoPlan, theatre: Theatre, path: Path) -> None:
     """Render and encode a video to `path`, atomically."""
     source = plan.source
     with (
@@ -72,7 +75,7 @@ def write_video(plan: VideoPlan, path: Path, field: Field | None = None) -> None
         stream.codec_context.thread_count = 1  # several threads would cut frames differently
         stream.codec_context.max_b_frames = source.b_frames
         stream.options = {"preset": "superfast", "crf": str(source.crf), "bf": str(source.b_frames), "threads": "1"}
-        for pixels, ticks in zip(render(plan, field), plan.ticks, strict=True):
+        for pixels, ticks in zip(render(plan, theatre), plan.ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = int(ticks), stream.time_base
             out.mux(stream.encode(frame))

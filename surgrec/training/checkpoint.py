@@ -99,7 +99,7 @@ class Checkpoints:
             partial.rename(final)
             sync_path(self.folder)
             write_text(self.folder / "latest", final.name + "\n")
-            self._retire()
+            self._retire(final)
         runtime.barrier()
         return final
 
@@ -114,9 +114,11 @@ class Checkpoints:
         trained.load(state)
         return read_progress(path)
 
-    def _retire(self) -> None:
-        """Delete all but the newest `keep`, and what an interrupted save left."""
-        whole = sorted(self.folder.glob("step_*"))
+    def _retire(self, newest: Path) -> None:
+        """Delete all but the newest `keep`, and what an interrupted save left. Later steps than `newest` stay until the run is there again:
+        they are of a save that was interrupted before `latest` named it, or of a run that was set back.
+        """
+        whole = sorted(path for path in self.folder.glob("step_*") if path.name <= newest.name)
         for old in [*whole[: -self.keep], *self.folder.glob(".step_*.partial")]:
             shutil.rmtree(old)
 

@@ -30,7 +30,7 @@ from surgrec.training.step import Step, StepResult
 
 
 class NonFiniteLossError(UserError):
-    """The loss is no longer a number; the weights are still those of the step before."""
+    """The loss or its gradient is no longer a number; the weights are still those of the step before."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def pretrain(run: Run) -> str | None:
             while progress.step < plan.steps:
                 lr, weight_decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay)
                 result = run.step.run(batches)
-                loss, is_stopping = agree(run, result, bool(stop), progress.step)
+                loss, is_stopping = agree(run, result, bool(stop))
                 grad_norm = clip_gradients(run)
+                check_finite(run, result, loss, grad_norm, progress.step)
                 run.optimizer.step()
                 run.optimizer.zero_grad(set_to_none=True)
                 run.step.objective.after_update(progress.step)
@@ -109,17 +110,23 @@ def pretrain(run: Run) -> str | None:
     return None
 
 
-def agree(run: Run, result: StepResult, wants_stop: bool, step: int) -> tuple[float, bool]:
-    """The mean loss over ranks and whether any was asked to stop, in one reduction. A loss that is not finite ends the run here."""
+def agree(run: Run, result: StepResult, wants_stop: bool) -> tuple[float, bool]:
+    """The mean loss over ranks and whether any was asked to stop, in one reduction."""
     own = torch.stack([result.loss.float(), torch.tensor(float(wants_stop), device=result.loss.device)])
     loss, stopping = run.runtime.mean(own).tolist()
-    if not np.isfinite(loss):
-        where = "of this rank" if torch.isfinite(result.loss) else "whose loss it is"
-        videos = ", ".join(sorted({str(run.video_ids[clip.row]) for clip in result.clips}))
-        raise NonFiniteLossError(
-            f"the loss of step {step + 1} is {loss}; nothing was updated. Lower optim.lr or look at the videos {where}: {videos}"
-        )
     return loss, stopping > 0
+
+
+def check_finite(run: Run, result: StepResult, loss: float, grad_norm: float, step: int) -> None:
+    """End the run, on all ranks alike, before an update that would spoil the weights; half precision may break the gradient alone."""
+    if np.isfinite(loss) and np.isfinite(grad_norm):
+        return
+    what = f"gradient's norm at step {step + 1} is {grad_norm}"
+    if not np.isfinite(loss):
+        what = f"loss of step {step + 1} is {loss}"
+    where = "of this rank" if torch.isfinite(result.loss) else "whose loss it is"
+    videos = ", ".join(sorted({str(run.video_ids[clip.row]) for clip in result.clips}))
+    raise NonFiniteLossError(f"the {what}; nothing was updated. Lower optim.lr or look at the videos {where}: {videos}")
 
 
 def clip_gradients(run: Run) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.grid import TokenGrid
+from surgrec.data.augment import AugmentSpec
 from surgrec.data.clips import ClipReader
 from surgrec.masks.masks import MaskSet
 from surgrec.models.encoder import Encoder
@@ -53,7 +54,7 @@ def feature_picture(step: Step, video: Tensor, encoder: Encoder) -> npt.NDArray[
     outcome = step.learner(video, masks, step.objective.targets(video, masks))
     colours = principal_colours(outcome.context[0].float(), grid)
     shown = np.linspace(0, grid.t - 1, min(4, grid.t)).round().astype(int)
-    frames = to_pixels(video, step)[:, shown * encoder.tubelet]
+    frames = to_pixels(video, step.augment.spec)[:, shown * encoder.tubelet]
     rows = []
     for clip, colour in zip(frames, colours[:, shown], strict=True):
         enlarged = colour.repeat(encoder.patch, axis=1).repeat(encoder.patch, axis=2)
@@ -108,11 +109,9 @@ def unpatchify(patches: Tensor, grid: TokenGrid, encoder: Encoder) -> npt.NDArra
     return frames.cpu().numpy()
 
 
-def to_pixels(video: Tensor, step: Step) -> npt.NDArray[np.float32]:
+def to_pixels(video: Tensor, spec: AugmentSpec) -> npt.NDArray[np.float32]:
     """Normalised video (B, C, T, H, W) back to frames (B, T, H, W, 3) in [0, 1]."""
-    mean, std = (
-        video.new_tensor(value).view(1, -1, 1, 1, 1) for value in (step.augment.spec.mean, step.augment.spec.std)
-    )
+    mean, std = (video.new_tensor(value).view(1, -1, 1, 1, 1) for value in (spec.mean, spec.std))
     return rearrange(video * std + mean, "b c t h w -> b t h w c").cpu().numpy()
 
 

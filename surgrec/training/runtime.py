@@ -8,6 +8,7 @@ the launcher says (torchrun or SLURM set WORLD_SIZE), never a guess.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -113,6 +114,8 @@ class Runtime:
         if self.spec.strategy == "ddp":
             return DDPStrategy(process_group_backend=backend)
         if self.spec.strategy == "fsdp":
+            # predictions are views, which nobody writes into; torch would remind us with every checkpoint
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
             return ModelParallelStrategy(
                 _parallelize, data_parallel_size=world, tensor_parallel_size=1, process_group_backend=backend
             )
@@ -138,11 +141,13 @@ def _parallelize(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 
 def _shard(module: nn.Module, mesh: DeviceMesh | None) -> nn.Module:
-    """FSDP2: every transformer block is a unit, the rest another."""
+    """FSDP2: every transformer block is a unit, the rest another. All are shards again after a forward pass, also the outermost, which
+    FSDP2 would keep whole until a backward pass: the target encoder has none, and its average is taken shard by shard.
+    """
     assert mesh is not None, "the process group is up before modules are placed"
     data = mesh["data_parallel"]
     for name, child in module.named_modules():
         if name.split(".")[-1].isdigit() and ".blocks." in f".{name}":
-            fully_shard(child, mesh=data)
-    fully_shard(module, mesh=data)
+            fully_shard(child, mesh=data, reshard_after_forward=True)
+    fully_shard(module, mesh=data, reshard_after_forward=True)
     return module

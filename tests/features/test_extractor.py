@@ -176,7 +176,7 @@ def test_memory_is_bounded(model: LoadedModel, video: VideoOf, monkeypatch: pyte
 
     monkeypatch.setattr(Extractor, "_prepare", counted)
     result = run(model, video(12.0), 12.0, stride_seconds=0.1, batch_size=2)
-    assert len(result) == 114 and len(alive) == 8
+    assert len(result) == 112 and len(alive) == 8
     assert max(alive) <= frames_module.FRAMES_PER_READ + 7
 
 

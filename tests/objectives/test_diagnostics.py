@@ -50,7 +50,9 @@ def test_feature_std_is_0_after_a_collapse_to_a_point() -> None:
     point = torch.randn(1, 1, 16).expand(4, 9, 16)
     target = torch.randn(4, 6, 5)
     numbers = health(outcome_of(target, point), (target,))
-    assert numbers["feature_std"] == pytest.approx(0, abs=1e-6) and numbers["effective_rank"] == pytest.approx(1, abs=0.01)
+    assert numbers["feature_std"] == pytest.approx(0, abs=1e-6) and numbers["effective_rank"] == pytest.approx(
+        1, abs=0.01
+    )
     spread = torch.randn(64, 50, 16) * 3
     assert health(outcome_of(target, spread), (target,))["feature_std"] == pytest.approx(3, rel=0.1)
 

@@ -14,9 +14,7 @@ from tests.objectives.build import GRID, PATCH, masks_of, random_video, run, sma
 def pixels(video: torch.Tensor) -> torch.Tensor:
     """Every patch of the video before normalisation, one row a pixel: (B, N, t * p * p, C)."""
     mean, std = (torch.tensor(value).view(1, 3, 1, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
-    return rearrange(
-        video * std + mean, "b c (t dt) (h dh) (w dw) -> b (t h w) (dt dh dw) c", dt=2, dh=PATCH, dw=PATCH
-    )
+    return rearrange(video * std + mean, "b c (t dt) (h dh) (w dw) -> b (t h w) (dt dh dw) c", dt=2, dh=PATCH, dw=PATCH)
 
 
 def of_targets(patches: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

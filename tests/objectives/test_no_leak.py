@@ -43,7 +43,9 @@ def test_every_weight_of_the_learner_gets_a_gradient(variant: str) -> None:
     torch.manual_seed(2)
     objective = objective_of(variant)
     run(objective, random_video(), masks_of(variant)).loss.backward()
-    idle = [name for name, weight in objective.learner.named_parameters() if weight.grad is None or not weight.grad.any()]
+    idle = [
+        name for name, weight in objective.learner.named_parameters() if weight.grad is None or not weight.grad.any()
+    ]
     assert idle == []
 
 

@@ -64,6 +64,4 @@ def test_loss(normalise: bool) -> None:
 
     ours.backward()
     theirs.backward()
-    torch.testing.assert_close(
-        encoder.norm.weight.grad, oracle.videomae.layernorm.weight.grad, rtol=1e-4, atol=1e-7
-    )
+    torch.testing.assert_close(encoder.norm.weight.grad, oracle.videomae.layernorm.weight.grad, rtol=1e-4, atol=1e-7)

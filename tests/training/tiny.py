@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from surgrec.training.log import TIMINGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VARIANTS = ("mae", "jepa")
+TRAIN, RECORDED = "surgrec.train:main", "tests.training.recorded:main"  # what is started; see recorded.py
 PATIENCE_SECONDS = 180
 # One thread a process: the machine's other work then changes no result and costs little time.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "TORCH_NCCL_ENABLE_MONITORING": "0"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
 _COMMON = (
     "backbone=nano",
@@ -57,18 +59,16 @@ def overrides(variant: str, manifest: Path, runs: Path, name: str, *more: str) -
 
 @dataclass(frozen=True)
 class Running:
-    """A process that was started; `log` is what it prints."""
+    """A process that was started; `log` is what it prints. `ended(seconds)` gives its status, or None where it took longer."""
 
-    warm: Warm
     pid: int
     log: Path
+    ended: Callable[[float], int | None]
 
     def signal(self, number: signal.Signals, whole_group: bool = False) -> None:
         """Send a signal to the process, or as a terminal does to it and its workers; harmless after its end."""
-        try:
+        with suppress(ProcessLookupError):
             (os.killpg if whole_group else os.kill)(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def is_alive(self) -> bool:
         """Whether it still runs (a zombie does not)."""
@@ -79,9 +79,9 @@ class Running:
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
         """The exit status, negative for a signal."""
-        status = self.warm.ask({"wait": self.pid, "seconds": seconds})
+        status = self.ended(seconds)
         assert status is not None, f"still running after {seconds} seconds:\n{self.log.read_text()}"
-        return int(status)
+        return status
 
 
 class Warm:
@@ -100,7 +100,7 @@ class Warm:
         )
         assert self._server.stdout is not None and self._server.stdout.readline().strip() == "ready"
 
-    def ask(self, order: dict[str, Any]) -> Any:
+    def _ask(self, order: dict[str, Any]) -> Any:
         """One order, one answer."""
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.write(json.dumps(order) + "\n")
@@ -110,7 +110,7 @@ class Warm:
     def start(
         self,
         arguments: Sequence[str],
-        program: str = "surgrec.train:main",
+        program: str = TRAIN,
         env: Mapping[str, str] | None = None,
         crash: tuple[Path, int] | None = None,
     ) -> Running:
@@ -119,9 +119,14 @@ class Warm:
         log = self.folder / f"{self._number:04d}.log"
         log.touch()
         where = [str(crash[0]), crash[1]] if crash else None
-        module, function = program.split(":")
-        start = {"start": [module, function, list(arguments)], "env": dict(env or {}), "log": str(log), "crash": where}
-        return Running(self, int(self.ask(start)), log)
+        start = {
+            "start": [*program.split(":"), list(arguments)],
+            "env": dict(env or {}),
+            "log": str(log),
+            "crash": where,
+        }
+        pid = int(self._ask(start))
+        return Running(pid, log, lambda seconds: self._ask({"wait": pid, "seconds": seconds}))
 
     def run(self, arguments: Sequence[str], status: int = 0, **options: Any) -> str:
         """Start, wait, check the exit status; returns what was printed."""
@@ -130,13 +135,13 @@ class Warm:
         assert ended == status, f"status {ended}, not {status}:\n{process.log.read_text()}"
         return process.log.read_text()
 
-    def run_world(self, size: int, arguments: Sequence[str], program: str = "tests.training.recorded:main") -> str:
+    def run_world(self, size: int, arguments: Sequence[str], program: str = RECORDED) -> str:
         """The same program in `size` processes, with the variables that torchrun sets; returns what all of them printed."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests", "GROUP_RANK": "0"}
-        common |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
+        common |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GROUP_RANK": "0"}
         ranks = [
             self.start(arguments, program, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(size)
@@ -151,6 +156,30 @@ class Warm:
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait(30)
+
+
+def start_command(arguments: Sequence[str], log: Path) -> Running:
+    """`python -m surgrec.train` as a user starts it."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "surgrec.train", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            cwd=REPOSITORY,
+            env=os.environ | ENVIRONMENT,
+            start_new_session=True,
+        )
+
+    def ended(seconds: float) -> int | None:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return None
+
+    return Running(process.pid, log, ended)
 
 
 def wait_until(condition: Callable[[], bool], process: Running, seconds: float = PATIENCE_SECONDS) -> None:

@@ -1,0 +1,156 @@
+"""Show what a run would see and cost, without training.
+
+    python -m surgrec.preview +variant=jepa +experiment=quickstart
+    python -m surgrec.preview +variant=mae mix.manifests=[corpus.parquet] name=look backbone=large runtime=ddp
+
+In: the options of `surgrec train`. Out: pictures in the run folder's `previews/`, and the mixture, memory and operations on the console.
+No GPU and no other process is needed, and the run folder stays free for a run.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surgrec.config.application import run_application
+from surgrec.config.compose import headline
+from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.schema import Config, JEPAConfig
+
+if TYPE_CHECKING:
+    from surgrec.config.build import DataPath
+    from surgrec.config.estimate import Cost
+    from surgrec.data.clips import Clip
+
+NUM_CLIPS = 8
+NUM_MASKED_CLIPS = 2
+_SCHEDULE_POINTS = 1000
+_GPU_GIGABYTES = (24, 40, 80)
+
+
+def preview(config: Config) -> int:
+    """Print and draw what the configured run would see and cost."""
+    resolve_footage(config)
+    provide_footage(config)
+    from surgrec.config.build import build_data, run_folder
+    from surgrec.config.estimate import estimate
+
+    data, folder = build_data(config), run_folder(config).previews
+    print(headline(config))
+    print("\n".join(["", *mixture_lines(config, data), "", *cost_lines(config, estimate(config)), ""]), flush=True)
+    clips = [data.reader.read(position) for position in range(NUM_CLIPS)]
+    for clip in clips:
+        for failure in clip.failures:
+            print(f"could not read {failure.video_id} ({failure.reason}); {failure.replaced_by} takes its place")
+    print("pictures")
+    for file in draw(config, data, clips, folder):
+        print(f"  {file}")
+    print("the same options with `surgrec train` start the run")
+    return 0
+
+
+# -- in words
+
+
+def mixture_lines(config: Config, data: DataPath) -> list[str]:
+    """One line a source, most hours first: its hours, share, clips drawn and passes over its footage in the whole run, as expected."""
+    table, size = data.mixture.table, config.data.global_batch_size
+    num_clips = config.trainer.steps * size
+    policy = config.mix.policy.value + (f", alpha {config.mix.alpha:g}" if config.mix.policy == "temperature" else "")
+    clip_seconds = config.data.num_frames * config.data.frame_interval_seconds
+
+    def line(source: str, videos: int, hours: float, share: float) -> str:
+        clips = share * num_clips
+        passes = clips * clip_seconds / (3600 * hours)
+        return f"  {source:<28}{videos:>7}{hours:>10.2f}{share:>8.1%}{clips:>15,.0f}{passes:>13,.1f}"
+
+    rows = zip(table.sources, table.num_videos, table.hours, table.shares, strict=True)
+    return [
+        f"mixture ({policy}): {config.trainer.steps} steps of {size} clips, {clip_seconds:.2f} seconds each",
+        f"  {'source':<28}{'videos':>7}{'hours':>10}{'share':>8}{'clips':>15}{'passes':>13}",
+        *(line(*row) for row in sorted(rows, key=lambda row: -row[2]) if row[1]),
+        line("all", table.num_videos.sum(), table.hours.sum(), 1.0),
+    ]
+
+
+def cost_lines(config: Config, cost: Cost) -> list[str]:
+    """Parameters, memory of one process, operations; how they were counted, and what was not."""
+    from surgrec.config.estimate import HOW, NOT_COUNTED
+
+    masks = "; ".join(f"{context} seen, {target} predicted" for context, target in cost.tokens)
+    counts = ", ".join(f"{name.replace('_', ' ')} {count / 1e6:.1f} M" for name, count in cost.counts.items())
+    micro = config.data.global_batch_size // config.runtime.accumulation
+    fits = ", ".join(f"{cost.clips_that_fit(size * 1e9)} in {size} GB" for size in _GPU_GIGABYTES)
+    hours = cost.run_flops / 1e14 / 3600
+    return [
+        f"model ({cost.num_tokens} tokens a clip: {masks})",
+        f"  parameters               {counts}",
+        f"memory of one process, estimated, {'bf16' if cost.is_bf16 else 'float32'}",
+        f"  parameters and optimiser {_bytes(cost.state_bytes)}",
+        f"  activations of a clip    {_bytes(cost.clip_bytes)}",
+        f"  one process, {micro} clips at once: {_bytes(cost.state_bytes + micro * cost.clip_bytes)}; processes and "
+        f"runtime.accumulation divide the clips",
+        f"  clips that fit at once   {fits}",
+        "operations",
+        f"  a clip                   {cost.clip_flops / 1e9:,.1f} GFLOP",
+        f"  the run                  {cost.run_flops:.2e} FLOP, {hours:,.1f} device-hours at 100 TFLOP/s",
+        f"  counted: {HOW}",
+        f"  not counted: {NOT_COUNTED}.",
+    ]
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+# -- in pictures
+
+
+def draw(config: Config, data: DataPath, clips: list[Clip], folder: Path) -> list[Path]:
+    """Write clips.png, masks.png, mixture.png and schedules.png; returns the files."""
+    import numpy as np
+
+    from surgrec.config.build import build_augment, build_grid, build_masker
+    from surgrec.training.pictures import to_pixels
+    from surgrec.training.sheets import clip_sheet, mask_sheet, mixture_chart, save_figure, schedule_chart
+
+    augment, table = build_augment(config), data.mixture.table
+    positions = np.array([clip.position for clip in clips])
+    pixels = to_pixels(augment([clip.pixels for clip in clips], positions), augment.spec)
+    captions = [
+        f"{data.manifest.video_ids[clip.row]} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
+        for clip in clips
+    ]
+    masks = build_masker(config).draw(positions[:NUM_MASKED_CLIPS])
+    steps, curves = schedules(config)
+    figures = {
+        "clips": clip_sheet(pixels, captions),
+        "masks": mask_sheet(pixels[:NUM_MASKED_CLIPS], masks, build_grid(config)),
+        "mixture": mixture_chart(table.sources, table.hours, table.shares),
+        "schedules": schedule_chart(steps, curves),
+    }
+    return [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def schedules(config: Config) -> tuple[Any, dict[str, Any]]:
+    """Steps, and over them the learning rate, the weight decay and, where there is one, the target encoder's momentum."""
+    import numpy as np
+
+    from surgrec.config.build import build_momentum, build_plan
+
+    plan = build_plan(config)
+    curves = {"learning rate": plan.rate, "weight decay": plan.weight_decay}
+    if isinstance(config.objective, JEPAConfig):
+        curves["momentum of the target encoder"] = build_momentum(config.objective, plan.steps)
+    steps = np.unique(np.linspace(0, plan.steps - 1, _SCHEDULE_POINTS).round().astype(np.int64))
+    return steps, {name: np.array([curve.at(int(step)) for step in steps]) for name, curve in curves.items()}
+
+
+def main() -> int:
+    """Entry point of `surgrec preview` and `python -m surgrec.preview`."""
+    return run_application(preview, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Laws of the clip reader: the right moments, and the failure policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from surgrec.core.errors import UserError
+from surgrec.corpus.manifest import Manifest
+from surgrec.data.clips import Clip, ClipReader, ClipSpec
+from surgrec.data.errors import DataError
+from surgrec.data.mixture import Mixture
+from surgrec.data.sampler import Sampler
+from surgrec.video.decode import open_video
+
+SPEC = ClipSpec(num_frames=4, frame_interval_seconds=0.3)
+Break = Callable[[dict[str, str]], Manifest]
+
+
+def reader_of(manifest: Manifest, spec: ClipSpec = SPEC, max_attempts: int = 8) -> ClipReader:
+    sampler = Sampler(Mixture(manifest, "temperature"), 0, spec.span_seconds)
+    return ClipReader(manifest, sampler, spec, max_attempts=max_attempts)
+
+
+def test_the_spec_is_in_seconds() -> None:
+    np.testing.assert_allclose(SPEC.offsets_seconds, [0, 0.3, 0.6, 0.9])
+    assert SPEC.span_seconds == pytest.approx(0.9)
+    for frames, interval in [(0, 0.3), (4, 0.0), (4, float("nan"))]:
+        with pytest.raises(UserError, match="interval above 0"):
+            ClipSpec(frames, interval)
+
+
+def test_a_clip_holds_the_frames_on_display_at_its_times(corpus: Manifest) -> None:
+    reader = reader_of(corpus)
+    for position in range(8):
+        clip = reader.read(position)
+        draw = reader.sampler.draw(np.array([position]))
+        assert (clip.row, clip.start_seconds) == (draw.rows[0], draw.start_seconds[0])
+        with open_video(corpus.path_of(clip.row)) as video:
+            frames = video.read(np.arange(40) / 10).pixels
+        shown = np.floor((clip.start_seconds + SPEC.offsets_seconds) * 10 + 1e-4).astype(int)
+        np.testing.assert_array_equal(clip.pixels.numpy(), frames[shown])
+        assert clip.pixels.dtype == torch.uint8
+        assert clip.failures == ()
+
+
+def test_frames_are_shrunk_to_the_short_side(corpus: Manifest) -> None:
+    clip = reader_of(corpus, ClipSpec(2, 0.1, short_side_pixels=32)).read(0)
+    assert min(clip.pixels.shape[1:3]) == 32
+
+
+def test_a_clip_longer_than_its_video_repeats_the_last_frame(corpus: Manifest) -> None:
+    clip = reader_of(corpus, ClipSpec(num_frames=8, frame_interval_seconds=1.0)).read(0)
+    assert clip.start_seconds == 0.0
+    assert torch.equal(clip.pixels[5], clip.pixels[7])
+    assert not torch.equal(clip.pixels[2], clip.pixels[3])
+
+
+@pytest.mark.parametrize("reason", ["missing", "corrupt"])
+def test_a_failed_video_is_replaced_within_its_source(corpus: Manifest, with_broken: Break, reason: str) -> None:
+    broken = {"alpha_01": reason, "beta_00": reason}
+    whole, damaged = reader_of(corpus), reader_of(with_broken(broken))
+    clips: list[tuple[Clip, Clip]] = [(whole.read(position), damaged.read(position)) for position in range(40)]
+    num_failures = 0
+    for good, clip in clips:
+        assert clip.source_index == good.source_index
+        wanted = str(corpus.video_ids[good.row])
+        if wanted not in broken:
+            assert (clip.row, clip.failures) == (good.row, ())
+            assert torch.equal(clip.pixels, good.pixels)
+            continue
+        num_failures += 1
+        (failure,) = clip.failures
+        assert failure.video_id == wanted
+        assert failure.position == clip.position
+        assert failure.source == corpus.sources[clip.row]
+        assert failure.replaced_by == corpus.video_ids[clip.row] != wanted
+        assert failure.reason == reason or (reason == "corrupt" and failure.reason == "not_a_video")
+    assert num_failures > 5
+
+
+def test_a_video_is_not_tried_twice(with_broken: Break) -> None:
+    manifest = with_broken({f"alpha_{index:02d}": "missing" for index in range(5)})
+    reader = reader_of(manifest)
+    in_alpha = [
+        clip
+        for clip in map(reader.read, range(40))
+        if reader.sampler.mixture.table.sources[clip.source_index] == "alpha"
+    ]
+    assert in_alpha
+    for clip in in_alpha:
+        assert manifest.video_ids[clip.row] == "alpha_05"
+        tried = [failure.video_id for failure in clip.failures]
+        assert len(tried) == len(set(tried)) <= 5
+    assert max(len(clip.failures) for clip in in_alpha) > 1
+
+
+def position_in(reader: ClipReader, source: str) -> int:
+    """The first position whose source is `source`."""
+    index = reader.sampler.mixture.table.sources.index(source)
+    return int(np.argmax(reader.sampler.draw(np.arange(1000)).source_index == index))
+
+
+def test_a_source_that_cannot_be_read_ends_the_run_with_a_sentence(with_broken: Break) -> None:
+    reader = reader_of(with_broken({"gamma_00": "missing", "gamma_01": "corrupt"}))
+    with pytest.raises(DataError) as caught:
+        reader.read(position_in(reader, "gamma"))
+    for words in ("'gamma'", "gamma_00 (missing)", "gamma_01 (not_a_video)", "index it again"):
+        assert words in str(caught.value)
+
+
+def test_attempts_are_limited(with_broken: Break) -> None:
+    reader = reader_of(with_broken({f"alpha_{index:02d}": "missing" for index in range(6)}), max_attempts=2)
+    with pytest.raises(DataError, match="none of the 2 videos tried at position"):
+        reader.read(position_in(reader, "alpha"))
+
+
+def test_an_unknown_decoder_is_not_a_failed_video(corpus: Manifest) -> None:
+    reader = reader_of(corpus)
+    reader.decoder = "nonesuch"
+    with pytest.raises(UserError, match="nonesuch"):
+        reader.read(0)

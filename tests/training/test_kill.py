@@ -1,0 +1,145 @@
+"""Killed with SIGKILL at any moment, the same command continues as if nothing had happened: same metrics, same bits."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from surgrec.training.folder import RunFolder
+from tests.training.tiny import (
+    VARIANTS,
+    Running,
+    Warm,
+    assert_same_run,
+    lines_of,
+    overrides,
+    start_command,
+    wait_until,
+)
+
+Start = Callable[[], Running]
+
+
+def num_lines(folder: Path) -> int:
+    """Whole lines of `metrics.jsonl`."""
+    file = RunFolder(folder).metrics_file
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def kill_after(seconds: float) -> Callable[[Running, Path], None]:
+    """At a moment that the clock chooses: while it starts, or anywhere."""
+
+    def kill(process: Running, folder: Path) -> None:
+        time.sleep(seconds)
+        process.signal(signal.SIGKILL)
+
+    return kill
+
+
+def kill_between_steps(more_lines: int, seconds: float = 0.0) -> Callable[[Running, Path], None]:
+    """So many lines of metrics after it started, and a little later."""
+
+    def kill(process: Running, folder: Path) -> None:
+        wanted = num_lines(folder) + more_lines
+        wait_until(lambda: num_lines(folder) >= wanted, process)
+        time.sleep(seconds)
+        process.signal(signal.SIGKILL)
+
+    return kill
+
+
+def kill_while_saving(seconds: float = 0.0) -> Callable[[Running, Path], None]:
+    """As soon as a new partial checkpoint is seen, or a little later: while it is written, flushed, renamed or named."""
+
+    def kill(process: Running, folder: Path) -> None:
+        checkpoints = RunFolder(folder).checkpoints
+        known = set(checkpoints.glob(".step_*"))
+        wait_until(lambda: bool(set(checkpoints.glob(".step_*")) - known), process)
+        time.sleep(seconds)
+        process.signal(signal.SIGKILL)
+
+    return kill
+
+
+def moments(seed: int) -> list[Callable[[Running, Path], None]]:
+    """Five moments: at the start, between steps, twice while saving, and one left to the clock."""
+    chance = random.Random(seed)
+    return [
+        kill_after(chance.uniform(0.0, 1.0)),
+        kill_between_steps(chance.randint(1, 3), chance.uniform(0.0, 0.05)),
+        kill_while_saving(),
+        kill_while_saving(chance.uniform(0.0, 0.1)),
+        kill_after(chance.uniform(0.5, 2.0)),
+    ]
+
+
+def kill_again_and_again(start: Start, folder: Path, kills: list[Callable[[Running, Path], None]]) -> list[int]:
+    """Start, kill, start again, ..., and run to the end; returns the statuses, -9 for a kill that landed in time."""
+    statuses = []
+    for kill in kills:
+        process = start()
+        kill(process, folder)
+        statuses.append(process.wait())
+        lines_of(RunFolder(folder).metrics_file)  # even now every line is whole: each is one write
+    process = start()
+    assert process.wait() == 0, process.log.read_text()
+    return statuses
+
+
+def check(start: Start, folder: Path, reference: Path, kills: list[Callable[[Running, Path], None]]) -> None:
+    statuses = kill_again_and_again(start, folder, kills)
+    assert statuses[0] == -signal.SIGKILL and set(statuses) <= {-signal.SIGKILL, 0}, statuses
+    assert_same_run(folder, reference)
+    assert not list(RunFolder(folder).checkpoints.glob(".step_*")), "what interrupted saves left is gone"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_kill_while_saving(variant: str, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    arguments = overrides(variant, footage, tmp_path, "killed")
+    check(lambda: warm.start(arguments), tmp_path / "killed", uninterrupted / variant, [kill_while_saving()])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_five_kills(variant: str, workers: int, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    arguments = overrides(variant, footage, tmp_path, "killed", f"data.workers={workers}")
+    kills = moments(seed=VARIANTS.index(variant) * 3 + workers)
+    check(lambda: warm.start(arguments), tmp_path / "killed", uninterrupted / variant, kills)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kills_of_the_command_itself(variant: str, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """Not a fork but `python -m surgrec.train`, killed in one of its imports, between steps, and while it saves."""
+    arguments = overrides(variant, footage, tmp_path, "killed", "data.workers=2")
+    kills = [kill_after(2.0), kill_between_steps(2), kill_while_saving()]
+    check(lambda: start_command(arguments, tmp_path / "log"), tmp_path / "killed", uninterrupted / variant, kills)
+
+
+SHORT = ("trainer.steps=3", "trainer.checkpoint_every=1", "trainer.keep_checkpoints=1", "mask.ratio=0.5")
+
+
+@pytest.mark.slow
+def test_killed_before_every_single_change_of_a_file(warm: Warm, footage: Path, tmp_path: Path) -> None:
+    """All states that the run folder can be found in: before each file that is opened for writing, renamed or deleted."""
+    reference = tmp_path / "reference"
+    warm.run(overrides("mae", footage, tmp_path, reference.name, *SHORT))
+    number, status = 0, -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        number += 1
+        folder = tmp_path / f"killed_{number}"
+        arguments = overrides("mae", footage, tmp_path, folder.name, *SHORT)
+        process = warm.start(arguments, crash=(folder, number))
+        status = process.wait()
+        if status == -signal.SIGKILL:
+            warm.run(arguments)
+        assert_same_run(folder, reference)
+        assert [path.name for path in folder.glob(".*")] == []
+        assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step_00000003"]
+    assert status == 0 and number > 30, process.log.read_text()

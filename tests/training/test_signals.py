@@ -1,0 +1,54 @@
+"""Ctrl-C and a cluster's warning: the run saves at once, says how to continue, and continues as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from surgrec.training.folder import RunFolder
+from surgrec.training.preempt import listen
+from tests.training.tiny import Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
+
+
+@pytest.mark.parametrize(("variant", "number", "workers"), [("mae", signal.SIGINT, 2), ("jepa", signal.SIGTERM, 0)])
+def test_a_signal_saves_and_the_same_command_continues(
+    variant: str, number: signal.Signals, workers: int, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "stopped")
+    arguments = overrides(variant, footage, tmp_path, "stopped", f"data.workers={workers}")
+    process = warm.start(arguments)
+    wait_until(
+        lambda: folder.metrics_file.exists() and len(folder.metrics_file.read_bytes().splitlines()) >= 4, process
+    )
+    process.signal(number, whole_group=True)  # as a terminal does: the loading processes get it too
+    assert process.wait() == 130, process.log.read_text()
+    said = process.log.read_text()
+    assert f"stopped by {number.name}; saved in {folder.checkpoints}. The same command continues." in said
+    assert "Traceback" not in said
+    last = metrics_of(folder.path)[-1]["step"]
+    assert (folder.checkpoints / "latest").read_text() == f"step_{last:08d}\n" and 4 <= last < 12
+
+    warm.run(arguments)
+    assert_same_run(folder.path, uninterrupted / variant)
+
+
+def test_ctrl_c_before_the_first_step_is_one_sentence(warm: Warm, footage: Path, tmp_path: Path) -> None:
+    process = warm.start(overrides("mae", footage, tmp_path, "early"))
+    wait_until((tmp_path / "early" / "config.yaml").exists, process)
+    process.signal(signal.SIGINT)
+    assert process.wait() == 130
+    said = process.log.read_text()
+    assert "Traceback" not in said and "continue" in said
+    assert len(lines_of(tmp_path / "early" / "metrics.jsonl")) <= 1
+
+
+def test_the_flag_names_the_first_signal_and_former_handlers_come_back() -> None:
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    with listen() as stop:
+        assert not stop and stop.reason is None
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGINT)
+        assert stop and stop.reason == "SIGUSR1"
+    assert {number: signal.getsignal(number) for number in former} == former
