@@ -160,8 +160,9 @@ def test_operations_are_what_torch_counts(variant: str, is_checkpointing: bool) 
     with FlopCounterMode(display=False) as counter:
         targets = objective.targets(video, masks)
         objective.learner(video, masks, targets).loss.backward()
-    # not exact: the first layer needs no gradient for its input, and what is recomputed is blocks only
-    assert estimate(config).clip_flops == pytest.approx(counter.get_total_flops(), rel=0.06)
+    # exact, but for torch leaving out the end of a block that it computes again
+    tolerance = 0.1 if is_checkpointing else 1e-9
+    assert estimate(config).clip_flops == pytest.approx(counter.get_total_flops(), rel=tolerance)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

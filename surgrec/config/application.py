@@ -11,13 +11,11 @@ import sys
 from collections.abc import Callable
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import compose, schema
 from surgrec.config.compose import typed
-from surgrec.config.explain import one_sentence
+from surgrec.config.explain import COMPOSITION_ERRORS, one_sentence
 from surgrec.config.schema import Config
 from surgrec.core.console import STATUS_OK, run_command
 from surgrec.core.errors import UserError
@@ -43,7 +41,7 @@ def run_application(command: Callable[[Config], int], description: str | None) -
     def compose_and_run() -> int:
         try:
             start(application)()
-        except (HydraException, OmegaConfBaseException) as error:
+        except COMPOSITION_ERRORS as error:
             if is_composed:
                 raise  # an error of ours, not of the user's options
             raise UserError(one_sentence(error)) from error

@@ -11,19 +11,19 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import schema
 from surgrec.config.check import check
-from surgrec.config.explain import one_sentence, refuse_unknown
+from surgrec.config.explain import COMPOSITION_ERRORS, one_sentence, refuse_unknown
 from surgrec.config.schema import Config, JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
 from surgrec.core.atomic import write_text
 from surgrec.core.errors import UserError
 
 _INSTALLED = Path(__file__).parent.parent / "_configs"  # inside a wheel
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent.parent / "configs"
+
+_KINDS = {"mae": (MAEConfig, TubeMaskConfig), "jepa": (JEPAConfig, MultiBlockMaskConfig)}  # what variants consist of
 
 # These change how fast a run goes and where it lies, never what it computes; they may differ when it continues.
 _FREE_WHEN_CONTINUING = (
@@ -34,8 +34,18 @@ _FREE_WHEN_CONTINUING = (
     "data.prefetch_batches",
     "trainer.keep_checkpoints",
 )
-_NOT_THE_RECIPE = (*_FREE_WHEN_CONTINUING, "name", "seed", "mix.manifests", "mix.embedded", "trainer.log_every")
-_NOT_THE_RECIPE += ("trainer.checkpoint_every", "trainer.picture_every", "data.decoder", "data.max_attempts")
+_NOT_THE_RECIPE = (
+    *_FREE_WHEN_CONTINUING,
+    "name",
+    "seed",
+    "mix.manifests",
+    "mix.embedded",
+    "data.decoder",
+    "data.max_attempts",
+    "trainer.log_every",
+    "trainer.checkpoint_every",
+    "trainer.picture_every",
+)
 
 
 def typed(composed: DictConfig) -> Config:
@@ -59,7 +69,7 @@ def compose_config(overrides: list[str]) -> Config:
     try:
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
             return typed(compose("config", overrides=overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except COMPOSITION_ERRORS as error:
         raise UserError(one_sentence(error)) from error
 
 
@@ -74,14 +84,15 @@ def read_config(file: Path) -> Config:
         raise UserError(f"{file} is not there; give a run folder that `surgrec train` wrote")
     try:
         values = OmegaConf.load(file)
-        assert isinstance(values, DictConfig)
+        kinds = _KINDS.get(values.get("variant")) if isinstance(values, DictConfig) else None
+        if kinds is None:
+            raise UserError(f"{file} is not a run's configuration: it names no variant ({', '.join(_KINDS)})")
         base = OmegaConf.structured(Config)
-        base.objective = OmegaConf.structured({"mae": MAEConfig, "jepa": JEPAConfig}[values.variant])
-        base.mask = OmegaConf.structured(TubeMaskConfig if "ratio" in values.mask else MultiBlockMaskConfig)
+        base.objective, base.mask = (OmegaConf.structured(kind) for kind in kinds)
         merged = OmegaConf.merge(base, values)
         assert isinstance(merged, DictConfig)
         return typed(merged)
-    except (OmegaConfBaseException, KeyError) as error:
+    except COMPOSITION_ERRORS as error:
         raise UserError(f"{file} is not a run's configuration: {one_sentence(error)}") from error
 
 

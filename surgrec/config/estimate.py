@@ -16,6 +16,7 @@ from surgrec.core.errors import UserError
 from surgrec.models.flops import (
     TRAINING_OVER_FORWARD,
     activation_bytes,
+    block_flops,
     decoder_flops,
     encoder_flops,
     predictor_flops,
@@ -28,7 +29,7 @@ HOW = (
     "Parameters, gradients and both moments of AdamW in float32 (16 bytes a trained parameter, 4 a frozen one), under bf16 a cast copy "
     "of the weights (2), under ddp its buckets (4). A clip: the input, what the blocks keep for the backward pass with fused attention, "
     "predictions and targets. Operations: matrix products and attention, 2 for a multiplication with its addition, backward twice the "
-    "forward pass, one more forward pass of the learner under activation checkpointing."
+    "forward pass, another forward pass of the blocks under activation checkpointing."
 )
 NOT_COUNTED = (
     "the device's own context and kernels (about 1 GB), workspaces and fragmentation (allow 20 %), what a forward pass needs besides "
@@ -94,22 +95,28 @@ def _patch_values(config: Config) -> int:
 def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
     """Operations of one clip, forward and backward."""
     size, patch_values = size_named(config.backbone.size), _patch_values(config)
+    width, depth, mlp_ratio = _head_shape(config)
+    ends = {"encoder_width": size.width, "width": width, "depth": depth}
 
     def encoder(num_tokens: int) -> int:
         return encoder_flops(
             num_tokens, width=size.width, depth=size.depth, mlp_ratio=size.mlp_ratio, patch_values=patch_values
         )
 
-    width, depth, _ = _head_shape(config)
-    ends = {"encoder_width": size.width, "width": width, "depth": depth}
-    learner, targets = sum(encoder(context) for context, _ in tokens), 0
-    if isinstance(config.objective, MAEConfig):
-        learner += sum(decoder_flops(*counts, **ends, patch_values=patch_values) for counts in tokens)
-    else:
-        learner += sum(predictor_flops(*counts, **ends) for counts in tokens)
-        targets = encoder(build_grid(config).num_tokens)  # one forward pass of the target encoder serves all masks
-    passes = TRAINING_OVER_FORWARD + (1 if config.runtime.activation_checkpointing else 0)
-    return passes * learner + targets
+    total = 0
+    for context, target in tokens:
+        if isinstance(config.objective, MAEConfig):
+            head = decoder_flops(context, target, **ends, patch_values=patch_values)
+        else:
+            head = predictor_flops(context, target, **ends)
+        total += TRAINING_OVER_FORWARD * (encoder(context) + head)
+        total -= 2 * context * patch_values * size.width  # the clip itself needs no gradient
+        if config.runtime.activation_checkpointing:
+            total += size.depth * block_flops(context, size.width, size.mlp_ratio)
+            total += depth * block_flops(context + target, width, mlp_ratio)
+    if isinstance(config.objective, JEPAConfig):
+        total += encoder(build_grid(config).num_tokens)  # one forward pass of the target encoder serves all masks
+    return total
 
 
 def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_bytes: int) -> int:

@@ -12,10 +12,18 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from hydra.errors import MissingConfigException
+import yaml
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import schema
 from surgrec.core.errors import UserError
+
+COMPOSITION_ERRORS = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+)  # what composing a configuration may raise
 
 _NODES = {
     name: node for name, node in vars(schema).items() if isinstance(node, type) and is_dataclass(node)
@@ -37,6 +45,8 @@ def one_sentence(error: Exception) -> str:
     place = match[1] if (match := re.search(r"^In '([^']+)'", said, re.MULTILINE)) else ""
     if unknown := re.search(r"[Kk]ey '([^']+)' (?:is )?not in '([^']+)'", said):
         return unknown_option(_full_key(error) or unknown[1], place)
+    if place and (wrong := re.search(r"^In .*\n(.+)\n\s*full_key: (\S+)", said, re.MULTILINE)):
+        return f"{wrong[2]} in configs/{place}.yaml: {wrong[1]}"
     kept = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
     return "; ".join(dict.fromkeys(line.rstrip(".;:") for line in kept))
 

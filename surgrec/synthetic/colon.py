@@ -52,7 +52,8 @@ class Wall:
         around_slope, slope = tissue.slopes(radius, (1 / PER_RADIUS, 2 * np.pi / AROUND))
         length = 1 / np.sqrt(1 + slope * slope + around_slope * around_slope)
         self.num_rows = rows
-        self.radius, self.slope, self.length = (np.concatenate([table, table]) for table in (radius, slope, length))
+        self.radius = np.concatenate([radius, radius])
+        self.tilt = (slope + 1j * length).astype(np.complex64)  # two numbers that one gather fetches
         self.paint = self._paint(random, look, *(np.repeat(table, FINE, axis=0) for table in (bumps, crest, warp)))
 
     @staticmethod
@@ -87,7 +88,7 @@ class Wall:
             rgb = np.stack([0.66 * grey + 8, 1.02 * grey + 4, 0.92 * grey + 4])
             rgb = mix(rgb, colour(82, 70, 60), np.clip(1.4 * web, 0, 1) * 0.6)
         ripple = fractal(random, shape, 1.0, 1.2, 6, EXTENT)
-        return tissue.pack([rgb[0], rgb[1], rgb[2], 128 + 36 * ripple], shape)
+        return tissue.pack([rgb[0], rgb[1], rgb[2], 128 + 36 * ripple], shape).view(np.uint32)[..., 0]
 
 
 class Colon:
@@ -159,9 +160,8 @@ class Colon:
         row = outside.astype(np.float32) + (part - 1)
         texel = (row * FINE).astype(np.int64) + start * FINE
         paint = wall.paint.take(texel * AROUND + self._around, mode="wrap").view(np.uint8).reshape(RINGS, AROUND, 4)
-        there = after + start * AROUND
-        slope, length = wall.slope.take(there, mode="wrap"), wall.length.take(there, mode="wrap")
-        return self._lit(paint, slope, length, row * np.float32(1 / PER_RADIUS) + distance[0, 0])
+        tilt = wall.tilt.take(after + start * AROUND, mode="wrap")
+        return self._lit(paint, tilt.real, tilt.imag, row * np.float32(1 / PER_RADIUS) + distance[0, 0])
 
     def _lit(self, paint: npt.NDArray[np.uint8], slope: Array, length: Array, z: Array) -> Words:
         """Light from the lens: falls off with distance, brightest where the wall faces it, shining where it does exactly."""

@@ -85,7 +85,7 @@ class Landscape:
         self, surface: Surface, units: float, canvas: Canvas, light: Light, random: np.random.Generator
     ) -> None:
         self.surface, self.light = surface, light
-        self.texels = surface.paint.shape[0]
+        self.texels = surface.texels.shape[0]
         self.per_unit = self.texels / units
         tilt_x, tilt_y = light.tilt
         lx, ly = np.float32(tilt_x) - canvas.x * np.float32(0.35), np.float32(tilt_y) - canvas.y * np.float32(0.35)
@@ -112,8 +112,8 @@ class Landscape:
         columns, rows = self._texel_of_pixel(canvas, camera, seconds, pulls)
         columns_in = columns.astype(np.int64) & (self.texels - 1)
         index = rows.astype(np.int64) * self.texels + columns_in  # whole rows wrap in `take`
-        paint = self.surface.paint.take(index, mode="wrap").view(np.uint8).reshape(*index.shape, 4)
-        relief = self.surface.relief.take(index, mode="wrap").view(np.uint8).reshape(*index.shape, 4)
+        texels = self.surface.texels.take(index, mode="wrap").view(np.uint8).reshape(*index.shape, 8)
+        paint, relief = texels[..., :4], texels[..., 4:]
         facing = relief[..., 0] * self._lx + relief[..., 1] * self._ly + relief[..., 2] * self._lz + self._l0
         reach = self.reach * np.float32(camera.zoom**0.7)
         diffuse = np.maximum(facing, 0) * np.float32(1 - self.light.ambient) + np.float32(self.light.ambient)

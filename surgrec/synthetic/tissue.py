@@ -1,7 +1,7 @@
 """Wet, coloured, uneven matter: periodic noise, vessels, and the packed surfaces that scenes sample.
 
 In: a NumPy generator and sizes. Out: float32 noise and `Surface`s (8-bit colour, gloss, normal and exposure of every texel,
-four bytes per word, so that one gather fetches four channels). It is its own file because every domain is made of it.
+in one word, so that one gather fetches them all). It is its own file because every domain is made of it.
 All noise is periodic: a camera may wander off one edge and come back at the other.
 """
 
@@ -18,10 +18,9 @@ Words = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Surface:
-    """Texels of a surface: `paint` packs red, green, blue, gloss; `relief` packs normal x, normal y, normal z, exposure."""
+    """Eight bytes a texel: red, green, blue, gloss, normal x, normal y, normal z, exposure."""
 
-    paint: Words  # (rows, columns)
-    relief: Words  # (rows, columns)
+    texels: npt.NDArray[np.uint64]  # (rows, columns)
 
 
 class Sheet:
@@ -133,10 +132,12 @@ def slopes(height: Array, texel: tuple[float, float]) -> tuple[Array, Array]:
     return along_x, along_y
 
 
-def pack(channels: list[Array], shape: tuple[int, int]) -> Words:
-    """Four planes in 0..255 to one word per texel."""
-    stacked = np.stack([np.broadcast_to(channel, shape) for channel in channels], axis=-1)
-    return np.clip(stacked, 0, 255).astype(np.uint8).view(np.uint32)[..., 0].copy()
+def pack(channels: list[Array], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Planes in 0..255 to bytes that lie together, (rows, columns, channels); view them as one word per texel."""
+    packed = np.empty((*shape, len(channels)), np.uint8)
+    for index, channel in enumerate(channels):
+        packed[..., index] = np.clip(channel, 0, 255)
+    return packed
 
 
 def surface(rgb: Array, gloss: Array, height: Array, exposure: Array, texel: tuple[float, float]) -> Surface:
@@ -144,6 +145,6 @@ def surface(rgb: Array, gloss: Array, height: Array, exposure: Array, texel: tup
     sx, sy = slopes(height, texel)
     length = 1 / np.sqrt(1 + sx * sx + sy * sy)
     shape = (rgb.shape[1], rgb.shape[2])
-    paint = pack([rgb[0], rgb[1], rgb[2], gloss * np.float32(255)], shape)
-    relief = pack([128 - 127 * sx * length, 128 - 127 * sy * length, 255 * length, exposure * 255], shape)
-    return Surface(paint, relief)
+    normal = [128 - 127 * sx * length, 128 - 127 * sy * length, 255 * length]
+    channels = [rgb[0], rgb[1], rgb[2], 255 * gloss, *normal, 255 * exposure]
+    return Surface(pack(channels, shape).view(np.uint64)[..., 0])

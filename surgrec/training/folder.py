@@ -29,7 +29,11 @@ class RunFolder:
         self.previews = path / "previews"
 
     def rewind(self, step: int) -> None:
-        """Drop lines of steps after `step`: the continued run writes them again."""
+        """Drop lines of steps after `step`, which the continued run writes again, and the temporary files of a process that was killed."""
+        for folder in (self.path, self.checkpoints, self.previews):
+            for leftover in folder.glob(".*.partial*"):
+                if leftover.is_file():
+                    leftover.unlink()
         for file in (self.metrics_file, self.failures_file):
             if file.exists():
                 kept = [line for line in file.read_text().splitlines() if _step_of(line) <= step]

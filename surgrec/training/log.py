@@ -6,11 +6,13 @@ Its own file so that the loop stays a page and nobody's logger decides what is l
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from surgrec.core.atomic import write_text
 from surgrec.core.errors import UserError
 from surgrec.training.folder import RunFolder
 
@@ -48,7 +50,7 @@ class WandbSink:
 
     def close(self) -> None:
         """Finish the run."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class TensorBoardSink:
@@ -115,7 +117,5 @@ def _wandb_id(folder: Path) -> str:
     """One id for the life of a run folder."""
     file = folder / "wandb_id"
     if not file.exists():
-        from wandb.util import generate_id
-
-        file.write_text(generate_id())
+        write_text(file, secrets.token_hex(4) + "\n")
     return file.read_text().strip()

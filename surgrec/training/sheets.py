@@ -24,8 +24,8 @@ Pixels = npt.NDArray[np.float32]
 
 _SHOWN_FRAMES = 8
 _WIDTH_INCHES = 14.0
-_TARGET_COLOUR = np.array([0.13, 0.36, 0.72], dtype=np.float32)  # over what is to be predicted
-_UNUSED_COLOUR = np.array([0.93, 0.93, 0.93], dtype=np.float32)  # over what is neither seen nor predicted
+_TARGET_COLOUR = (0.13, 0.36, 0.72)  # over what is to be predicted
+_UNUSED_COLOUR = (0.93, 0.93, 0.93)  # over what is neither seen nor predicted
 _STRENGTH = 0.72
 
 
@@ -56,7 +56,7 @@ def mask_sheet(clips: Pixels, masks: Sequence[MaskSet], grid: TokenGrid) -> Figu
             Patch(facecolor=_UNUSED_COLOUR, edgecolor="black", label="neither"),
         ],
         loc="lower center",
-        ncols=3,
+        ncol=3,
         frameon=False,
     )
     return figure

@@ -7,6 +7,7 @@ be fast: one pass over the packets counts the frames that are shown, finds their
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -55,14 +56,14 @@ def probe(path: Path) -> VideoInfo:
             _refuse_truncated(path, container, stream)
             packets = _read_packets(container, stream)
             codec = stream.codec_context.codec.canonical_name
-            tick_seconds = float(time_base(stream))
+            tick = time_base(stream)
             declared_fps = float(stream.average_rate or stream.guessed_rate or 0)
     except av.error.FFmpegError as error:
         raise VideoError("corrupt", f"reading its packets failed: {error.strerror}") from None
     with PyavReader(path) as reader:
         height, width = reader.read([0.0]).pixels.shape[1:3]
         rotation_degrees = reader.rotation_degrees
-    return _info(packets, tick_seconds, declared_fps, codec, height, width, rotation_degrees)
+    return _info(packets, tick, declared_fps, codec, height, width, rotation_degrees)
 
 
 def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
@@ -89,19 +90,18 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
 
 
 def _info(
-    packets: _Packets, tick_seconds: float, declared_fps: float, codec: str, height: int, width: int, rotation: int
+    packets: _Packets, tick: Fraction, declared_fps: float, codec: str, height: int, width: int, rotation: int
 ) -> VideoInfo:
-    seconds = packets.ticks * tick_seconds
-    span = float(seconds[-1] - seconds[0])
+    """`tick` in seconds, kept exact so that 25 fps is 25.0."""
+    first, last = int(packets.ticks[0]), int(packets.ticks[-1])
     intervals = np.diff(packets.ticks)
-    fps = len(intervals) / span if span > 0 else declared_fps
-    last = packets.last_duration * tick_seconds or (1 / fps if fps > 0 else 0.0)
-    # Rounding to ticks moves an interval by one tick; more is a variable rate.
-    is_variable = len(intervals) > 0 and int(intervals.max() - intervals.min()) > max(
-        2, 0.01 * float(np.median(intervals))
-    )
+    fps = float(len(intervals) / ((last - first) * tick)) if last > first else declared_fps
+    last_duration = packets.last_duration * tick if packets.last_duration else Fraction(1 / fps if fps > 0 else 0)
+    # Rounding to ticks moves an interval by one tick each way; more is a variable rate.
+    is_variable = len(intervals) > 0 and int(np.ptp(intervals)) > max(2, 0.01 * float(np.median(intervals)))
+    duration = float((last - first) * tick + last_duration)
     return VideoInfo(
-        len(packets.ticks), span + last, fps, width, height, codec, rotation, float(seconds[0]), is_variable
+        len(packets.ticks), duration, fps, width, height, codec, rotation, float(first * tick), is_variable
     )
 
 

@@ -40,6 +40,17 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
         assert folder.metrics_file.read_text().endswith("}\n")
 
 
+def test_temporary_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:
+    folder = folder_with_steps(tmp_path, 1)
+    left = [folder.path / ".config.17.partial.yaml", folder.checkpoints / ".latest.17.partial"]
+    for file in left:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("half a fi")
+    folder.rewind(1)
+    assert not any(file.exists() for file in left)
+    assert len(lines_of(folder.metrics_file)) == 1
+
+
 def test_rewinding_an_empty_folder_writes_nothing(tmp_path: Path) -> None:
     RunFolder(tmp_path).rewind(0)
     assert list(tmp_path.iterdir()) == []

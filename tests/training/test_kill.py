@@ -140,6 +140,7 @@ def test_killed_before_every_single_change_of_a_file(warm: Warm, footage: Path, 
         if status == -signal.SIGKILL:
             warm.run(arguments)
         assert_same_run(folder, reference)
-        assert [path.name for path in folder.glob(".*")] == []
+        assert [path.name for path in folder.rglob("*.partial*")] == []
+        assert len(list((folder / "previews").glob("*.png"))) == 2
         assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step_00000003"]
     assert status == 0 and number > 30, process.log.read_text()

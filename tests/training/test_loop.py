@@ -17,6 +17,7 @@ from surgrec.training.folder import RunFolder
 from surgrec.training.log import TIMINGS
 from surgrec.training.loop import NonFiniteLossError, pretrain
 from tests.training.tiny import (
+    RECORDED,
     VARIANTS,
     Warm,
     assert_same_run,
@@ -116,7 +117,7 @@ def test_a_video_that_fails_is_replaced_within_its_source_and_listed_once(
 
     arguments = overrides("mae", manifest, tmp_path, resumed.name, *more, "data.workers=1")
     stop = ["--stop-after", "3", *arguments]
-    warm.run(stop, program="tests.training.recorded:main")
+    warm.run(stop, program=RECORDED)
     crashed = warm.start(arguments, crash=(resumed / "failures.jsonl", 2))
     assert crashed.wait() == -9
     warm.run(arguments)
@@ -162,7 +163,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_update(footage: Path, tmp
     weight = run.trained.learner.encoder.norm.weight
     calls = []
     weight.register_hook(lambda gradient: calls.append(1) or (gradient * float("nan") if len(calls) == 4 else gradient))
-    with pytest.raises(NonFiniteLossError, match="gradient's norm at step 4 is nan; nothing was updated.*alpha_"):
+    with pytest.raises(NonFiniteLossError, match=r"gradient's norm at step 4 is nan; nothing was updated.*alpha_"):
         pretrain(run)
     assert all(torch.isfinite(value).all() for value in run.trained.learner.parameters())
     restored = load_run(tmp_path / "broken")

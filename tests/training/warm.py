@@ -10,6 +10,7 @@ process id; `{"wait": pid, "seconds": s}` answers with the exit status, negative
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -66,10 +67,24 @@ def wait(pid: int, seconds: float) -> int | None:
     return None
 
 
+def warm_up() -> None:
+    """Import what a run needs, also what it imports late, and let Hydra find its plugins."""
+    for module in (
+        "surgrec.train",
+        "surgrec.config.build",
+        "tests.training.recorded",
+        "pyarrow.dataset",
+        "PIL.PngImagePlugin",
+    ):
+        importlib.import_module(module)
+    importlib.import_module("surgrec.config.compose").compose_config(["+variant=mae"])
+    gc.collect()
+    gc.freeze()  # a fork neither copies nor visits what is here already
+
+
 def serve() -> int:
     """Answer orders until standard input ends."""
-    for module in ("surgrec.train", "surgrec.config.build", "tests.training.recorded", "torch.distributed._composable"):
-        importlib.import_module(module)
+    warm_up()
     print("ready", flush=True)
     while line := sys.stdin.readline():
         order = json.loads(line)

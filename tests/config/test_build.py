@@ -1,0 +1,150 @@
+"""The wiring: objects follow the configuration, start alike in every process, and take their first weights from a release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from surgrec.config.build import (
+    build_encoder,
+    build_masker,
+    build_objective,
+    build_plan,
+    build_run,
+    build_runtime,
+    load_run,
+)
+from surgrec.config.compose import compose_config, save_config
+from surgrec.config.schema import Config
+from surgrec.core.errors import UserError
+from surgrec.data.preprocess import PreprocessSpec
+from surgrec.hub.preprocess import ClipPreprocess
+from surgrec.hub.release import Release, write_release
+from surgrec.objectives.jepa import JEPA
+from surgrec.objectives.mae import MAE
+from surgrec.training.loop import pretrain
+from tests.footage import write_corpus
+from tests.training.tiny import VARIANTS, overrides
+
+
+def tiny(variant: str, *more: str) -> Config:
+    return compose_config(overrides(variant, Path("nowhere.parquet"), Path("runs"), "tiny", *more))
+
+
+def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def release(folder: Path, variant: str, *more: str) -> tuple[Path, torch.nn.Module]:
+    """A release of an encoder drawn with seed 99, and that encoder."""
+    encoder = build_objective(tiny(variant, "seed=99", *more)).released_encoder
+    pixels = PreprocessSpec(short_side_pixels=32, crop_pixels=32)
+    write_release(Release(encoder, None, ClipPreprocess(4, 0.2, pixels), variant, variant, 1), folder)
+    return folder, encoder
+
+
+def test_the_published_models_have_the_published_shapes() -> None:
+    with torch.device("meta"):
+        mae, jepa = (build_objective(compose_config([f"+variant={variant}"])) for variant in VARIANTS)
+    assert isinstance(mae, MAE) and isinstance(jepa, JEPA)
+    assert (mae.released_encoder.width, len(mae.released_encoder.blocks), mae.released_encoder.num_heads) == (
+        768,
+        12,
+        12,
+    )
+    assert (jepa.released_encoder.width, len(jepa.released_encoder.blocks), jepa.released_encoder.num_heads) == (
+        1024,
+        24,
+        16,
+    )
+    assert jepa.learner.predictor.mask_tokens.shape == (1, 1, 1, 384)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_weights_depend_on_the_seed_alone(variant: str) -> None:
+    first = build_objective(tiny(variant))
+    torch.rand(17)  # whatever happened before in the process
+    assert equal(first.learner, build_objective(tiny(variant, "runtime.activation_checkpointing=true")).learner)
+    assert not equal(first.learner, build_objective(tiny(variant, "seed=1")).learner)
+
+
+def test_the_plan_holds_the_schedules() -> None:
+    plan = build_plan(compose_config(["+variant=mae", "optim.weight_decay_end=0.4"]))
+    assert (
+        plan.rate.at(0) == 0
+        and plan.rate.at(11720) == pytest.approx(1.2e-3)
+        and plan.rate.at(43950) == pytest.approx(8e-5)
+    )
+    assert plan.weight_decay.at(0) == pytest.approx(0.05) and plan.weight_decay.at(43950) == pytest.approx(0.4)
+
+
+def test_masks_of_the_published_runs() -> None:
+    (mae,) = build_masker(compose_config(["+variant=mae"])).draw([0])
+    first, second = build_masker(compose_config(["+variant=jepa"])).draw([0])
+    assert (mae.context.shape, mae.target.shape) == ((1, 160), (1, 1408))
+    assert [mask.context.shape[1] for mask in (first, second)] == [64 * 8, 16 * 8]
+    assert [mask.target.shape[1] for mask in (first, second)] == [128 * 8, 176 * 8]
+
+
+def test_what_does_not_fit_is_told() -> None:
+    with pytest.raises(UserError, match="30"):
+        build_encoder(tiny("mae", "augment.crop_pixels=30"))
+    with pytest.raises(UserError, match="huge, giant"):
+        build_encoder(tiny("mae", "backbone.size=enormous"))
+
+
+# -- init
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_encoder_and_target_encoder_start_from_the_release(variant: str, tmp_path: Path) -> None:
+    folder, encoder = release(tmp_path / "there", variant)
+    fresh, started = build_objective(tiny(variant)), build_objective(tiny(variant, f"init=surgrec:{folder}"))
+    assert equal(started.learner.encoder, encoder) and not equal(fresh.learner.encoder, encoder)
+    assert all(equal(module, encoder) for module in started.frozen.values())
+    assert all(parameter.requires_grad for parameter in started.learner.parameters())
+    head = "decoder" if variant == "mae" else "predictor"
+    assert equal(getattr(started.learner, head), getattr(fresh.learner, head))
+
+
+def test_other_clips_fit_other_encoders_do_not(tmp_path: Path) -> None:
+    folder, encoder = release(tmp_path / "there", "jepa")
+    longer = build_objective(tiny("jepa", f"init=surgrec:{folder}", "data.num_frames=8", "augment.crop_pixels=64"))
+    assert equal(longer.learner.encoder, encoder)
+    with pytest.raises(
+        UserError, match=r"num_heads is 4, not 2"
+    ):  # equal shapes of weights: only the description tells
+        build_objective(tiny("jepa", f"init=surgrec:{folder}", "backbone.num_heads=2"))
+    with pytest.raises(UserError, match="positions is rope, not sincos"):
+        build_objective(tiny("mae", f"init=surgrec:{folder}"))
+
+
+@pytest.mark.parametrize("init", ["vjepa9:weights.pt", "surgrec", "surgrec:", "weights.pt"])
+def test_an_unknown_family_lists_the_known(init: str) -> None:
+    with pytest.raises(UserError, match=r"known family \(surgrec\)"):
+        build_objective(replace(tiny("mae"), init=init))
+
+
+def test_no_release_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no release folder"):
+        build_objective(tiny("mae", f"init=surgrec:{tmp_path / 'nothing'}"))
+
+
+def test_a_run_that_continues_no_longer_needs_what_it_started_from(tmp_path: Path) -> None:
+    folder, _ = release(tmp_path / "there", "mae")
+    manifest = write_corpus(tmp_path / "corpus")
+    options = overrides("mae", manifest, tmp_path, "run", f"init=surgrec:{folder}", "trainer.steps=1")
+    config = compose_config(options)
+    runtime = build_runtime(config)
+    (tmp_path / "run").mkdir()
+    pretrain(build_run(config, runtime))
+    folder.rename(tmp_path / "gone")
+    assert pretrain(build_run(config, runtime)) is None
+    save_config(config, tmp_path / "run" / "config.yaml")
+    loaded = load_run(tmp_path / "run")
+    assert loaded.progress.step == 1 and f"init None -> surgrec:{folder}" in loaded.distance
+    runtime.close()

@@ -1,0 +1,83 @@
+"""No dead options: every field of the schema is read by the code that wires and runs a configuration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from surgrec.config import build
+from surgrec.config.compose import compose_config, distance_from_variant
+from surgrec.config.explain import all_options
+from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.schema import Config, LoggerKind
+from surgrec.training.folder import RunFolder
+from tests.footage import write_corpus
+from tests.training.tiny import VARIANTS, overrides
+
+
+def watch(node: Any, seen: set[str], prefix: str = "") -> Any:
+    """Make a dataclass, and those in it, note which of their fields are read."""
+    own = type(node)
+    names = {field.name for field in fields(node)}
+
+    def read(self: Any, name: str) -> Any:
+        if name in names:
+            seen.add(prefix + name)
+        elif name == "__dict__":  # `vars(node)` reads all
+            seen.update(prefix + each for each in names)
+        return object.__getattribute__(self, name)
+
+    for name in names:
+        value = getattr(node, name)
+        for child in value if isinstance(value, list) else [value]:
+            if is_dataclass(child):
+                watch(child, seen, f"{prefix}{name}.")
+    node.__class__ = type(own.__name__, (own,), {"__getattribute__": read})
+    return node
+
+
+def test_watching_sees_what_is_read_and_nothing_else() -> None:
+    seen: set[str] = set()
+    config = watch(compose_config(["+variant=jepa"]), seen)
+    assert config.optim.lr > 0 and vars(config.mask.groups[0])["num_blocks"] == 8
+    assert seen == {"optim", "optim.lr", "mask", "mask.groups"} | {
+        f"mask.groups.{name}" for name in ("num_blocks", "block_share", "context_share", "target_share")
+    }
+
+
+def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each variant's run is wired, its footage provided, its loggers made; what none of this reads is a dead option."""
+    seen: set[str] = set()
+    given: list[Any] = []
+    monkeypatch.setattr(build, "WandbSink", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(build, "TensorBoardSink", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(build, "asdict", pick_augment(build.asdict))
+    manifest = write_corpus(tmp_path / "corpus")
+    for variant in VARIANTS:
+        options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart")
+        wire(watch(compose_config(options), seen), RunFolder(tmp_path / "runs"))
+    assert len(given) == 2 * len(VARIANTS)
+    assert set(all_options()) - seen == {"variant"}
+    assert "config.variant" in inspect.getsource(distance_from_variant)  # with which a whole run is compared
+
+
+def pick_augment(asdict: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """`asdict` of a whole run, which a logger is given, counts as reading nothing."""
+    return lambda node: {} if isinstance(node, Config) else asdict(node)
+
+
+def wire(config: Config, folder: RunFolder) -> None:
+    """All that reads a configuration to run it."""
+    resolve_footage(config)
+    provide_footage(config)
+    runtime = build.build_runtime(config)
+    build.build_run(config, runtime).make_loader(0).close()
+    runtime.close()
+    for kind in (LoggerKind.wandb, LoggerKind.tensorboard):
+        config.logger.kind = kind
+        build.build_sink(config, folder)

@@ -1,0 +1,140 @@
+"""The pages of docs/ are true: what they show is what happens, what they list is what is configured, their links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from surgrec import __main__ as console
+from surgrec.config import compose
+from surgrec.config.compose import compose_config, recipe_of
+from surgrec.config.schema import JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
+from tests.footage import write_corpus
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCS = REPOSITORY / "docs"
+VARIANTS = ("mae", "jepa")
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(DOCS.rglob("*.md")), REPOSITORY / "launch" / "README.md"], ids=lambda page: page.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# -- docs/follow_one_clip.md
+
+CLIP_PAGE = (DOCS / "follow_one_clip.md").read_text(encoding="utf-8")
+CLIP_BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", CLIP_PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+def follow() -> None:
+    """Execute the page's Python blocks in one session, in the current folder; compare what each prints with its `#>` lines."""
+    session: dict[str, Any] = {"__name__": "follow_one_clip"}
+    for number, code in enumerate(text for language, text in CLIP_BLOCKS if language == "python"):
+        expected = [line.removeprefix("#> ") for line in code.splitlines() if line.startswith("#>")]
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, f"{DOCS / 'follow_one_clip.md'}, block {number}", "exec"), session)
+        found = printed.getvalue().splitlines()
+        pattern = [re.escape(line).replace(re.escape("..."), r"\S+") for line in expected]
+        matches = len(found) == len(expected) and all(map(re.fullmatch, pattern, found))
+        assert matches, "block {} prints:\n{}\nand says:\n{}".format(number, "\n".join(found), "\n".join(expected))
+
+
+def test_the_page_follows_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "embedded" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    follow()
+
+
+@pytest.mark.slow
+def test_the_page_follows_a_clip_of_the_embedded_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ((_, script),) = (block for block in CLIP_BLOCKS if block[0] == "bash")
+    verb, *arguments = script.split()
+    assert verb == "surgrec"
+    monkeypatch.chdir(tmp_path)
+    assert console.main(arguments) == 0
+    follow()
+
+
+def test_the_page_visits_every_stage() -> None:
+    folders = set(re.findall(r"^#> surgrec/(\w+)/", CLIP_PAGE, flags=re.MULTILINE))
+    assert folders >= {
+        "config", "corpus", "data", "features", "hub", "masks", "models", "objectives", "optim", "training", "video"
+    }  # fmt: skip
+
+
+# -- docs/paper.md
+
+TAG = re.compile(r"\[(paper|release card|repo|assumed: [^\]]+)\]")
+ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| (\[.+?\]) \|(.*)\|$", flags=re.MULTILINE)
+SECTIONS = re.split(r"^## ", (DOCS / "paper.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+KINDS = {MAEConfig: "mae", JEPAConfig: "jepa", TubeMaskConfig: "tube", MultiBlockMaskConfig: "multiblock"}
+
+
+def listed(variant: str) -> dict[str, tuple[Any, str, bool]]:
+    """Option to (value, tag, stands in a table of assumptions), of the tables of a variant and those of both."""
+    options: dict[str, tuple[Any, str, bool]] = {}
+    for section in SECTIONS:
+        title = section.splitlines()[0]
+        if title.startswith((f"SurgRec-{variant.upper()},", "Both,")):
+            for option, value, tag, _ in ROW.findall(section):
+                assert option not in options, f"{option} is listed twice"
+                options[option] = (yaml.safe_load(value), tag, title.endswith("assumed"))
+    return options
+
+
+def commented(variant: str) -> Iterator[tuple[str, str | None]]:
+    """Option and source tag of every value in a variant's YAML; the lists of `groups` count as one value."""
+    group = ""
+    for line in (compose.CONFIGS / "variant" / f"{variant}.yaml").read_text().splitlines():
+        tag = match[0] if (match := TAG.search(line)) else None
+        if chosen := re.match(r"  - /(\w+): \w+", line):
+            yield {"backbone": "backbone.size"}.get(chosen[1], chosen[1]), tag
+        elif top := re.match(r"(\w+):(.*)", line):
+            group = top[1]
+        elif (key := re.match(r"  (\w+):", line)) and group != "defaults":
+            yield f"{group}.{key[1]}", tag
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_tables_are_the_composed_run(variant: str) -> None:
+    config = compose_config([f"+variant={variant}"])
+    wanted = recipe_of(config) | {name: KINDS[type(getattr(config, name))] for name in ("objective", "mask")}
+    options = listed(variant)
+    assert options.keys() == wanted.keys()
+    assert {key: value for key, (value, _, _) in options.items()} == wanted
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_value_of_the_file_has_its_source_and_the_table_the_same(variant: str) -> None:
+    tags = dict(commented(variant))
+    assert [key for key, tag in tags.items() if tag is None] == []
+    options = listed(variant)
+    assert {key: tag for key, tag in tags.items() if options[key][1] != tag} == {}
+    values = yaml.safe_load((compose.CONFIGS / "variant" / f"{variant}.yaml").read_text())
+    written = {f"{group}.{key}" for group, node in values.items() if isinstance(node, dict) for key in node}
+    assert written | {"objective", "mask", "backbone.size"} == tags.keys(), "the test reads every value of the file"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_assumptions_stand_apart(variant: str) -> None:
+    for option, (_, tag, is_in_assumed) in listed(variant).items():
+        assert TAG.fullmatch(tag), (option, tag)
+        assert tag.startswith("[assumed") == is_in_assumed, option
+
+
+def test_the_page_cites_papers_and_nothing_of_this_machine() -> None:
+    text = "".join(SECTIONS)
+    assert all(number in text for number in ("2603.29966", "2203.12602", "2506.09985", "2205.09113", "2404.08471"))
+    assert not re.search(r"(?<![\w.:/-])/(?:\w+/)+\w+|research/", text)

@@ -1,0 +1,163 @@
+"""Any number of processes reads the same global sequence, computes the same numbers, and continues the other's checkpoints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.tiny import (
+    ENVIRONMENT,
+    RECORDED,
+    REPOSITORY,
+    VARIANTS,
+    Warm,
+    assert_close_numbers,
+    lines_of,
+    metrics_of,
+    overrides,
+    state_of,
+)
+
+TOLERANCE = 1e-5  # of sums in another order
+SIX_STEPS = ("trainer.steps=6", "trainer.checkpoint_every=100")
+GLOBAL_BATCH = 8
+
+
+def runtime(strategy: str, accumulation: int = 1) -> list[str]:
+    """Options of a world on CPUs."""
+    return [f"runtime={strategy}", "runtime.accelerator=cpu", f"runtime.accumulation={accumulation}"]
+
+
+def sequence(folder: Path) -> list[list]:
+    """Position, video and start of every clip that any rank read, by position."""
+    return sorted(row for file in folder.glob("read_by_rank_*.jsonl") for row in lines_of(file))
+
+
+@pytest.fixture(scope="module")
+def alone(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run `mae` and a run `jepa` of six steps in one process, with what they read."""
+    runs = tmp_path_factory.mktemp("alone")
+    for variant in VARIANTS:
+        warm.run(overrides(variant, footage, runs, variant, *SIX_STEPS), program=RECORDED)
+    return runs
+
+
+def assert_same_training(folder: Path, reference: Path) -> None:
+    """The same clips, each read once, and the same numbers up to rounding."""
+    assert sequence(folder) == sequence(reference)
+    assert [row[0] for row in sequence(folder)] == list(range(6 * GLOBAL_BATCH))
+    assert_close_numbers(folder, reference, ("loss", "grad_norm"), TOLERANCE)
+    exact = ("step", "lr", "weight_decay", "sources")
+    mine, other = ([{key: line[key] for key in exact} for line in metrics_of(path)] for path in (folder, reference))
+    assert mine == other
+    assert_close_weights(folder, reference)
+
+
+def assert_close_weights(folder: Path, reference: Path) -> None:
+    """Learner and target encoder agree; Adam divides tiny gradients by their size, so a share of rounding noise becomes 1e-4 or so."""
+    first, second = state_of(folder), state_of(reference)
+    names = [name for name in first if name.startswith(("/learner", "/frozen"))]
+    assert first.keys() == second.keys() and names
+    for name in names:
+        assert (first[name] - second[name]).abs().max() < 1e-3, name
+        assert (first[name] - second[name]).abs().mean() < TOLERANCE, name
+
+
+@pytest.mark.parametrize(
+    ("variant", "strategy", "accumulation"),
+    [
+        ("mae", "ddp", 1),
+        ("jepa", "ddp", 2),
+        ("mae", "fsdp", 2),
+        ("jepa", "fsdp", 1),
+        pytest.param("mae", "ddp", 2, marks=pytest.mark.slow),
+        pytest.param("jepa", "ddp", 1, marks=pytest.mark.slow),
+        pytest.param("mae", "fsdp", 1, marks=pytest.mark.slow),
+        pytest.param("jepa", "fsdp", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_train_as_one(
+    variant: str, strategy: str, accumulation: int, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+) -> None:
+    arguments = overrides(variant, footage, tmp_path, "two", *SIX_STEPS, *runtime(strategy, accumulation))
+    said = warm.run_world(2, arguments)
+    assert "Warning" not in said, said
+    assert_same_training(tmp_path / "two", alone / variant)
+    shares = [{row[0] for row in lines_of(tmp_path / "two" / f"read_by_rank_{rank}.jsonl")} for rank in range(2)]
+    assert len(shares[0]) == len(shares[1]) == 3 * GLOBAL_BATCH and shares[0].isdisjoint(shares[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_four_processes_train_as_one(strategy: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path) -> None:
+    warm.run_world(4, overrides("jepa", footage, tmp_path, "four", *SIX_STEPS, *runtime(strategy, 2)))
+    assert_same_training(tmp_path / "four", alone / "jepa")
+
+
+def test_what_two_processes_saved_one_process_and_another_strategy_continue(
+    warm: Warm, footage: Path, alone: Path, tmp_path: Path
+) -> None:
+    """Two DDP processes, then one alone, then two that shard: each goes on from the checkpoint of the one before."""
+
+    def command(*options: str) -> list[str]:
+        return overrides("jepa", footage, tmp_path, "relay", *SIX_STEPS, *options)
+
+    warm.run_world(2, ["--stop-after", "2", *command(*runtime("ddp"))])
+    warm.run(["--stop-after", "4", *command()], program=RECORDED)
+    warm.run_world(2, command(*runtime("fsdp")))
+    assert_same_training(tmp_path / "relay", alone / "jepa")
+
+
+def test_what_two_processes_sharded_one_process_continues(
+    warm: Warm, footage: Path, alone: Path, tmp_path: Path
+) -> None:
+    command = overrides("mae", footage, tmp_path, "relay", *SIX_STEPS)
+    warm.run_world(2, ["--stop-after", "3", *command, *runtime("fsdp")])
+    warm.run(command, program=RECORDED)
+    assert_same_training(tmp_path / "relay", alone / "mae")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "strategy"), [("mae", "ddp"), ("jepa", "fsdp")])
+def test_torchrun_itself(variant: str, strategy: str, footage: Path, alone: Path, tmp_path: Path) -> None:
+    """The launcher of the documentation, and its world through the whole command."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = overrides(variant, footage, tmp_path, "launched", *SIX_STEPS, *runtime(strategy))
+    done = subprocess.run(
+        [*launcher, "-m", "surgrec.train", *command],
+        cwd=REPOSITORY,
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done: 6 steps") == 1  # said once, not by every process
+    assert_close_numbers(tmp_path / "launched", alone / variant, ("loss", "grad_norm"), TOLERANCE)
+
+
+# -- worlds that are none
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "sentence"),
+    [
+        (["runtime=cpu"], {"WORLD_SIZE": "2"}, "2 processes were launched, but runtime.strategy is single"),
+        (["runtime=ddp"], {}, "runtime.strategy=ddp needs a launcher, for example: torchrun"),
+        (["runtime=fsdp"], {}, "runtime.strategy=fsdp needs a launcher, for example: torchrun"),
+        (["runtime.accumulation=3"], {}, "use a global batch of 6 or 9, or keep it and accumulate 1, 2, 4, 8"),
+        (["runtime.precision=16"], {}, "runtime.precision=16 is unknown; choose one of auto, 32-true, bf16-mixed"),
+        (["runtime.accelerator=tpu"], {}, "runtime.accelerator=tpu is unknown; choose auto, cpu or cuda"),
+        (["runtime.attention=flash"], {}, "there is no attention backend 'flash'; choose sdpa or math"),
+    ],
+)
+def test_a_world_that_cannot_be_is_one_sentence_and_status_2(
+    options: list[str], variables: dict[str, str], sentence: str, warm: Warm, footage: Path, tmp_path: Path
+) -> None:
+    said = warm.run(overrides("mae", footage, tmp_path, "none", *options), status=2, env=variables)
+    assert sentence in said and "Traceback" not in said
+    assert not (tmp_path / "none" / "metrics.jsonl").exists()
