@@ -16,5 +16,8 @@ num_processes=$1
 shift
 [[ " $* " == *" runtime="* ]] || set -- "$@" runtime=ddp
 
+python=${PYTHON:-python}
+"$python" -m surgrec.train "$@" --cfg job >/dev/null # a misspelt option is told once, not by every process
+
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # else every process starts as many threads as there are cores
-exec "${PYTHON:-python}" -m torch.distributed.run --standalone --nproc-per-node "$num_processes" -m surgrec.train "$@"
+exec "$python" -m torch.distributed.run --standalone --nproc-per-node "$num_processes" -m surgrec.train "$@"

@@ -63,7 +63,7 @@ def mixture_lines(config: Config, data: DataPath) -> list[str]:
     def line(source: str, videos: int, hours: float, share: float) -> str:
         clips = share * num_clips
         passes = clips * clip_seconds / (3600 * hours)
-        return f"  {source:<28}{videos:>7}{hours:>10.2f}{share:>8.1%}{clips:>15,.0f}{passes:>13,.1f}"
+        return f"  {source:<28}{videos:>7}{hours:>10,.3f}{share:>8.1%}{clips:>15,.0f}{passes:>13,.1f}"
 
     rows = zip(table.sources, table.num_videos, table.hours, table.shares, strict=True)
     return [
@@ -77,10 +77,11 @@ def mixture_lines(config: Config, data: DataPath) -> list[str]:
 def cost_lines(config: Config, cost: Cost) -> list[str]:
     """Parameters, memory of one process, operations; how they were counted, and what was not."""
     from surgrec.config.estimate import HOW, NOT_COUNTED
+    from surgrec.data.loader import PositionPlan
 
     masks = "; ".join(f"{context} seen, {target} predicted" for context, target in cost.tokens)
     counts = ", ".join(f"{name.replace('_', ' ')} {count / 1e6:.1f} M" for name, count in cost.counts.items())
-    micro = config.data.global_batch_size // config.runtime.accumulation
+    micro = PositionPlan(config.data.global_batch_size, accumulation=config.runtime.accumulation).micro_batch_size
     fits = ", ".join(f"{cost.clips_that_fit(size * 1e9)} in {size} GB" for size in _GPU_GIGABYTES)
     hours = cost.run_flops / 1e14 / 3600
     return [

@@ -1,6 +1,6 @@
 """Write the embedded corpus: procedurally rendered surgery in four domains, as real video files with labels.
 
-    python -m surgrec.synthesize --out corpus                       # a minute of one laptop
+    python -m surgrec.synthesize --out corpus                       # half a minute on two cores
     python -m surgrec.synthesize --out big --scale large --workers 16
 
 In: flags. Out: a corpus folder with a manifest. The same command continues an interrupted run.

@@ -23,33 +23,34 @@ def train(config: Config) -> int:
     """Run the configured pretraining in this process; returns the exit status."""
     resolve_footage(config)
     from surgrec.config.build import build_run, build_runtime  # torch is loaded only once the options are right
+    from surgrec.training.checkpoint import read_progress
     from surgrec.training.loop import pretrain
 
     runtime = build_runtime(config)
     try:
-        if runtime.is_first:
-            provide_footage(config)
-        runtime.barrier()
+        runtime.on_first(lambda: provide_footage(config))
         run = build_run(config, runtime)
-        if runtime.is_first:  # only now, so that a mistake found while building leaves no folder behind
-            claim_folder(config, run.folder.config_file)
+        # Only now, so that a mistake found while building leaves no folder behind.
+        runtime.on_first(lambda: claim_folder(config, run.folder.config_file))
+        if runtime.is_first:
             print(headline(config), file=sys.stderr, flush=True)
-        runtime.barrier()
+        before = run.checkpoints.latest()
+        was_done = before is not None and read_progress(before).step == config.trainer.steps
         stopped_by = pretrain(run)
         if runtime.is_first:
-            say_what_next(config, run.folder.path, stopped_by)
+            say_what_next(config, run.folder.path, stopped_by, was_done)
     finally:
         runtime.close()
     return STATUS_INTERRUPTED if stopped_by else STATUS_OK
 
 
-def say_what_next(config: Config, folder: Path, stopped_by: str | None) -> None:
+def say_what_next(config: Config, folder: Path, stopped_by: str | None, was_done: bool) -> None:
     """Where the results are, and the next command."""
     if stopped_by:
         print(f"stopped by {stopped_by}; saved in {folder / 'checkpoints'}. The same command continues.")
         return
     print(
-        f"done: {config.trainer.steps} steps\n"
+        f"done: {config.trainer.steps} steps{'; nothing was left to do' if was_done else ''}\n"
         f"  checkpoint  {folder / 'checkpoints' / (folder / 'checkpoints' / 'latest').read_text().strip()}\n"
         f"  pictures    {folder / 'previews'}\n"
         f"  metrics     {folder / 'metrics.jsonl'}\n"

@@ -7,6 +7,7 @@ own arguments when it is built; these are read in the middle of a run.
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 from surgrec.config.schema import Config
@@ -34,7 +35,9 @@ _NOT_NEGATIVE = (
 
 
 def check(config: Config) -> None:
-    """Raise `UserError` for the first option that is out of its range."""
+    """Raise `UserError` for the first option that is out of its range or has too many or too few values."""
+    for group in ("augment", "mask", "optim"):
+        _check_lengths(group, getattr(config, group))
     for option in _AT_LEAST_ONE:
         _require(option, value := _value(config, option), value >= 1, "at least 1")
     for option in _NOT_NEGATIVE:
@@ -43,6 +46,14 @@ def check(config: Config) -> None:
     for option in ("objective.ema", "objective.ema_end"):
         value = _value(config, option)
         _require(option, value, value is None or 0 <= value <= 1, "between 0 and 1")
+
+
+def _check_lengths(group: str, node: Any) -> None:
+    """OmegaConf checks the type of a tuple's values, not their number."""
+    for field in fields(node):
+        if str(field.type).startswith("tuple"):
+            value, wanted = getattr(node, field.name), str(field.type).count("float")
+            _require(f"{group}.{field.name}", list(value), len(value) == wanted, f"a list of {wanted} numbers")
 
 
 def _value(config: Config, option: str) -> Any:

@@ -19,15 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from surgrec.config import schema
 from surgrec.core.errors import UserError
 
-COMPOSITION_ERRORS = (
-    HydraException,
-    OmegaConfBaseException,
-    yaml.YAMLError,
-)  # what composing a configuration may raise
+# What composing a configuration may raise.
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
-_NODES = {
-    name: node for name, node in vars(schema).items() if isinstance(node, type) and is_dataclass(node)
-}  # by the names that annotations use
+# Dataclasses of the schema by the names that its annotations use.
+_NODES = {name: node for name, node in vars(schema).items() if isinstance(node, type) and is_dataclass(node)}
 _BASES = {"MaskConfig": schema.MaskConfig, "ObjectiveConfig": schema.ObjectiveConfig}
 _OVERLAYS = ("variant", "experiment")
 _NOISE = ("object_type", "reference_type", "full_key", "Set the env", "Config search path", "provider=", "To append")
@@ -42,13 +38,17 @@ def one_sentence(error: Exception) -> str:
         return f"there is no {group} {name!r}; choose one of {', '.join(f'{plus}{group}={option}' for option in error.options)}"
     if overlay := re.search(rf"To append to your default list use (\+({'|'.join(_OVERLAYS)})=\S+)", said):
         return f"{overlay[2]} is an overlay and is added with a plus; write {overlay[1]}"
+    if twice := re.search(r"Multiple values for (\w+)", said):
+        return f"{twice[1]} is given more than once; give it once"
+    if bare := re.search(r"Error merging override (\S+?)=(.*)\n.*is not a ListConfig", said):
+        return f"{bare[1]} is a list; write '{bare[1]}=[{bare[2]}]'"
     place = match[1] if (match := re.search(r"^In '([^']+)'", said, re.MULTILINE)) else ""
     if unknown := re.search(r"[Kk]ey '([^']+)' (?:is )?not in '([^']+)'", said):
         return unknown_option(_full_key(error) or unknown[1], place)
     if place and (wrong := re.search(r"^In .*\n(.+)\n\s*full_key: (\S+)", said, re.MULTILINE)):
         return f"{wrong[2]} in configs/{place}.yaml: {wrong[1]}"
     kept = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().startswith(_NOISE)]
-    return "; ".join(dict.fromkeys(line.rstrip(".;:") for line in kept))
+    return "; ".join(dict.fromkeys(line.removeprefix("Error merging override ").rstrip(".;:") for line in kept))
 
 
 def unknown_option(key: str, place: str = "") -> str:

@@ -63,5 +63,6 @@ class JEPA:
     @property
     def released_encoder(self) -> Encoder:
         """The target encoder: V-JEPA's evaluations use the average."""
-        encoder: Encoder = self.frozen["target_encoder"]
+        encoder = self.frozen["target_encoder"]
+        assert isinstance(encoder, Encoder)
         return encoder

@@ -3,7 +3,7 @@
 In: a folder, a scale, a seed. Out: `manifest.parquet` and what it lists. It is its own file because `surgrec synthesize` and
 `surgrec train +experiment=quickstart` both ask for the corpus, and neither should know how it is made.
 
-    DIR/corpus.json                            scale and seed: a folder holds one corpus
+    DIR/corpus.json                            scale, seed, version: a folder holds one corpus
     DIR/videos/SOURCE/case_000/video_00.mp4    written atomically: a file that is there is whole
     DIR/cards/SOURCE.yaml
     DIR/labels/VIDEO_ID.csv                    one line per frame
@@ -33,7 +33,7 @@ from surgrec.corpus.card import Card, load_card
 from surgrec.corpus.isolated import Crashed, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
-from surgrec.synthetic.plan import Source, VideoPlan, event_at, make_plan, segment_at, sources_of
+from surgrec.synthetic.plan import GENERATOR, Source, VideoPlan, event_at, make_plan, segment_at, sources_of
 from surgrec.synthetic.write import make_theatre, write_video
 
 LABEL_COLUMNS = ("frame", "time_seconds", "phase", "instruments", "case_id", "event")
@@ -63,7 +63,7 @@ def synthesize(out: Path, scale: str, seed: int, num_workers: int) -> Path:
 def claim(out: Path, scale: str, seed: int) -> None:
     """Make `out` the folder of this corpus, or raise `UserError` where it belongs to something else."""
     marker = out / "corpus.json"
-    wanted = {"scale": scale, "seed": seed}
+    wanted = {"scale": scale, "seed": seed, "generator": GENERATOR}
     if marker.is_file():
         try:
             found = json.loads(marker.read_text(encoding="utf-8"))

@@ -8,7 +8,9 @@ the launcher says (torchrun or SLURM set WORLD_SIZE), never a guess.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
+from surgrec.core.console import STATUS_USER_ERROR
 from surgrec.core.errors import UserError
 
 _LAUNCH = "torchrun --standalone --nproc-per-node N -m surgrec.train ... runtime=ddp"
@@ -103,6 +106,24 @@ class Runtime:
     def barrier(self) -> None:
         """Wait for all ranks."""
         self.fabric.barrier()
+
+    def on_first(self, action: Callable[[], object]) -> None:
+        """Run `action` in the first process while the others wait; all processes call it.
+
+        Where it raises a `UserError`, the first process raises it and the others end with the same status in silence: waiting for
+        a process that has gone, they would bury its sentence under tracebacks.
+        """
+        failure: UserError | None = None
+        if self.is_first:
+            try:
+                action()
+            except UserError as error:
+                failure = error
+        has_failed = bool(self.mean(torch.tensor(float(failure is not None), device=self.device)) > 0)
+        if failure is not None:
+            raise failure
+        if has_failed:
+            sys.exit(STATUS_USER_ERROR)
 
     def close(self) -> None:
         """Leave the process group."""

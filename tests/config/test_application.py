@@ -15,6 +15,7 @@ from surgrec import preview, train
 from surgrec.config.application import run_application
 from surgrec.config.schema import Config
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 Main = Callable[[], int]
 
 MISTAKES = [
@@ -61,11 +62,10 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
 
 
 def test_the_process_itself_ends_with_2(tmp_path: Path) -> None:
-    repository = Path(__file__).parent.parent.parent
     done = subprocess.run(
         [sys.executable, "-m", "surgrec.train", "+variant=mae", "optim.lrr=1"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(repository)},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
     )
@@ -100,3 +100,19 @@ def test_an_error_of_ours_is_not_told_as_the_users(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ConfigKeyError):
         status_of(lambda: run_application(command, "help"), ["+variant=mae"], monkeypatch)
+
+
+def test_local_launch_tells_a_mistake_once_and_before_it_starts_processes(tmp_path: Path) -> None:
+    def launch(*arguments: str) -> tuple[int, str]:
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHON": sys.executable}
+        script = REPOSITORY / "launch" / "local.sh"
+        done = subprocess.run([script, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    assert launch("2", "+variant=mae", "optim.lrr=1") == (
+        2,
+        "error: there is no option optim.lrr; did you mean optim.lr?\n",
+    )
+    for wrong in ((), ("2",), ("two", "+variant=mae"), ("0", "+variant=mae")):
+        status, said = launch(*wrong)
+        assert status == 2 and said.startswith("usage: launch/local.sh") and said.count("\n") == 1

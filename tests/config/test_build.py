@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -26,6 +29,7 @@ from surgrec.hub.release import Release, write_release
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
 from surgrec.training.loop import pretrain
+from surgrec.training.runtime import Runtime
 from tests.footage import write_corpus
 from tests.training.tiny import VARIANTS, overrides
 
@@ -148,3 +152,27 @@ def test_a_run_that_continues_no_longer_needs_what_it_started_from(tmp_path: Pat
     loaded = load_run(tmp_path / "run")
     assert loaded.progress.step == 1 and f"init None -> surgrec:{folder}" in loaded.distance
     runtime.close()
+
+
+# -- several processes
+
+
+@pytest.mark.parametrize("is_first, fails", [(True, False), (True, True), (False, False), (False, True)])
+def test_a_mistake_that_the_first_process_finds_is_told_once(is_first: bool, fails: bool) -> None:
+    """The first process raises; the others end with the same status, having waited in the same reduction."""
+    calls: list[float] = []
+
+    def action() -> None:
+        calls.append(0.5)
+        if fails:
+            raise UserError("told once")
+
+    def mean_over_two(value: torch.Tensor) -> torch.Tensor:
+        assert float(value) == float(is_first and fails)
+        return torch.tensor(0.5 if fails else 0.0)
+
+    runtime = cast(Runtime, SimpleNamespace(is_first=is_first, device=torch.device("cpu"), mean=mean_over_two))
+    expected = pytest.raises(UserError if is_first else SystemExit, match="told once" if is_first else "2")
+    with expected if fails else nullcontext():
+        Runtime.on_first(runtime, action)
+    assert len(calls) == is_first

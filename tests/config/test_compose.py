@@ -133,7 +133,11 @@ def test_a_file_that_is_no_yaml_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         ("trainer.log_every=0", "trainer.log_every=0 must be at least 1"),
         ("optim.lr=-1", "optim.lr=-1.0 must be a number of at least 0"),
         ("optim.lr=nan", "optim.lr=nan must be"),
-        ("trainer.steps=many", "'many'"),
+        ("trainer.steps=many", "trainer.steps=many; Value 'many'"),
+        ("mix.manifests=a.parquet", "mix.manifests is a list; write 'mix.manifests=[a.parquet]'"),
+        ("optim.betas=[0.9]", "optim.betas=[0.9] must be a list of 2 numbers"),
+        ("augment.mean=[0.5,0.5]", "augment.mean=[0.5, 0.5] must be a list of 3 numbers"),
+        ("+variant=jepa", "variant is given more than once"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_sentence(option: str, words: str) -> None:

@@ -109,6 +109,14 @@ def test_another_seed_is_another_corpus(corpus: Path) -> None:
         synthesize(corpus, "tiny", seed=1, num_workers=0)
 
 
+def test_a_corpus_of_another_generator_is_not_mixed_with_this_one(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surgrec.synthetic.corpus.GENERATOR", -1)
+    with pytest.raises(UserError, match="another --out"):
+        synthesize(corpus, "tiny", seed=0, num_workers=0)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="not an embedded corpus"):

@@ -122,7 +122,7 @@ def test_kills_of_the_command_itself(variant: str, footage: Path, uninterrupted:
     check(lambda: start_command(arguments, tmp_path / "log"), tmp_path / "killed", uninterrupted / variant, kills)
 
 
-SHORT = ("trainer.steps=3", "trainer.checkpoint_every=1", "trainer.keep_checkpoints=1", "mask.ratio=0.5")
+SHORT = ("trainer.steps=2", "trainer.checkpoint_every=1", "trainer.keep_checkpoints=1", "mask.ratio=0.5")
 
 
 @pytest.mark.slow
@@ -141,6 +141,5 @@ def test_killed_before_every_single_change_of_a_file(warm: Warm, footage: Path, 
             warm.run(arguments)
         assert_same_run(folder, reference)
         assert [path.name for path in folder.rglob("*.partial*")] == []
-        assert len(list((folder / "previews").glob("*.png"))) == 2
-        assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step_00000003"]
-    assert status == 0 and number > 30, process.log.read_text()
+        assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["latest", "step_00000002"]
+    assert status == 0 and number > 20, process.log.read_text()
