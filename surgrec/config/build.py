@@ -113,9 +113,9 @@ def build_objective(config: Config) -> Objective:
         case MAEConfig() as node:
             decoder = Decoder(
                 encoder_width=encoder.width,
-                width=node.decoder_width,
-                depth=node.decoder_depth,
-                num_heads=node.decoder_heads,
+                width=node.head_width,
+                depth=node.head_depth,
+                num_heads=node.head_heads,
                 tubelet=encoder.tubelet,
                 patch=encoder.patch,
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
@@ -125,9 +125,9 @@ def build_objective(config: Config) -> Objective:
         case JEPAConfig() as node:
             predictor = Predictor(
                 encoder_width=encoder.width,
-                width=node.predictor_width,
-                depth=node.predictor_depth,
-                num_heads=node.predictor_heads,
+                width=node.head_width,
+                depth=node.head_depth,
+                num_heads=node.head_heads,
                 num_mask_tokens=1,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ import torch
 
 from surgrec.config.build import build_grid, build_masker, build_objective, patch_pixels
 from surgrec.config.schema import Config, JEPAConfig, MAEConfig, Strategy
-from surgrec.core.errors import UserError
 from surgrec.models.flops import (
     TRAINING_OVER_FORWARD,
     activation_bytes,
@@ -134,12 +133,7 @@ def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_byt
 
 def _head_shape(config: Config) -> tuple[int, int, float]:
     """Width, depth and MLP ratio of decoder or predictor."""
-    match config.objective:
-        case MAEConfig() as node:
-            return node.decoder_width, node.decoder_depth, 4.0
-        case JEPAConfig() as node:
-            return node.predictor_width, node.predictor_depth, 4.0
-    raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
+    return config.objective.head_width, config.objective.head_depth, 4.0
 
 
 def _stack_bytes(config: Config, num_tokens: int, width: int, depth: int, mlp_ratio: float, compute_bytes: int) -> int:

@@ -123,28 +123,27 @@ class BackboneConfig:
 
 @dataclass
 class ObjectiveConfig:
-    """Base of the objectives."""
+    """What both objectives have, so that an overlay such as quickstart can scale either: the decoder or predictor on top of the encoder
+    (`head_*`), `normalise_targets` (masked autoencoding only), and the target encoder's momentum `ema`, moving linearly to `ema_end`
+    where that is given (latent prediction only).
+    """
+
+    head_width: int = MISSING
+    head_depth: int = MISSING
+    head_heads: int = MISSING
+    normalise_targets: bool = True
+    ema: float = 0.99925
+    ema_end: float | None = None
 
 
 @dataclass
 class MAEConfig(ObjectiveConfig):
     """Masked autoencoding; see surgrec/objectives/mae.py."""
 
-    decoder_width: int = 384
-    decoder_depth: int = 4
-    decoder_heads: int = 6
-    normalise_targets: bool = True
-
 
 @dataclass
 class JEPAConfig(ObjectiveConfig):
-    """Latent prediction; see surgrec/objectives/jepa.py. `ema`: the target encoder's momentum, linear to `ema_end` where given."""
-
-    predictor_width: int = 384
-    predictor_depth: int = 12
-    predictor_heads: int = 12
-    ema: float = 0.99925
-    ema_end: float | None = None
+    """Latent prediction; see surgrec/objectives/jepa.py."""
 
 
 @dataclass

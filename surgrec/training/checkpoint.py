@@ -95,7 +95,8 @@ class Checkpoints:
         if runtime.is_first:
             write_text(partial / PROGRESS_FILE, json.dumps(vars(progress)) + "\n")
             _sync_tree(partial)
-            shutil.rmtree(final, ignore_errors=True)
+            if final.exists():
+                self._delete(final)
             partial.rename(final)
             sync_path(self.folder)
             write_text(self.folder / "latest", final.name + "\n")
@@ -119,8 +120,17 @@ class Checkpoints:
         they are of a save that was interrupted before `latest` named it, or of a run that was set back.
         """
         whole = sorted(path for path in self.folder.glob("step_*") if path.name <= newest.name)
-        for old in [*whole[: -self.keep], *self.folder.glob(".step_*.partial")]:
-            shutil.rmtree(old)
+        for old in whole[: -self.keep]:
+            self._delete(old)
+        for leftover in self.folder.glob(".step_*.partial"):
+            shutil.rmtree(leftover)
+
+    def _delete(self, whole: Path) -> None:
+        """In two steps, so that a checkpoint is whole or absent even while it goes."""
+        going = self.folder / f".{whole.name}.old.partial"
+        shutil.rmtree(going, ignore_errors=True)
+        whole.rename(going)
+        shutil.rmtree(going)
 
 
 def checkpoint_of(folder: Path, step: int | None) -> Path:

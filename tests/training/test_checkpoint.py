@@ -177,6 +177,25 @@ def test_the_newest_are_kept(runtime: Runtime, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_00000003", "step_100000000"]
 
 
+def test_a_checkpoint_is_whole_or_absent_even_while_it_is_deleted(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, state = Checkpoints(tmp_path, keep=1), trained(0)
+    checkpoints.save(runtime, state, Progress(1))
+
+    def break_off(path: Path, **_: Any) -> None:
+        if path.exists():
+            next(file for file in path.iterdir() if file.is_file()).unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module.shutil, "rmtree", break_off)
+        checkpoints.save(runtime, state, Progress(2))
+    assert [path.name for path in tmp_path.glob("step_*")] == ["step_00000002"]
+    checkpoints.save(runtime, state, Progress(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step_00000003"]
+
+
 @pytest.mark.parametrize("has_folder", [False, True])
 def test_latest_that_names_nothing_whole_is_an_error_that_says_what_to_do(has_folder: bool, tmp_path: Path) -> None:
     (tmp_path / "latest").write_text("step_00000004\n")

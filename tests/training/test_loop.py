@@ -115,7 +115,7 @@ def test_a_video_that_fails_is_replaced_within_its_source_and_listed_once(
         assert failure["step"] == failure["position"] // 8 + 1
     assert "mp4" not in (whole / "failures.jsonl").read_text()  # no file name
 
-    arguments = overrides("mae", manifest, tmp_path, resumed.name, *more, "data.workers=1")
+    arguments = overrides("mae", manifest, tmp_path, resumed.name, *more)
     stop = ["--stop-after", "3", *arguments]
     warm.run(stop, program=RECORDED)
     crashed = warm.start(arguments, crash=(resumed / "failures.jsonl", 2))

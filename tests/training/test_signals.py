@@ -30,7 +30,7 @@ def test_a_signal_saves_and_the_same_command_continues(
     last = metrics_of(folder.path)[-1]["step"]
     assert (folder.checkpoints / "latest").read_text() == f"step_{last:08d}\n" and 4 <= last < 12
 
-    warm.run(arguments)
+    warm.run([*arguments, "data.workers=0"])
     assert_same_run(folder.path, uninterrupted / variant)
 
 

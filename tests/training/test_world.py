@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from surgrec.core.errors import UserError
+from surgrec.training.runtime import Runtime, RuntimeSpec
 from tests.training.tiny import (
     ENVIRONMENT,
     RECORDED,
@@ -70,14 +72,14 @@ def assert_close_weights(folder: Path, reference: Path) -> None:
 @pytest.mark.parametrize(
     ("variant", "strategy", "accumulation"),
     [
-        ("mae", "ddp", 1),
-        ("jepa", "ddp", 2),
-        ("mae", "fsdp", 2),
-        ("jepa", "fsdp", 1),
-        pytest.param("mae", "ddp", 2, marks=pytest.mark.slow),
-        pytest.param("jepa", "ddp", 1, marks=pytest.mark.slow),
+        ("mae", "ddp", 2),
+        ("jepa", "fsdp", 2),
+        pytest.param("mae", "ddp", 1, marks=pytest.mark.slow),
         pytest.param("mae", "fsdp", 1, marks=pytest.mark.slow),
-        pytest.param("jepa", "fsdp", 2, marks=pytest.mark.slow),
+        pytest.param("mae", "fsdp", 2, marks=pytest.mark.slow),
+        pytest.param("jepa", "ddp", 1, marks=pytest.mark.slow),
+        pytest.param("jepa", "ddp", 2, marks=pytest.mark.slow),
+        pytest.param("jepa", "fsdp", 1, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_train_as_one(
@@ -112,6 +114,7 @@ def test_what_two_processes_saved_one_process_and_another_strategy_continue(
     assert_same_training(tmp_path / "relay", alone / "jepa")
 
 
+@pytest.mark.slow
 def test_what_two_processes_sharded_one_process_continues(
     warm: Warm, footage: Path, alone: Path, tmp_path: Path
 ) -> None:
@@ -147,12 +150,7 @@ def test_torchrun_itself(variant: str, strategy: str, footage: Path, alone: Path
     ("options", "variables", "sentence"),
     [
         (["runtime=cpu"], {"WORLD_SIZE": "2"}, "2 processes were launched, but runtime.strategy is single"),
-        (["runtime=ddp"], {}, "runtime.strategy=ddp needs a launcher, for example: torchrun"),
-        (["runtime=fsdp"], {}, "runtime.strategy=fsdp needs a launcher, for example: torchrun"),
         (["runtime.accumulation=3"], {}, "use a global batch of 6 or 9, or keep it and accumulate 1, 2, 4, 8"),
-        (["runtime.precision=16"], {}, "runtime.precision=16 is unknown; choose one of auto, 32-true, bf16-mixed"),
-        (["runtime.accelerator=tpu"], {}, "runtime.accelerator=tpu is unknown; choose auto, cpu or cuda"),
-        (["runtime.attention=flash"], {}, "there is no attention backend 'flash'; choose sdpa or math"),
     ],
 )
 def test_a_world_that_cannot_be_is_one_sentence_and_status_2(
@@ -161,3 +159,20 @@ def test_a_world_that_cannot_be_is_one_sentence_and_status_2(
     said = warm.run(overrides("mae", footage, tmp_path, "none", *options), status=2, env=variables)
     assert sentence in said and "Traceback" not in said
     assert not (tmp_path / "none" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "strategy", "precision", "sentence"),
+    [
+        ("cpu", "ddp", "32-true", "runtime.strategy=ddp needs a launcher, for example: torchrun"),
+        ("cpu", "fsdp", "32-true", "runtime.strategy=fsdp needs a launcher, for example: torchrun"),
+        ("cpu", "single", "16", "runtime.precision=16 is unknown; choose one of auto, 32-true, bf16-mixed"),
+        ("tpu", "single", "32-true", "runtime.accelerator=tpu is unknown; choose auto, cpu or cuda"),
+    ],
+)
+def test_a_runtime_that_cannot_be_is_told(
+    accelerator: str, strategy: str, precision: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(UserError, match=sentence):
+        Runtime(RuntimeSpec(accelerator, strategy, precision, 1, False))

@@ -43,8 +43,8 @@ _COMMON = (
     "runtime=cpu",
 )
 _SMALL = {
-    "mae": ("mask.ratio=0.75", "objective.decoder_width=64", "objective.decoder_depth=1", "objective.decoder_heads=2"),
-    "jepa": ("objective.predictor_width=64", "objective.predictor_depth=1", "objective.predictor_heads=2"),
+    "mae": ("mask.ratio=0.75", "objective.head_width=64", "objective.head_depth=1", "objective.head_heads=2"),
+    "jepa": ("objective.head_width=64", "objective.head_depth=1", "objective.head_heads=2"),
 }
 
 
