@@ -193,7 +193,8 @@ def main() -> int:
     majority = 1 / len({window.phase for window in windows})
     hardware = f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}, torch {torch.__version__}"
     date = datetime.date.today().isoformat()
-    head = f"{len(windows)} windows of {len({w.group for w in windows})} cases; a constant answer scores {majority:.3f} on phase. {date}, {hardware}."
+    num_cases = len({window.group for window in windows})
+    head = f"{len(windows)} windows of {num_cases} cases; a constant answer scores {majority:.3f} on phase. {date}, {hardware}."
     print(f"{head}\n\n{table(rows)}")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

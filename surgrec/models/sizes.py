@@ -25,7 +25,7 @@ class EncoderSize:
 
 
 SIZES: dict[str, EncoderSize] = {
-    "nano": EncoderSize(width=96, depth=4, num_heads=3),  # ours, for tests and the quickstart; 32 values a head
+    "nano": EncoderSize(width=128, depth=6, num_heads=4),  # ours, for tests and the quickstart; 32 values a head
     "tiny": EncoderSize(width=192, depth=12, num_heads=3),
     "small": EncoderSize(width=384, depth=12, num_heads=6),
     "base": EncoderSize(width=768, depth=12, num_heads=12),
