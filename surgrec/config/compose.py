@@ -59,6 +59,10 @@ def typed(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     refuse_unknown(config)
     check(config)
+    if isinstance(config.objective, JEPAConfig) != (config.variant == "jepa"):
+        raise UserError(
+            f"the objective belongs to another mask or objective than variant {config.variant}; leave objective= out"
+        )
     return _with_tuples(config)
 
 

@@ -69,7 +69,7 @@ def assert_typed(node: object, path: str = "config") -> None:
 def test_overlays_apply_from_left_to_right_then_the_command_line() -> None:
     config = compose_config(["+variant=jepa", "+experiment=quickstart", "optim.lr=0.5", "mix=uniform"])
     assert config.mix.embedded == "quickstart" and config.optim.lr == 0.5 and config.mix.policy is Policy.uniform
-    assert config.name == "jepa" and config.optim.lr_shape is Shape.constant
+    assert config.name == "jepa" and config.optim.lr_shape is Shape.cosine
 
 
 @pytest.mark.parametrize(
