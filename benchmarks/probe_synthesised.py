@@ -4,15 +4,21 @@
     python benchmarks/probe_synthesised.py --corpus held_out --runs runs/mae runs/jepa --out benchmarks/results
 
 In: a labelled corpus of another seed than the one trained on (so all its cases are new), and run folders. Out: a table, printed and written
-with date and hardware: for every run its encoder, and the same encoder before training, under a linear probe on mean-pooled tokens.
-The interval is a bootstrap over cases; `difference` is paired over the same windows. Three scores: `phase`, balanced accuracy over all
-phases; `look`, the same with phases merged that no single frame can tell apart; `motion`, telling those pairs apart, chance is 0.5.
+with date and hardware: for every run its encoder, and the same encoder before training, under a linear probe. The interval is a
+bootstrap over cases; `difference` is paired over the same windows. Other random encoders stand below, since some ways to draw weights
+keep more of the input than others.
+
+Two poolings of a window's tokens (t h w D): `mean`, of all; `change`, that and two measures of what happens over time, the spread of
+the mean token of each time step and the mean absolute difference of a token and the next at its place. Three scores: `phase`,
+balanced accuracy over all phases; `look`, the same with phases merged that no single frame can tell apart; `motion`, telling those
+pairs apart, chance is 0.5.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import datetime
 import json
 import os
@@ -39,6 +45,8 @@ from surgrec.video.decode import open_video
 
 WINDOW_SECONDS = 4.0  # long enough for either variant's clip
 NUM_FOLDS = 5
+POOLINGS = ("mean", "change")
+OTHER_STARTS = ("xavier", "trunc_normal")
 UNUSABLE = {"black", "out_of_body"}
 
 
@@ -78,16 +86,21 @@ def read_windows(corpus: Path, manifest: Manifest) -> list[Window]:
 @torch.no_grad()
 def pooled_features(
     encoders: dict[str, Encoder], run: LoadedRun, manifest: Manifest, windows: list[Window]
-) -> dict[str, Tensor]:
-    """Mean token of every window (n, D), for several encoders that read the same pixels."""
+) -> dict[tuple[str, str], Tensor]:
+    """Features of every window by encoder and pooling, (n, D) or (n, 3 D); all encoders read the same pixels."""
     preprocess, offsets = Preprocess(run.preprocess), run.clip.offsets_seconds
-    features: dict[str, list[Tensor]] = {name: [] for name in encoders}
+    features: dict[tuple[str, str], list[Tensor]] = {(name, pooling): [] for name in encoders for pooling in POOLINGS}
     with progress("encoding windows", len(windows)) as advance:
         for window in windows:
             with open_video(manifest.path_of(window.row), short_side_pixels=run.clip.short_side_pixels) as video:
                 frames = video.read(window.start_seconds + offsets).pixels
             for name, encoder in encoders.items():
-                features[name].append(encoder(preprocess(frames)).mean(1))
+                grid = encoder.grid
+                tokens = encoder(preprocess(frames)).unflatten(1, (grid.t, grid.h * grid.w))
+                steps = tokens.mean(2)
+                features[name, "mean"].append(steps.mean(1))
+                change = [steps.mean(1), steps.std(1), tokens.diff(dim=1).abs().mean((1, 2))]
+                features[name, "change"].append(torch.cat(change, 1))
             advance()
     return {name: torch.cat(values) for name, values in features.items()}
 
@@ -138,32 +151,39 @@ def told_apart(features: Tensor, windows: list[Window]) -> HeldOut:
 
 
 def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dict[str, object]]:
-    """One row per score for a run and its random start."""
+    """One row per pooling and score for a run and its random start, and one for every other random encoder."""
     run = load_run(folder)
-    trained, random = run.objective.released_encoder, build_objective(run.config).released_encoder
-    features = pooled_features({"random": random.eval(), "trained": trained.eval()}, run, manifest, windows)
-    results = {name: score(values, windows) for name, values in features.items()}
-    rows = []
-    for metric in ("phase", "look", "motion"):
-        before, after = results["random"][metric], results["trained"][metric]
-        parts = (
-            before.score(balanced_accuracy),
-            after.score(balanced_accuracy),
-            after.minus(before, balanced_accuracy),
-        )
-        values = dict(
-            zip(("random", "trained", "difference"), ([p.estimate, p.low, p.high] for p in parts), strict=True)
-        )
-        rows.append({"run": folder.name, "steps": run.progress.step, "score": metric, **values})
+    encoders = {"trained": run.objective.released_encoder, "random": build_objective(run.config).released_encoder}
+    for init in OTHER_STARTS:
+        backbone = dataclasses.replace(run.config.backbone, init=init)
+        encoders[init] = build_objective(dataclasses.replace(run.config, backbone=backbone)).released_encoder
+    encoders = {name: encoder.eval() for name, encoder in encoders.items()}
+    features = pooled_features(encoders, run, manifest, windows)
+    results = {key: score(values, windows) for key, values in features.items()}
+    rows: list[dict[str, object]] = []
+    for pooling in POOLINGS:
+        for metric in ("phase", "look", "motion"):
+            before, after = results["random", pooling][metric], results["trained", pooling][metric]
+            parts = {
+                "random": before.score(balanced_accuracy),
+                "trained": after.score(balanced_accuracy),
+                "difference": after.minus(before, balanced_accuracy),
+            }
+            parts |= {init: results[init, pooling][metric].score(balanced_accuracy) for init in OTHER_STARTS}
+            values = {name: [part.estimate, part.low, part.high] for name, part in parts.items()}
+            rows.append({"run": folder.name, "steps": run.progress.step, "pooling": pooling, "score": metric, **values})
     return rows
 
 
 def table(rows: list[dict[str, object]]) -> str:
     """Markdown."""
-    lines = ["| run | steps | score | random initialisation | pretrained | difference |", "|---|---|---|---|---|---|"]
+    titles = ["run", "steps", "pooling", "score", "random start", "pretrained", "difference"]
+    titles += [f"random, {init}" for init in OTHER_STARTS]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
-        cells = [show(row[name]) for name in ("random", "trained", "difference")]
-        lines.append(f"| {row['run']} | {row['steps']} | {row['score']} | {' | '.join(cells)} |")
+        cells = [str(row[name]) for name in ("run", "steps", "pooling", "score")]
+        cells += [show(row[name]) for name in ("random", "trained", "difference", *OTHER_STARTS)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -38,10 +38,10 @@ CLIP_BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", CLIP_PAGE, flags=re.MULTILINE
 
 
 def follow() -> None:
-    """Execute the page's Python blocks in one session, in the current folder; compare what each prints with its `#>` lines."""
+    """Execute the page's Python blocks in one session, in the current folder; compare what each prints with its `# >` lines."""
     session: dict[str, Any] = {"__name__": "follow_one_clip"}
     for number, code in enumerate(text for language, text in CLIP_BLOCKS if language == "python"):
-        expected = [line.removeprefix("#> ") for line in code.splitlines() if line.startswith("#>")]
+        expected = [line.removeprefix("# > ") for line in code.splitlines() if line.startswith("# > ")]
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(compile(code, f"{DOCS / 'follow_one_clip.md'}, block {number}", "exec"), session)
@@ -68,7 +68,7 @@ def test_the_page_follows_a_clip_of_the_embedded_corpus(tmp_path: Path, monkeypa
 
 
 def test_the_page_visits_every_stage() -> None:
-    folders = set(re.findall(r"^#> surgrec/(\w+)/", CLIP_PAGE, flags=re.MULTILINE))
+    folders = set(re.findall(r"^# > surgrec/(\w+)/", CLIP_PAGE, flags=re.MULTILINE))
     assert folders >= {
         "config", "corpus", "data", "features", "hub", "masks", "models", "objectives", "optim", "training", "video"
     }  # fmt: skip

@@ -118,8 +118,10 @@ def build_objective(config: Config) -> Objective:
                 num_heads=node.head_heads,
                 tubelet=encoder.tubelet,
                 patch=encoder.patch,
+                positions="sincos" if encoder.positions == "sincos" else "sincos_3d",
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing,
+                init=encoder.init_scheme,
             )
             return MAE(encoder, decoder, config.augment.mean, config.augment.std, node.normalise_targets)
         case JEPAConfig() as node:
@@ -129,9 +131,11 @@ def build_objective(config: Config) -> Objective:
                 depth=node.head_depth,
                 num_heads=node.head_heads,
                 num_mask_tokens=1,
+                positions=encoder.positions,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing,
+                init=encoder.init_scheme,
             )
             return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps))
     raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")

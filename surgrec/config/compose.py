@@ -46,6 +46,8 @@ _NOT_THE_RECIPE = (
     "trainer.checkpoint_every",
     "trainer.picture_every",
 )
+# Options that the shared base of the objectives has, so that one overlay can scale either, and this objective does not read.
+_NOT_READ = {MAEConfig: ("objective.ema", "objective.ema_end"), JEPAConfig: ("objective.normalise_targets",)}
 
 
 def typed(composed: DictConfig) -> Config:
@@ -102,18 +104,22 @@ def read_config(file: Path) -> Config:
 
 def difference(before: Config, after: Config, ignored: tuple[str, ...] = ()) -> list[str]:
     """One line per value that differs: `optim.lr 0.000525 -> 0.0001`."""
-    old, new = flat(before, ignored), flat(after, ignored)
+    return _changes(flat(before, ignored), flat(after, ignored))
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{key} {old.get(key)} -> {new.get(key)}" for key in new | old if old.get(key) != new.get(key)]
 
 
 def recipe_of(config: Config) -> dict[str, Any]:
     """Dotted names to values of all that decides what a run learns: what `distance_from_variant` compares."""
-    return flat(config, _NOT_THE_RECIPE)
+    return flat(config, (*_NOT_THE_RECIPE, *_NOT_READ[type(config.objective)]))
 
 
 def distance_from_variant(config: Config) -> list[str]:
     """How the recipe departs from the published variant; paths, hardware, seed and reporting do not count."""
-    return difference(compose_config([f"+variant={config.variant}"]), config, _NOT_THE_RECIPE)
+    published = recipe_of(compose_config([f"+variant={config.variant}"]))
+    return _changes(published, recipe_of(config))
 
 
 def headline(config: Config) -> str:

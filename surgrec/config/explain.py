@@ -76,7 +76,9 @@ def all_options(node: type = schema.Config, prefix: str = "") -> Iterator[str]:
     """Dotted names of every option of the schema, of all masks and objectives."""
     for field in fields(node):
         base = _BASES.get(str(field.type))
-        kinds = base.__subclasses__() if base else [_NODES[str(field.type)]] if str(field.type) in _NODES else []
+        kinds: list[type] = (
+            base.__subclasses__() if base else [_NODES[str(field.type)]] if str(field.type) in _NODES else []
+        )
         for kind in kinds:
             yield from all_options(kind, f"{prefix}{field.name}.")
         if not kinds:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from surgrec.optim.schedules import Shape
 
@@ -226,7 +226,8 @@ class Config:
 
 
 def register() -> None:
-    """Put the dataclasses where the YAML files of `configs/` find them by name."""
+    """Put the dataclasses where the YAML files of `configs/` find them by name, and `choose`, for an option that depends on another."""
+    OmegaConf.register_new_resolver("choose", lambda key, values: values[key], replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="mask", name="tube_schema", node=TubeMaskConfig)

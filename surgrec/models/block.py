@@ -7,16 +7,27 @@ shard it (FSDP2), compile it, or recompute it in the backward pass (activation c
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-import surgrec.core.torchvision_guard  # noqa: F401  (timm imports torchvision)
 from surgrec.models.attention import Attention, AttentionBackend, QkvBias
 from surgrec.models.rotary import Rotary
 
-from timm.layers import Mlp  # isort: skip  (after the guard)
-
 NORM_EPS = 1e-6  # every trained norm of VideoMAE and V-JEPA; torch's 1e-5 alone moves outputs by 2e-5
+
+
+class MLP(nn.Module):
+    """Two linear layers with exact GELU between. timm's `Mlp` computes the same; importing timm costs every process seconds."""
+
+    def __init__(self, width: int, hidden_width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden_width)
+        self.fc2 = nn.Linear(hidden_width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) to tokens (B, N, D), each by itself."""
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -41,7 +52,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
         self.attention = Attention(width, num_heads, qkv_bias, attention_backend)
         self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
-        self.mlp = Mlp(width, round(width * mlp_ratio))  # round: 1408 * (48 / 11) must not become 6143
+        self.mlp = MLP(width, round(width * mlp_ratio))  # round: 1408 * (48 / 11) must not become 6143
 
     def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """Tokens (B, N, D) to tokens (B, N, D); `rotary` are the positions of these tokens."""

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import AttentionBackend
 from surgrec.models.block import NORM_EPS, stack
-from surgrec.models.init import init_weights
-from surgrec.models.positions import sincos_table
+from surgrec.models.init import InitScheme, init_weights
+from surgrec.models.positions import SinCosStyle, added_table
 
 
 class Decoder(nn.Module):
     """A narrow transformer over context tokens and one learned mask token per target (VideoMAE-B: 384 wide, 4 deep, 6 heads).
 
-    Context and target tokens get the fixed sin-cos positions of their ids in the whole grid.
+    Context and target tokens get the fixed sin-cos positions of their ids in the whole grid, of the given style.
     """
 
     def __init__(
@@ -33,11 +33,13 @@ class Decoder(nn.Module):
         tubelet: int = 2,
         patch: int = 16,
         channels: int = 3,
+        positions: SinCosStyle = "sincos",
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: bool = False,
+        init: InitScheme = "xavier",
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.positions, self.init_scheme = width, positions, init
         self.embed = nn.Linear(encoder_width, width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = stack(
@@ -54,8 +56,8 @@ class Decoder(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Draw all parameters anew, by VideoMAE's scheme; its truncated normal is cut at one standard deviation."""
-        init_weights(self, "xavier")
+        """Draw all parameters anew; the mask token as VideoMAE does, its truncated normal cut at one standard deviation."""
+        init_weights(self, self.init_scheme)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, context_tokens: Tensor, context_ids: Tensor, target_ids: Tensor, grid: TokenGrid) -> Tensor:
@@ -65,7 +67,7 @@ class Decoder(nn.Module):
         order, frame, row, column, channel: `patchify(..., order="t p p c")`, and not the order that the encoder reads.
         """
         dtype = self.mask_token.dtype
-        table = sincos_table(grid.num_tokens, self.width, context_tokens.device).to(dtype)
+        table = added_table(self.positions, grid, self.width, context_tokens.device).to(dtype)
         context = self.embed(context_tokens).to(dtype) + table[context_ids]
         tokens = torch.cat((context, self.mask_token + table[target_ids]), dim=1)
         for block in self.blocks:

@@ -4,12 +4,13 @@ In: a video (B, C, T, H, W) and token ids (B, K), or none for all tokens. Out: t
 its own file because it is what training leaves behind: decoder and predictor are thrown away, the encoder is released.
 
 VideoMAE (Tong et al. 2022, arXiv 2203.12602): positions="sincos", qkv_bias="qv", init="xavier".
+V-JEPA 1 (Bardes et al. 2024, arXiv 2404.08471): positions="sincos_3d", qkv_bias="qkv", init="trunc_normal".
 V-JEPA 2 (Assran et al. 2025, arXiv 2506.09985): positions="rope", qkv_bias="qkv", init="trunc_normal".
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -19,10 +20,8 @@ from surgrec.models.block import NORM_EPS, stack
 from surgrec.models.embed import PatchEmbed, grid_of_video
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, init_weights
-from surgrec.models.positions import RopeStyle, check_rotary, sincos_table
+from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
 from surgrec.models.rotary import Rotary
-
-Positions = Literal["sincos", "rope"]
 
 
 class Encoder(nn.Module):
@@ -53,8 +52,8 @@ class Encoder(nn.Module):
         init: InitScheme,
     ) -> None:
         super().__init__()
-        if positions not in ("sincos", "rope"):
-            raise ModelError(f"there are no positions {positions!r}; choose sincos or rope")
+        if positions not in get_args(Positions):
+            raise ModelError(f"there are no positions {positions!r}; choose {', '.join(get_args(Positions))}")
         if positions == "rope":
             check_rotary(width // num_heads, rope_style)
         self.width, self.depth, self.num_heads, self.mlp_ratio = width, depth, num_heads, mlp_ratio
@@ -104,7 +103,7 @@ class Encoder(nn.Module):
         if self.positions == "rope":
             rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, video.device)
         else:
-            table = sincos_table(grid.num_tokens, self.width, video.device).to(tokens.dtype)
+            table = added_table(self.positions, grid, self.width, video.device).to(tokens.dtype)
             tokens = tokens + (table if ids is None else table[ids])
         for block in self.blocks:
             tokens = block(tokens, rotary)

@@ -1,4 +1,4 @@
-"""Position tables of both families: VideoMAE's sin-cos features and V-JEPA 2's rotary cosines and sines.
+"""Position tables: VideoMAE's and V-JEPA 1's sin-cos features and V-JEPA 2's rotary cosines and sines.
 
 In: the size of a token grid. Out: float32 tables with a row for every token, computed in float64, kept for each size and
 device. It is its own file because of what the obvious home of a table, a module's buffer, gets wrong: it is rounded by
@@ -7,6 +7,7 @@ device. It is its own file because of what the obvious home of a table, a module
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
@@ -19,6 +20,15 @@ from surgrec.core.grid import TokenGrid
 from surgrec.models.errors import ModelError
 
 RopeStyle = Literal["tiled", "interleaved"]
+SinCosStyle = Literal["sincos", "sincos_3d"]
+Positions = Literal["sincos", "sincos_3d", "rope"]
+
+
+def added_table(style: SinCosStyle, grid: TokenGrid, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """The positions to add to the tokens of `grid`, float32 (N, width): `sincos_table` or `sincos_3d_table`; never write to it."""
+    if style == "sincos":
+        return sincos_table(grid.num_tokens, width, device)
+    return sincos_3d_table(grid, width, device)
 
 
 def sincos_table(num_tokens: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -30,6 +40,16 @@ def sincos_table(num_tokens: int, width: int, device: torch.device | str = "cpu"
     longer clip keeps the positions of a shorter one and adds some that training never saw.
     """
     return _cached(_sincos, num_tokens, width, device=device)
+
+
+def sincos_3d_table(grid: TokenGrid, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """V-JEPA 1's fixed positions, float32 (N, width), a share of the features for each axis; shared, so never write to it.
+
+    Time, row and column in that order have a = 2 * ceil(width / 6) features each, together cut to `width`. On an axis, feature
+    j < a / 2 is sin(x / 10000^(2j/a)) and feature a / 2 + j the cos of the same (Bardes et al. 2024, arXiv 2404.08471).
+    Tokens of one row, column or time share features, which a small model learns to use sooner than the flattened index.
+    """
+    return _cached(_sincos_3d, grid.t, grid.h, grid.w, width, device=device)
 
 
 def rotary_table(grid: TokenGrid, head_width: int, style: RopeStyle, device: torch.device | str = "cpu") -> Tensor:
@@ -76,6 +96,14 @@ def _sincos(num_tokens: int, width: int, *, device: torch.device | str) -> Tenso
     feature = torch.arange(width, dtype=torch.float64, device=device)
     angle = position[:, None] / 10000.0 ** (2 * (feature // 2) / width)
     return torch.where(feature % 2 == 0, angle.sin(), angle.cos()).to(torch.float32)
+
+
+def _sincos_3d(t: int, h: int, w: int, width: int, *, device: torch.device | str) -> Tensor:
+    half = math.ceil(width / 6)
+    omega = 10000.0 ** -(torch.arange(half, dtype=torch.float64, device=device) / half)
+    token = torch.arange(t * h * w, device=device)
+    angles = [axis[:, None] * omega for axis in (token // (h * w), token // w % h, token % w)]
+    return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], 1)[:, :width].to(torch.float32)
 
 
 def _rotary(t: int, h: int, w: int, head_width: int, style: RopeStyle, *, device: torch.device | str) -> Tensor:

@@ -13,15 +13,17 @@ from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import AttentionBackend
 from surgrec.models.block import NORM_EPS, stack
 from surgrec.models.errors import ModelError
-from surgrec.models.init import init_weights
-from surgrec.models.positions import RopeStyle, check_rotary
+from surgrec.models.init import InitScheme, init_weights
+from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
 from surgrec.models.rotary import Rotary
 
 
 class Predictor(nn.Module):
     """A narrow transformer over context tokens and copies of a mask token (V-JEPA 2: 384 wide, 12 deep, 12 heads).
 
-    All tokens carry the rotary positions of their true ids, so they are concatenated, not sorted. The mask tokens start at
+    All tokens carry the positions of their true ids, rotary ("rope", V-JEPA 2) or added ("sincos" and, as in V-JEPA 1,
+    "sincos_3d"), so they are concatenated, not sorted. With "rope" all mask tokens are alike until training has moved them
+    from zero, since rotation needs something to rotate; a short run starts sooner with added positions. The mask tokens start at
     zero and are one parameter (num_mask_tokens, 1, 1, width), so that all of it always has a gradient, which DDP needs.
     """
 
@@ -34,13 +36,17 @@ class Predictor(nn.Module):
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
         num_mask_tokens: int = 2,
+        positions: Positions = "rope",
         rope_style: RopeStyle = "tiled",
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: bool = False,
+        init: InitScheme = "trunc_normal",
     ) -> None:
         super().__init__()
-        check_rotary(width // num_heads, rope_style)
-        self.width, self.num_heads, self.rope_style = width, num_heads, rope_style
+        if positions == "rope":
+            check_rotary(width // num_heads, rope_style)
+        self.width, self.num_heads, self.rope_style, self.init_scheme = width, num_heads, rope_style, init
+        self.positions = positions
         self.embed = nn.Linear(encoder_width, width)
         self.mask_tokens = nn.Parameter(torch.zeros(num_mask_tokens, 1, 1, width))
         self.blocks = stack(
@@ -57,8 +63,8 @@ class Predictor(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Draw all parameters anew, by V-JEPA 2's scheme; mask tokens are zero."""
-        init_weights(self, "trunc_normal")
+        """Draw all parameters anew; mask tokens are zero, as V-JEPA 2 has them."""
+        init_weights(self, self.init_scheme)
         nn.init.zeros_(self.mask_tokens)
 
     def forward(
@@ -77,7 +83,11 @@ class Predictor(nn.Module):
         target = self.mask_tokens[mask_index].expand(*target_ids.shape, -1)
         tokens = torch.cat((context, target), dim=1)
         ids = torch.cat((context_ids, target_ids), dim=1)
-        rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, tokens.device)
+        rotary: Rotary | None = None
+        if self.positions == "rope":
+            rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, tokens.device)
+        else:
+            tokens = tokens + added_table(self.positions, grid, self.width, tokens.device).to(tokens.dtype)[ids]
         for block in self.blocks:
             tokens = block(tokens, rotary)
         return self.proj(self.norm(tokens[:, context_ids.shape[1] :]))

@@ -1,4 +1,4 @@
-"""Small models of both families for the tests of this folder."""
+"""Small models of the families for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from surgrec.models.encoder import Encoder
 FAMILIES: dict[str, dict[str, Any]] = {
     "mae": {"positions": "sincos", "qkv_bias": "qv", "init": "xavier"},
     "jepa": {"positions": "rope", "qkv_bias": "qkv", "init": "trunc_normal"},
+    "vjepa1": {"positions": "sincos_3d", "qkv_bias": "qkv", "init": "trunc_normal"},
 }
 CLIP = (3, 4, 32, 48)  # C, T, H, W: a grid of 2 x 4 x 6, not square
 

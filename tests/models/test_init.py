@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from surgrec.core.grid import TokenGrid
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
+from surgrec.models.positions import sincos_3d_table
 from surgrec.models.predictor import Predictor
 from tests.models.build import FAMILIES
 
@@ -52,3 +54,42 @@ def test_mask_tokens() -> None:
     assert not predictor.mask_tokens.any()
     second = predictor.blocks[1]
     assert second.mlp.fc2.weight.std().item() == pytest.approx(0.01, rel=0.1)  # type: ignore[union-attr]
+
+
+def test_mimetic_attention_looks_at_like_tokens_and_undoes_a_part_of_them() -> None:
+    width, heads = 96, 4
+    torch.manual_seed(0)
+    clip = {"num_frames": 2, "height_pixels": 16, "width_pixels": 16}
+    encoder = Encoder(
+        width=width, depth=3, num_heads=heads, **clip, positions="sincos_3d", qkv_bias="qkv", init="mimetic"
+    )
+    eye = torch.eye(width)
+    for block in encoder.blocks:
+        query, key, value = block.attention.qkv.weight.view(3, heads, width // heads, width)
+        for q, k in zip(query, key, strict=True):
+            # a quarter of the singular directions of 0.7 (Z + I), the largest: their part along I is at least a quarter of 0.7 I
+            product = q.T @ k
+            assert torch.linalg.matrix_rank(product) == width // heads
+            assert product.diagonal().mean() > 0.7 / heads
+            assert product.diagonal().mean() > 5 * (product - product.diagonal().diag()).mean().abs()
+        product = block.attention.proj.weight @ value.reshape(width, width)
+        assert product.diagonal().mean().item() == pytest.approx(-0.4, abs=0.02)
+        assert (product + 0.4 * eye).std().item() == pytest.approx(0.4 / math.sqrt(width), rel=0.05)
+        assert_uniform(block.mlp.fc1.weight, math.sqrt(6 / (5 * width)))
+
+
+@torch.no_grad()
+def test_with_mimetic_weights_and_added_positions_a_mask_token_looks_at_its_neighbours() -> None:
+    grid, token = TokenGrid(2, 6, 6), torch.arange(72)
+    place = torch.stack((token // 6 % 6, token % 6), 1).float()
+    is_near = (torch.cdist(place, place) <= 1).float()
+    positions = torch.nn.functional.layer_norm(sincos_3d_table(grid, 96), (96,))
+    near = {}
+    for scheme in ("mimetic", "xavier"):
+        torch.manual_seed(0)
+        decoder = Decoder(encoder_width=96, width=96, depth=1, num_heads=4, init=scheme)  # type: ignore[arg-type]
+        query, key, _ = decoder.blocks[0].attention.qkv.weight.view(3, 4, 24, 96)  # type: ignore[union-attr]
+        scores = torch.stack([(positions @ q.T) @ (positions @ k.T).T for q, k in zip(query, key, strict=True)])
+        near[scheme] = (scores / math.sqrt(24)).softmax(-1).mul(is_near).sum(-1).mean() / is_near.mean()
+    assert near["mimetic"] > 1.5, "near tokens get half as much again as if all were looked at alike"
+    assert near["xavier"] == pytest.approx(1.0, abs=0.25)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import surgrec.core.torchvision_guard  # noqa: F401  (transformers imports torchvision)
 from surgrec.models.decoder import Decoder
 from surgrec.models.embed import gather_tokens
 from surgrec.models.encoder import Encoder

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from surgrec.core.grid import TokenGrid
 from surgrec.models.errors import ModelError
-from surgrec.models.positions import check_rotary, rotary_table, sincos_table
+from surgrec.models.positions import check_rotary, rotary_table, sincos_3d_table, sincos_table
 from surgrec.models.rotary import Rotary
 
 
@@ -27,6 +27,25 @@ def test_sincos_table_is_its_closed_form() -> None:
 
 def test_sincos_table_of_a_longer_clip_extends_that_of_a_shorter() -> None:
     assert torch.equal(sincos_table(1568, 96), sincos_table(3136, 96)[:1568])
+
+
+@pytest.mark.parametrize("width", [48, 50, 64])  # divisible by six, and cut
+def test_sincos_3d_table_is_its_closed_form(width: int) -> None:
+    grid = TokenGrid(2, 3, 4)
+    table = sincos_3d_table(grid, width)
+    assert table.dtype == torch.float32 and table.shape == (24, width)
+    half = math.ceil(width / 6)
+    for token in range(24):
+        wanted = []
+        for place in (token // 12, token // 4 % 3, token % 4):
+            angles = [place / 10000 ** (2 * j / (2 * half)) for j in range(half)]
+            wanted += [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+        assert table[token].tolist() == pytest.approx(wanted[:width], abs=6e-8)
+
+
+def test_sincos_3d_positions_are_those_of_the_place_whatever_the_grid() -> None:
+    small, large = sincos_3d_table(TokenGrid(2, 3, 4), 48), sincos_3d_table(TokenGrid(4, 5, 7), 48)
+    assert torch.equal(small.view(2, 3, 4, 48), large.view(4, 5, 7, 48)[:2, :3, :4])
 
 
 def naive_rotation(x: Tensor, time: int, row: int, column: int, style: str) -> list[float]:

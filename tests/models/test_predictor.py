@@ -19,10 +19,10 @@ def build(**changes: object) -> Predictor:
     return Predictor(**(arguments | changes))  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def predictor() -> Predictor:
+@pytest.fixture(params=["rope", "sincos_3d"])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
     torch.manual_seed(0)
-    model = build()
+    model = build(positions=request.param)
     scramble(model)
     return model
 
@@ -65,7 +65,7 @@ def test_each_mask_has_its_own_token_and_all_have_gradients(predictor: Predictor
 
 
 def test_checkpointing_gives_the_same_gradients(predictor: Predictor) -> None:
-    saving = build(activation_checkpointing=True)
+    saving = build(activation_checkpointing=True, positions=predictor.positions)
     saving.load_state_dict(predictor.state_dict())
     batch = inputs()
     for model in (predictor, saving):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import surgrec.core.torchvision_guard  # noqa: F401  (transformers imports torchvision)
 from surgrec.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
