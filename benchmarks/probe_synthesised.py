@@ -5,8 +5,8 @@
 
 In: a labelled corpus of another seed than the one trained on (so all its cases are new), and run folders. Out: a table, printed and written
 with date and hardware: for every run its encoder, and the same encoder before training, under a linear probe. The interval is a
-bootstrap over cases; `difference` is paired over the same windows. Other random encoders stand below, since some ways to draw weights
-keep more of the input than others.
+bootstrap over cases; `difference` is paired over the same windows. Other random encoders stand beside it (without `motion`, which costs
+most of the time), since some ways to draw weights keep more of the input than others.
 
 Two poolings of a window's tokens (t h w D): `mean`, of all; `change`, that and two measures of what happens over time, the spread of
 the mean token of each time step and the mean absolute difference of a token and the next at its place. Three scores: `phase`,
@@ -105,14 +105,15 @@ def pooled_features(
     return {name: torch.cat(values) for name, values in features.items()}
 
 
-def score(features: Tensor, windows: list[Window]) -> dict[str, HeldOut]:
-    """Held-out predictions for `phase`, `look` and `motion`."""
+def score(features: Tensor, windows: list[Window], *, with_motion: bool) -> dict[str, HeldOut]:
+    """Held-out predictions for `phase` and `look` and, where asked, `motion`."""
     names = sorted({window.phase for window in windows})
     labels = np.array([names.index(window.phase) for window in windows])
     groups, sources = [window.group for window in windows], [window.source for window in windows]
     folds = folds_by_group(groups, 0, NUM_FOLDS, strata=sources)
     phase = held_out_predictions(features, labels, groups, folds, "linear")
-    return {"phase": phase, "look": merged(phase, names), "motion": told_apart(features, windows)}
+    motion = {"motion": told_apart(features, windows)} if with_motion else {}
+    return {"phase": phase, "look": merged(phase, names)} | motion
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -159,7 +160,11 @@ def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dic
         encoders[init] = build_objective(dataclasses.replace(run.config, backbone=backbone)).released_encoder
     encoders = {name: encoder.eval() for name, encoder in encoders.items()}
     features = pooled_features(encoders, run, manifest, windows)
-    results = {key: score(values, windows) for key, values in features.items()}
+    with progress("fitting probes", len(features)) as advance:
+        results = {}
+        for (name, pooling), values in features.items():
+            results[name, pooling] = score(values, windows, with_motion=name not in OTHER_STARTS)
+            advance()
     rows: list[dict[str, object]] = []
     for pooling in POOLINGS:
         for metric in ("phase", "look", "motion"):
@@ -169,7 +174,9 @@ def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dic
                 "trained": after.score(balanced_accuracy),
                 "difference": after.minus(before, balanced_accuracy),
             }
-            parts |= {init: results[init, pooling][metric].score(balanced_accuracy) for init in OTHER_STARTS}
+            for init in OTHER_STARTS:
+                if metric in results[init, pooling]:
+                    parts[init] = results[init, pooling][metric].score(balanced_accuracy)
             values = {name: [part.estimate, part.low, part.high] for name, part in parts.items()}
             rows.append({"run": folder.name, "steps": run.progress.step, "pooling": pooling, "score": metric, **values})
     return rows
@@ -182,7 +189,7 @@ def table(rows: list[dict[str, object]]) -> str:
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         cells = [str(row[name]) for name in ("run", "steps", "pooling", "score")]
-        cells += [show(row[name]) for name in ("random", "trained", "difference", *OTHER_STARTS)]
+        cells += [show(row[name]) if name in row else "" for name in ("random", "trained", "difference", *OTHER_STARTS)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
