@@ -1,12 +1,12 @@
 """What is a pretrained encoder worth? Frozen features of the synthesised corpus, probed on cases that no probe has seen.
 
     python -m surgrec.synthesize --out held_out --scale small --seed 1
-    python benchmarks/probe_synthesised.py --corpus held_out --runs runs/mae runs/jepa --out benchmarks/results
+    python benchmarks/probe_synthesised.py --corpora held_out --runs runs/mae runs/jepa --out benchmarks/results
 
-In: a labelled corpus of another seed than the one trained on (so all its cases are new), and run folders. Out: a table, printed and written
+In: labelled corpora of other seeds than the one trained on (so all their cases are new), and run folders. Out: a table, printed and written
 with date and hardware: for every run its encoder, and the same encoder before training, under a linear probe. The interval is a
-bootstrap over cases; `difference` is paired over the same windows. Other random encoders stand beside it (without `motion`, which costs
-most of the time), since some ways to draw weights keep more of the input than others.
+bootstrap over cases; `difference` is paired over the same windows. With `--starts`, encoders with other random weights stand beside it
+(without `motion`, which costs most of the time): some ways to draw weights keep more of the input than others.
 
 Two poolings of a window's tokens (t h w D): `mean`, of all; `change`, that and two measures of what happens over time, the spread of
 the mean token of each time step and the mean absolute difference of a token and the next at its place. Three scores: `phase`,
@@ -46,7 +46,6 @@ from surgrec.video.decode import open_video
 WINDOW_SECONDS = 4.0  # long enough for either variant's clip
 NUM_FOLDS = 5
 POOLINGS = ("mean", "change")
-OTHER_STARTS = ("xavier", "trunc_normal")
 UNUSABLE = {"black", "out_of_body"}
 
 
@@ -61,11 +60,12 @@ class Window:
     source: str
 
 
-def read_windows(corpus: Path, manifest: Manifest) -> list[Window]:
+def read_windows(corpora: list[Path], manifest: Manifest) -> list[Window]:
     """Windows of `WINDOW_SECONDS` that do not overlap, lie within one phase and show the operation."""
     windows = []
     for row, (video_id, source) in enumerate(zip(manifest.video_ids, manifest.sources, strict=True)):
-        with (corpus / "labels" / f"{video_id}.csv").open() as file:
+        corpus = next(folder for folder in corpora if labels_of(folder, video_id).exists())
+        with labels_of(corpus, video_id).open() as file:
             frames = list(csv.DictReader(file))
         times = np.array([float(frame["time_seconds"]) for frame in frames])
         phases = np.array([frame["phase"] for frame in frames])
@@ -75,12 +75,16 @@ def read_windows(corpus: Path, manifest: Manifest) -> list[Window]:
             inside = (times >= start) & (times < start + WINDOW_SECONDS)
             if len(set(phases[inside])) == 1 and not UNUSABLE & set(events[inside]):
                 windows.append(
-                    Window(row, start, str(phases[inside][0]), f"{source}/{frames[0]['case_id']}", str(source))
+                    Window(row, start, str(phases[inside][0]), f"{corpus}/{source}/{frames[0]['case_id']}", str(source))
                 )
                 start += WINDOW_SECONDS
             else:
                 start += 0.5
     return windows
+
+
+def labels_of(corpus: Path, video_id: object) -> Path:
+    return corpus / "labels" / f"{video_id}.csv"
 
 
 @torch.no_grad()
@@ -151,11 +155,11 @@ def told_apart(features: Tensor, windows: list[Window]) -> HeldOut:
     )
 
 
-def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dict[str, object]]:
-    """One row per pooling and score for a run and its random start, and one for every other random encoder."""
+def measure(folder: Path, manifest: Manifest, windows: list[Window], starts: list[str]) -> list[dict[str, object]]:
+    """One row per pooling and score: the run's encoder, its random start, and random encoders drawn in the ways of `starts`."""
     run = load_run(folder)
     encoders = {"trained": run.objective.released_encoder, "random": build_objective(run.config).released_encoder}
-    for init in OTHER_STARTS:
+    for init in starts:
         backbone = dataclasses.replace(run.config.backbone, init=init)
         encoders[init] = build_objective(dataclasses.replace(run.config, backbone=backbone)).released_encoder
     encoders = {name: encoder.eval() for name, encoder in encoders.items()}
@@ -163,7 +167,7 @@ def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dic
     with progress("fitting probes", len(features)) as advance:
         results = {}
         for (name, pooling), values in features.items():
-            results[name, pooling] = score(values, windows, with_motion=name not in OTHER_STARTS)
+            results[name, pooling] = score(values, windows, with_motion=name not in starts)
             advance()
     rows: list[dict[str, object]] = []
     for pooling in POOLINGS:
@@ -174,7 +178,7 @@ def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dic
                 "trained": after.score(balanced_accuracy),
                 "difference": after.minus(before, balanced_accuracy),
             }
-            for init in OTHER_STARTS:
+            for init in starts:
                 if metric in results[init, pooling]:
                     parts[init] = results[init, pooling][metric].score(balanced_accuracy)
             values = {name: [part.estimate, part.low, part.high] for name, part in parts.items()}
@@ -182,14 +186,14 @@ def measure(folder: Path, manifest: Manifest, windows: list[Window]) -> list[dic
     return rows
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(rows: list[dict[str, object]], starts: list[str]) -> str:
     """Markdown."""
     titles = ["run", "steps", "pooling", "score", "random start", "pretrained", "difference"]
-    titles += [f"random, {init}" for init in OTHER_STARTS]
+    titles += [f"random, {init}" for init in starts]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         cells = [str(row[name]) for name in ("run", "steps", "pooling", "score")]
-        cells += [show(row[name]) if name in row else "" for name in ("random", "trained", "difference", *OTHER_STARTS)]
+        cells += [show(row[name]) if name in row else "" for name in ("random", "trained", "difference", *starts)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -203,30 +207,31 @@ def main() -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--corpus", type=Path, required=True, help="synthesised corpus of another seed than the training one"
+        "--corpora", type=Path, nargs="+", required=True, help="synthesised, of other seeds than the training one"
     )
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run folders")
+    parser.add_argument("--starts", nargs="*", default=[], help="also probe random encoders, e.g. xavier trunc_normal")
     parser.add_argument("--out", type=Path, help="folder for probe_synthesised_DATE.md and .json")
     options = parser.parse_args()
-    manifest = Manifest.read([options.corpus / "manifest.parquet"])
-    windows = read_windows(options.corpus, manifest)
+    manifest = Manifest.read([corpus / "manifest.parquet" for corpus in options.corpora])
+    windows = read_windows(options.corpora, manifest)
     for folder in options.runs:
         seen = Manifest.read([Path(path) for path in load_run(folder).config.mix.manifests])
         if set(seen.video_ids) & set(manifest.video_ids):
             raise UserError(
-                f"{folder} was trained on videos of {options.corpus}; synthesise the test corpus with another --seed"
+                f"{folder} was trained on videos of {', '.join(map(str, options.corpora))}; synthesise the test corpus with another --seed"
             )
-    rows = [row for folder in options.runs for row in measure(folder, manifest, windows)]
+    rows = [row for folder in options.runs for row in measure(folder, manifest, windows, options.starts)]
     majority = 1 / len({window.phase for window in windows})
     hardware = f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}, torch {torch.__version__}"
     date = datetime.date.today().isoformat()
     num_cases = len({window.group for window in windows})
     head = f"{len(windows)} windows of {num_cases} cases; a constant answer scores {majority:.3f} on phase. {date}, {hardware}."
-    print(f"{head}\n\n{table(rows)}")
+    print(f"{head}\n\n{table(rows, options.starts)}")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / f"probe_synthesised_{date}.md").write_text(
-            f"# Probe on the synthesised corpus\n\n{head}\n\n{table(rows)}\n"
+            f"# Probe on the synthesised corpus\n\n{head}\n\n{table(rows, options.starts)}\n"
         )
         (options.out / f"probe_synthesised_{date}.json").write_text(
             json.dumps({"about": head, "rows": rows}, indent=1) + "\n"

@@ -6,6 +6,8 @@ It is its own file because all commands, and the long loops beneath them, must b
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,22 +31,40 @@ from surgrec.core.errors import UserError
 STATUS_OK = 0
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130  # 128 + SIGINT, what shells report
+STATUS_CLOSED_PIPE = 141  # 128 + SIGPIPE, likewise
 
 
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return the exit status of the process.
 
-    A `UserError` becomes its sentence on stderr and status 2, Ctrl-C a sentence and 130; any other exception passes
-    through, so that Python prints its traceback and ends with status 1. Use as `sys.exit(run_command(main))`.
+    A `UserError` becomes its sentence on stderr and status 2, Ctrl-C a sentence and 130, a closed stdout (`... | head`) the
+    silent status 141 of other programs; any other exception passes through, so that Python prints its traceback and ends
+    with status 1. Use as `sys.exit(run_command(main))`.
     """
     try:
-        return command() or STATUS_OK
+        status = command() or STATUS_OK
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return STATUS_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return STATUS_INTERRUPTED
+    except BrokenPipeError:
+        if not _stdout_is_closed():
+            raise  # some other pipe, such as a worker's
+        return STATUS_CLOSED_PIPE
+
+
+def _stdout_is_closed() -> bool:
+    """Whether nobody reads stdout any more; if so, it is turned away, or Python would complain once more while it exits."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 class Advance(Protocol):

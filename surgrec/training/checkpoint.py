@@ -20,6 +20,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -110,8 +111,7 @@ class Checkpoints:
         if path is None:
             return Progress()
         state = trained.state()
-        with quiet_alone():
-            dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
+        read_state(state, path)
         trained.load(state)
         return read_progress(path)
 
@@ -155,6 +155,22 @@ def put_weights(learner: nn.Module, frozen: nn.ModuleDict, state: dict[str, Any]
         set_model_state_dict(module, state[name])
 
 
+def read_state(state: dict[str, Any], path: Path) -> None:
+    """Fill the tensors of `state` from the checkpoint `path`. Raises `UserError` where they are not there in these shapes."""
+    try:
+        with quiet_alone():
+            dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
+    except (CheckpointException, ValueError, RuntimeError, OSError) as error:
+        reason: BaseException = error
+        if isinstance(error, CheckpointException):
+            reason, _ = next(iter(error.failures.values()))
+        said = str(reason).splitlines()[:1] or [type(reason).__name__]
+        raise UserError(
+            f"{path} cannot be read into this model: {said[0]}; it is damaged, or of another version of "
+            "surgrec; set it aside, or choose another name= for this run"
+        ) from error
+
+
 @contextmanager
 def quiet_alone() -> Iterator[None]:
     """Without torch's remark that a single process saves alone, which is what a single process means."""
@@ -170,8 +186,7 @@ def _modules(learner: nn.Module, frozen: nn.ModuleDict) -> list[tuple[str, nn.Mo
 def load_weights(path: Path, learner: nn.Module, frozen: nn.ModuleDict) -> Progress:
     """Read only the weights of a checkpoint into modules of one process; no optimiser is needed."""
     state = weights_of(learner, frozen)
-    with quiet_alone():
-        dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
+    read_state(state, path)
     put_weights(learner, frozen, state)
     return read_progress(path)
 

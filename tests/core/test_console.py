@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
 
 import pytest
@@ -31,6 +33,30 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
 def test_other_exceptions_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("num_lines", [1, 100_000])  # broken while Python exits, and in the middle
+def test_a_reader_that_leaves_ends_the_command_quietly(num_lines: int) -> None:
+    program = f"""
+import sys
+from surgrec.core.console import run_command
+sys.exit(run_command(lambda: print("line\\n" * {num_lines})))
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_not_taken_for_it() -> None:
+    def command() -> None:
+        raise BrokenPipeError("a worker's")
+
+    with pytest.raises(BrokenPipeError, match="a worker's"):
+        run_command(command)
 
 
 def test_a_bar_says_nothing_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

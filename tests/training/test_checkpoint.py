@@ -228,3 +228,21 @@ def test_a_checkpoint_of_a_step_is_found_or_the_error_lists_what_there_is(runtim
     assert checkpoint_of(tmp_path, 2).name == "step_00000002"
     with pytest.raises(UserError, match=r"no checkpoint of step 3; there is: step_00000002, step_00000004"):
         checkpoint_of(tmp_path, 3)
+
+
+@pytest.mark.parametrize("damage", ["another shape", "another layer", "cut short"])
+def test_a_checkpoint_that_does_not_fit_or_is_damaged_is_one_sentence(
+    damage: str, runtime: Runtime, tmp_path: Path
+) -> None:
+    saved = trained(0)
+    path = Checkpoints(tmp_path, keep=1).save(runtime, saved, Progress(1))
+    learner, frozen = saved.learner, saved.frozen
+    if damage == "another shape":
+        learner[0] = nn.Linear(7, 5)
+    elif damage == "another layer":
+        learner.append(nn.Linear(3, 3))
+    else:
+        for file in path.glob("*.distcp"):
+            file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=f"{path} cannot be read into this model: .*; it is damaged, or of another"):
+        load_weights(path, learner, frozen)
