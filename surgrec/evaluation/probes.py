@@ -18,8 +18,7 @@ from surgrec.evaluation.metrics import Metric, balanced_accuracy, confusion
 from surgrec.evaluation.splits import Split
 
 L2_GRID = tuple(10.0**exponent for exponent in range(1, -7, -1))  # strongest first: each fit starts from the one before
-
-PATIENCE = 2
+PATIENCE = 2  # values of the grid in a row that are no better, after which weaker ones are not tried
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def init_weights(module: nn.Module, scheme: InitScheme) -> None:
     weights that write to the residual stream in block l = 1, 2, ... (`attention.proj`, `mlp.fc2`) divided by sqrt(2 l).
     "mimetic" (Trockman and Kolter 2023, arXiv 2305.09828): as xavier, but attention begins as it usually ends: tokens look at
     those like them, so, with their positions, at their neighbours. A small run learns at once what otherwise takes it thousands
-    of steps. It costs one singular value decomposition a head, seconds for a small model and minutes for a large one.
+    of steps. It costs one singular value decomposition a head, about a second for nano and two minutes for large.
 
     Raises `ModelError` for another name.
     """

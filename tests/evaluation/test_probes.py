@@ -102,6 +102,14 @@ def test_l2_is_chosen_by_validation_rows() -> None:
     assert fit_linear_probe(features, labels, split, NUM_CLASSES).l2 == max(L2_GRID)
 
 
+def test_the_grid_ends_after_two_values_in_a_row_that_are_no_better() -> None:
+    features, labels = blobs(100, noise=0.3)
+    scores = iter([0.5, 0.4, 0.6, 0.6, 0.1, 0.9])  # one worse value is passed over; a tie counts as no better
+    grid = (10.0, 1.0, 0.1, 1e-2, 1e-3, 1e-4)
+    probe = fit_linear_probe(features, labels, split_of(100), NUM_CLASSES, grid, metric=lambda counts: next(scores))
+    assert probe.l2 == 0.1 and list(scores) == [0.9]
+
+
 def test_one_class_is_the_users_to_mend() -> None:
     features, labels = blobs(60)
     with pytest.raises(UserError, match="at least two classes"):
