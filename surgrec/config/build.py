@@ -96,7 +96,7 @@ def build_encoder(config: Config) -> Encoder:
         qkv_bias=node.qkv_bias,  # type: ignore[arg-type]
         init=node.init,  # type: ignore[arg-type]
         attention_backend=config.runtime.attention,  # type: ignore[arg-type]
-        activation_checkpointing=config.runtime.activation_checkpointing,
+        activation_checkpointing=config.runtime.activation_checkpointing.value,
     )
 
 
@@ -120,7 +120,7 @@ def build_objective(config: Config) -> Objective:
                 patch=encoder.patch,
                 positions="sincos" if encoder.positions == "sincos" else "sincos_3d",
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
-                activation_checkpointing=config.runtime.activation_checkpointing,
+                activation_checkpointing=config.runtime.activation_checkpointing.value,
                 init=encoder.init_scheme,
             )
             return MAE(encoder, decoder, config.augment.mean, config.augment.std, node.normalise_targets)
@@ -134,7 +134,7 @@ def build_objective(config: Config) -> Objective:
                 positions=encoder.positions,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
-                activation_checkpointing=config.runtime.activation_checkpointing,
+                activation_checkpointing=config.runtime.activation_checkpointing.value,
                 init=encoder.init_scheme,
             )
             return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps))

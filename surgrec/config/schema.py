@@ -32,6 +32,14 @@ class Strategy(StrEnum):
     fsdp = "fsdp"
 
 
+class Checkpointing(StrEnum):
+    """What the backward pass computes again instead of keeping it; see surgrec/models/block.py."""
+
+    none = "none"
+    selective = "selective"
+    full = "full"
+
+
 class LoggerKind(StrEnum):
     """Where metrics go besides metrics.jsonl."""
 
@@ -181,7 +189,7 @@ class RuntimeConfig:
     strategy: Strategy = Strategy.single
     precision: str = "auto"
     accumulation: int = 1
-    activation_checkpointing: bool = False
+    activation_checkpointing: Checkpointing = Checkpointing.selective
     attention: str = "sdpa"
     compile: bool = False
     fused_optimizer: bool = True

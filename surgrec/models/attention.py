@@ -32,6 +32,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend = "sdpa") 
             raise _unknown(backend)
 
 
+def mix(q: Tensor, k: Tensor, v: Tensor, segments: tuple[int, ...], backend: AttentionBackend = "sdpa") -> Tensor:
+    """Attention of q, k, v (B, N, heads, d) within segments of the tokens, joined to (B, N, heads * d).
+
+    `segments`: lengths that sum to N, or nothing for a single one. A block-diagonal mask says the same and multiplies what it hides.
+    """
+    if not segments:
+        return attend(*(part.transpose(1, 2) for part in (q, k, v)), backend).transpose(1, 2).flatten(2)
+    pieces = zip(q.split(segments, 1), k.split(segments, 1), v.split(segments, 1), strict=True)
+    return torch.cat([mix(*piece, (), backend) for piece in pieces], dim=1)
+
+
 def _unknown(backend: str) -> ModelError:
     return ModelError(f"there is no attention backend {backend!r}; choose sdpa or math")
 
@@ -59,18 +70,25 @@ class Attention(nn.Module):
         self.has_split_bias = bias == "qv"
         self.proj = nn.Linear(width, width)
 
-    def _project(self, x: Tensor) -> Tensor:
+    @property
+    def bias(self) -> Tensor:
+        """The bias of queries, keys and values (3 D)."""
         if not self.has_split_bias:
-            return self.qkv(x)
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        return F.linear(x, self.qkv.weight, bias)
+            return self.qkv.bias
+        return torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """Mix tokens (B, N, D); `rotary` are the positions of these N tokens."""
-        qkv = rearrange(self._project(x), "b n (three heads d) -> b n three heads d", three=3, heads=self.num_heads)
-        qk, v = qkv.split((2, 1), dim=2)
+    def forward(
+        self, x: Tensor, rotary: Rotary | None = None, segments: tuple[int, ...] = (), first: int = 0
+    ) -> Tensor:
+        """Mix tokens (B, N, D); `rotary` are the positions of these N tokens. See `Block` for `segments` and `first`."""
+        qkv = rearrange(
+            F.linear(x, self.qkv.weight, self.bias),
+            "b n (three heads d) -> three b n heads d",
+            three=3,
+            heads=self.num_heads,
+        )
+        q, k, v = qkv.unbind()
+        q = q[:, first:]
         if rotary is not None:
-            qk = rotary.rotate(qk)  # queries and keys in one go
-        q, k, v = (part.transpose(1, 2) for part in (*qk.unbind(2), v.squeeze(2)))
-        mixed = attend(q, k, v, self.backend)
-        return self.proj(rearrange(mixed, "b heads n d -> b n (heads d)"))
+            q, k = rotary.since(first).rotate(q), rotary.rotate(k)
+        return self.proj(mix(q, k, v, segments, self.backend))

@@ -6,13 +6,19 @@ shard it (FSDP2), compile it, or recompute it in the backward pass (activation c
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from surgrec.models.attention import Attention, AttentionBackend, QkvBias
+from surgrec.models.attention import Attention, AttentionBackend, QkvBias, mix
+from surgrec.models.errors import ModelError
+from surgrec.models.lean import NormMLP, NormProject, ProjectResidual
 from surgrec.models.rotary import Rotary
+
+Checkpointing = Literal["none", "selective", "full"]
 
 NORM_EPS = 1e-6  # every trained norm of VideoMAE and V-JEPA; torch's 1e-5 alone moves outputs by 2e-5
 
@@ -33,8 +39,9 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm block: x + attention(norm1(x)), then x + mlp(norm2(x)), with exact GELU (Dosovitskiy et al. 2021).
 
-    `activation_checkpointing` keeps only the block's input and runs the block again in the backward pass. The switch is
-    inside the block, below FSDP2's hooks, which is the order that FSDP2 wants.
+    `activation_checkpointing` says what the backward pass computes again instead of keeping it: "none", "selective" (what costs no matrix
+    product, see `surgrec.models.lean`) or "full" (the whole block, from its input). The switch is inside the block, below FSDP2's
+    hooks, which is the order that FSDP2 wants.
     """
 
     def __init__(
@@ -45,25 +52,45 @@ class Block(nn.Module):
         *,
         qkv_bias: QkvBias,
         attention_backend: AttentionBackend = "sdpa",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = "selective",
     ) -> None:
         super().__init__()
+        if activation_checkpointing not in get_args(Checkpointing):
+            raise ModelError(
+                f"there is no activation checkpointing {activation_checkpointing!r}; choose {', '.join(get_args(Checkpointing))}"
+            )
         self.activation_checkpointing = activation_checkpointing
         self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
         self.attention = Attention(width, num_heads, qkv_bias, attention_backend)
         self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
         self.mlp = MLP(width, round(width * mlp_ratio))  # round: 1408 * (48 / 11) must not become 6143
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """Tokens (B, N, D) to tokens (B, N, D); `rotary` are the positions of these tokens."""
-        if self.activation_checkpointing and torch.is_grad_enabled():
-            # nothing here is random, so there is no generator state to keep
-            return checkpoint(self._run, x, rotary, use_reentrant=False, preserve_rng_state=False)
-        return self._run(x, rotary)
+    def forward(
+        self, x: Tensor, rotary: Rotary | None = None, segments: tuple[int, ...] = (), first: int = 0
+    ) -> Tensor:
+        """Tokens (B, N, D) to tokens (B, N, D); `rotary` are the positions of these tokens.
 
-    def _run(self, x: Tensor, rotary: Rotary | None) -> Tensor:
-        x = x + self.attention(self.norm1(x), rotary)
-        return x + self.mlp(self.norm2(x))
+        `segments`: lengths that sum to N; tokens attend within their segment only. `first`: only the tokens from this place on are
+        worked out, (B, N - first, D), from all of them; for a last block of which the rest is not wanted. Not both.
+        """
+        if self.activation_checkpointing == "full" and torch.is_grad_enabled():
+            # nothing here is random, so there is no generator state to keep
+            return checkpoint(self._run, x, rotary, segments, first, use_reentrant=False, preserve_rng_state=False)
+        return self._run(x, rotary, segments, first)
+
+    def _run(self, x: Tensor, rotary: Rotary | None, segments: tuple[int, ...], first: int) -> Tensor:
+        if self.activation_checkpointing == "none" or torch.compiler.is_compiling():
+            x = x[:, first:] + self.attention(self.norm1(x), rotary, segments, first)
+            return x + self.mlp(self.norm2(x))
+        attention, mlp, norm1, norm2 = self.attention, self.mlp, self.norm1, self.norm2
+        q, k, v = NormProject.apply(
+            x, norm1.weight, norm1.bias, attention.qkv.weight, attention.bias, rotary, norm1.eps, attention.num_heads, first
+        )  # fmt: skip
+        mixed = mix(q, k, v, segments, attention.backend)
+        x = ProjectResidual.apply(x[:, first:], mixed, attention.proj.weight, attention.proj.bias)
+        return NormMLP.apply(
+            x, norm2.weight, norm2.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight, mlp.fc2.bias, norm2.eps
+        )
 
 
 def stack(
@@ -74,7 +101,7 @@ def stack(
     *,
     qkv_bias: QkvBias,
     attention_backend: AttentionBackend,
-    activation_checkpointing: bool,
+    activation_checkpointing: Checkpointing,
 ) -> nn.ModuleList:
     """`depth` blocks of the same shape."""
     return nn.ModuleList(

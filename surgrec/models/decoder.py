@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import AttentionBackend
-from surgrec.models.block import NORM_EPS, stack
+from surgrec.models.block import NORM_EPS, Checkpointing, stack
 from surgrec.models.init import InitScheme, init_weights
 from surgrec.models.positions import SinCosStyle, added_table
 
@@ -35,7 +35,7 @@ class Decoder(nn.Module):
         channels: int = 3,
         positions: SinCosStyle = "sincos",
         attention_backend: AttentionBackend = "sdpa",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = "selective",
         init: InitScheme = "xavier",
     ) -> None:
         super().__init__()
@@ -70,6 +70,9 @@ class Decoder(nn.Module):
         table = added_table(self.positions, grid, self.width, context_tokens.device).to(dtype)
         context = self.embed(context_tokens).to(dtype) + table[context_ids]
         tokens = torch.cat((context, self.mask_token + table[target_ids]), dim=1)
-        for block in self.blocks:
+        num_context = context_ids.shape[1]
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.head(self.norm(tokens[:, context_ids.shape[1] :]))
+        for block in self.blocks[-1:]:  # after it nobody reads the context tokens
+            tokens = block(tokens, first=num_context)
+        return self.head(self.norm(tokens[:, -target_ids.shape[1] :]))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import AttentionBackend, QkvBias
-from surgrec.models.block import NORM_EPS, stack
+from surgrec.models.block import NORM_EPS, Checkpointing, stack
 from surgrec.models.embed import PatchEmbed, grid_of_video
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, init_weights
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         rope_style: RopeStyle = "tiled",
         qkv_bias: QkvBias,
         attention_backend: AttentionBackend = "sdpa",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = "selective",
         init: InitScheme,
     ) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import AttentionBackend
-from surgrec.models.block import NORM_EPS, stack
+from surgrec.models.block import NORM_EPS, Checkpointing, stack
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, init_weights
 from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
@@ -39,7 +39,7 @@ class Predictor(nn.Module):
         positions: Positions = "rope",
         rope_style: RopeStyle = "tiled",
         attention_backend: AttentionBackend = "sdpa",
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Checkpointing = "selective",
         init: InitScheme = "trunc_normal",
     ) -> None:
         super().__init__()

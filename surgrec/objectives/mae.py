@@ -8,6 +8,7 @@ objective, one file.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surgrec.masks.masks import MaskSet
@@ -31,7 +32,7 @@ class MAELearner(nn.Module):
         (mask,), (target,) = masks, targets
         context = self.encoder(video, mask.context)
         prediction = self.decoder(context, mask.context, mask.target, self.encoder.grid_of(video))
-        loss = (prediction.float() - target).square().mean()
+        loss = F.mse_loss(prediction.float(), target)
         return Outcome(loss, (prediction,), (context,))
 
 

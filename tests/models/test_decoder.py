@@ -43,7 +43,7 @@ def test_order_of_the_context_is_free_but_its_places_matter(decoder: Decoder) ->
 
 
 def test_every_parameter_learns_also_when_checkpointing(decoder: Decoder) -> None:
-    saving = Decoder(encoder_width=32, width=24, depth=2, num_heads=2, patch=4, activation_checkpointing=True)
+    saving = Decoder(encoder_width=32, width=24, depth=2, num_heads=2, patch=4, activation_checkpointing="full")
     saving.load_state_dict(decoder.state_dict())
     batch = inputs()
     for model in (decoder, saving):

@@ -105,7 +105,7 @@ def test_backends_agree(family: str) -> None:
 @both_families
 def test_checkpointing_gives_the_same_gradients(family: str) -> None:
     encoder, video, ids = small_encoder(family), videos(), random_ids(2, 48, 20)
-    saving = small_encoder(family, activation_checkpointing=True)
+    saving = small_encoder(family, activation_checkpointing="full")
     saving.load_state_dict(encoder.state_dict())
     for model in (encoder, saving):
         model(video, ids).square().mean().backward()
@@ -149,7 +149,7 @@ def test_compiles_to_one_graph_without_recompiling(family: str) -> None:
 def test_sharded_blocks_give_the_same_gradients(family: str) -> None:
     from torch.distributed.fsdp import fully_shard
 
-    encoder = small_encoder(family, activation_checkpointing=True)
+    encoder = small_encoder(family, activation_checkpointing="full")
     sharded, video, ids = copy.deepcopy(encoder), videos(), random_ids(2, 48, 20)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

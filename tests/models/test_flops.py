@@ -105,4 +105,4 @@ def test_activation_bytes_are_what_autograd_keeps(family: str, is_autocast: bool
     assert kept(3) - kept(1) == pytest.approx(expected, rel=0.03)
     size = {"width": 48, "has_rotary": True, "compute_bytes": 2}
     one = activation_bytes(48, depth=1, activation_checkpointing=False, **size)  # type: ignore[arg-type]
-    assert activation_bytes(48, depth=9, activation_checkpointing=True, **size) == 9 * 4 * 48 * 48 + one  # type: ignore[arg-type]
+    assert activation_bytes(48, depth=9, activation_checkpointing="full", **size) == 9 * 4 * 48 * 48 + one  # type: ignore[arg-type]

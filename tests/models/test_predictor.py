@@ -65,7 +65,7 @@ def test_each_mask_has_its_own_token_and_all_have_gradients(predictor: Predictor
 
 
 def test_checkpointing_gives_the_same_gradients(predictor: Predictor) -> None:
-    saving = build(activation_checkpointing=True, positions=predictor.positions)
+    saving = build(activation_checkpointing="full", positions=predictor.positions)
     saving.load_state_dict(predictor.state_dict())
     batch = inputs()
     for model in (predictor, saving):

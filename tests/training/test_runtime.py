@@ -16,7 +16,7 @@ FOUR_STEPS = ("trainer.steps=4", "trainer.checkpoint_every=100")
 OPTIONS = (
     "runtime.accumulation=2",
     "runtime.accumulation=4",
-    "runtime.activation_checkpointing=true",
+    "runtime.activation_checkpointing=full",
     "runtime.attention=math",
     "runtime.fused_optimizer=false",
 )
