@@ -190,6 +190,23 @@ def test_activations_are_what_autograd_keeps(kind: tuple[str, ...]) -> None:
     del outcome
 
 
+def test_official_masks_count_as_their_batches_are_cut() -> None:
+    """The mean counts of 2,000 batches of 24 clips: 0.241 and 0.475, 0.063 and 0.703 of 2048 tokens."""
+    cost = estimate(compose_config(["+variant=jepa", "mask.mode=official", "data.global_batch_size=24"]))
+    (context, target), (few, most) = cost.tokens
+    assert context == pytest.approx(0.241 * 2048, rel=0.15) and target == pytest.approx(0.475 * 2048, rel=0.15)
+    assert few == pytest.approx(0.063 * 2048, rel=0.4) and most == pytest.approx(0.703 * 2048, rel=0.05)
+    alone = estimate(compose_config(["+variant=jepa", "mask.mode=official", "data.global_batch_size=1"]))
+    assert all(sum(tokens) == 2048 for tokens in alone.tokens)  # nothing to cut
+
+
+def test_vjepa21_costs_more_by_its_deeper_predictor_and_its_ends() -> None:
+    plain, dense = (estimate(compose_config(["+variant=jepa", *more])) for more in ((), ("+experiment=vjepa21",)))
+    assert dense.counts["encoder"] - plain.counts["encoder"] == 3 * 2 * 1024 + 1024  # level norms, modality embedding
+    assert dense.counts["predictor"] > 2 * plain.counts["predictor"]
+    assert 1.1 < dense.clip_flops / plain.clip_flops < 1.4 and dense.clip_bytes > plain.clip_bytes
+
+
 def test_the_published_runs_cost_what_their_surveys_say() -> None:
     """Training operations of a clip, analytic: VideoMAE-B 207 G with all patches embedded, V-JEPA 2 ViT-L 3.6 T."""
     mae, jepa = (estimate(compose_config([f"+variant={variant}"])) for variant in VARIANTS)

@@ -17,6 +17,7 @@ from surgrec.config.schema import (
     JEPAConfig,
     LoggerKind,
     MAEConfig,
+    MaskMode,
     MultiBlockMaskConfig,
     TubeMaskConfig,
 )
@@ -32,6 +33,7 @@ from surgrec.data.sampler import Sampler
 from surgrec.hub.initial import start_from
 from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
+from surgrec.masks.official import OfficialMultiBlockMasker
 from surgrec.masks.tube import TubeMasker
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder, spread_levels
@@ -170,7 +172,8 @@ def build_masker(config: Config) -> Masker:
             return TubeMasker(grid, node.ratio, config.seed, node.running_cells)
         case MultiBlockMaskConfig() as node:
             groups = [BlockGroup(**vars(group)) for group in node.groups]
-            return MultiBlockMasker(grid, groups, config.seed, node.aspect)
+            scheme = OfficialMultiBlockMasker if node.mode is MaskMode.official else MultiBlockMasker
+            return scheme(grid, groups, config.seed, node.aspect)
     raise UserError("the configuration names no mask; add +variant=mae or +variant=jepa")
 
 

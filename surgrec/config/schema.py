@@ -24,6 +24,15 @@ class Policy(StrEnum):
     temperature = "temperature"
 
 
+class MaskMode(StrEnum):
+    """How multi-block masks get their counts: `exact` ones for every clip, or cut to the smallest of a batch as V-JEPA published them;
+    see surgrec/masks/multiblock.py and surgrec/masks/official.py.
+    """
+
+    exact = "exact"
+    official = "official"
+
+
 class Strategy(StrEnum):
     """How several processes share the work."""
 
@@ -91,7 +100,7 @@ class TubeMaskConfig(MaskConfig):
 
 @dataclass
 class BlockGroupConfig:
-    """One group of blocks; see surgrec/masks/multiblock.py."""
+    """One group of blocks; see surgrec/masks/multiblock.py. Under `mask.mode=official` the batch decides the last two, not they."""
 
     num_blocks: int = MISSING
     block_share: float = MISSING
@@ -103,6 +112,7 @@ class BlockGroupConfig:
 class MultiBlockMaskConfig(MaskConfig):
     """Blocks; see surgrec/masks/multiblock.py."""
 
+    mode: MaskMode = MaskMode.exact
     groups: list[BlockGroupConfig] = MISSING
     aspect: tuple[float, float] = (0.75, 1.5)
 

@@ -26,6 +26,8 @@ from surgrec.core.errors import UserError
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.hub.release import Release, write_release
+from surgrec.masks.multiblock import MultiBlockMasker
+from surgrec.masks.official import OfficialMultiBlockMasker
 from surgrec.models.predictor import Predictor
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
@@ -82,6 +84,14 @@ def test_vjepa21_has_its_published_parts() -> None:
     assert shapes["proj.weight"] == shapes["proj_context.weight"] == (4096, 384)
     assert shapes["modality"] == (384,) and len(predictor.blocks) == 24
     assert encoder.modality is not None and len(encoder.level_norms) == 3
+
+
+def test_the_mask_mode_chooses_the_scheme() -> None:
+    ours, theirs = (build_masker(tiny("jepa", f"mask.mode={mode}")) for mode in ("exact", "official"))
+    assert type(ours) is MultiBlockMasker and type(theirs) is OfficialMultiBlockMasker
+    assert (theirs.grid, theirs.groups, theirs.seed, theirs.aspect) == (ours.grid, ours.groups, ours.seed, ours.aspect)
+    with pytest.raises(UserError, match=r"mask\.mode"):
+        tiny("jepa", "mask.mode=published")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
