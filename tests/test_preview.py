@@ -25,6 +25,8 @@ from surgrec.training.sheets import mask_sheet
 from tests.footage import HOURS, write_corpus
 from tests.training.tiny import VARIANTS, overrides
 
+DENSE = "objective.dense=true"
+KINDS = [("mae",), ("jepa",), ("jepa", DENSE)]
 NAMES = ("clips", "masks", "mixture", "schedules")
 
 
@@ -108,6 +110,8 @@ def test_schedules_are_those_of_the_run() -> None:
         0.99925
     )
     assert set(schedules(compose_config(["+variant=mae"]))[1]) == {"learning rate", "weight decay"}
+    weight = schedules(compose_config(["+variant=jepa", "+experiment=vjepa21"]))[1]["weight of the context loss"]
+    assert weight[0] == 0 and weight[-1] == 0.5 and 0.4 < (weight == 0.5).mean() < 0.9
 
 
 # -- footage
@@ -140,21 +144,21 @@ def test_the_embedded_corpus_is_rendered_where_it_is_not_there(tmp_path: Path, m
 # -- estimates
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_parameters_and_state(variant: str) -> None:
-    config = tiny(variant)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_and_state(kind: tuple[str, ...]) -> None:
+    config = tiny(*kind)
     cost, objective = estimate(config), build_objective(config)
     trained = sum(parameter.numel() for parameter in objective.learner.parameters())
     frozen = sum(parameter.numel() for parameter in objective.frozen.parameters())
     assert sum(cost.counts.values()) == trained + frozen
     assert cost.state_bytes == 16 * trained + 4 * frozen and not cost.is_bf16  # runtime=cpu
-    assert estimate(tiny(variant, "runtime=ddp")).state_bytes == (16 + 2 + 4) * trained + 4 * frozen
+    assert estimate(tiny(*kind, "runtime=ddp")).state_bytes == (16 + 2 + 4) * trained + 4 * frozen
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_checkpointing", [False, True])
-def test_operations_are_what_torch_counts(variant: str, is_checkpointing: bool) -> None:
-    config = tiny(variant, "runtime.attention=math", f"runtime.activation_checkpointing={is_checkpointing}")
+def test_operations_are_what_torch_counts(kind: tuple[str, ...], is_checkpointing: bool) -> None:
+    config = tiny(*kind, "runtime.attention=math", f"runtime.activation_checkpointing={is_checkpointing}")
     objective, masks = build_objective(config), build_masker(config).draw([0])
     video = torch.randn(1, 3, 4, 32, 32)
     with FlopCounterMode(display=False) as counter:
@@ -165,9 +169,9 @@ def test_operations_are_what_torch_counts(variant: str, is_checkpointing: bool) 
     assert estimate(config).clip_flops == pytest.approx(counter.get_total_flops(), rel=tolerance)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_activations_are_what_autograd_keeps(variant: str) -> None:
-    config = tiny(variant)
+@pytest.mark.parametrize("kind", KINDS)
+def test_activations_are_what_autograd_keeps(kind: tuple[str, ...]) -> None:
+    config = tiny(*kind)
     objective, positions = build_objective(config), range(16)
     masks, video = build_masker(config).draw(positions), torch.randn(len(positions), 3, 4, 32, 32)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in objective.learner.parameters()}
@@ -184,6 +188,23 @@ def test_activations_are_what_autograd_keeps(variant: str) -> None:
         outcome = objective.learner(video, masks, targets)
     assert estimate(config).clip_bytes * len(positions) == pytest.approx(sum(kept.values()), rel=0.25)
     del outcome
+
+
+def test_official_masks_count_as_their_batches_are_cut() -> None:
+    """The mean counts of 2,000 batches of 24 clips: 0.241 and 0.475, 0.063 and 0.703 of 2048 tokens."""
+    cost = estimate(compose_config(["+variant=jepa", "mask.mode=official", "data.global_batch_size=24"]))
+    (context, target), (few, most) = cost.tokens
+    assert context == pytest.approx(0.241 * 2048, rel=0.15) and target == pytest.approx(0.475 * 2048, rel=0.15)
+    assert few == pytest.approx(0.063 * 2048, rel=0.4) and most == pytest.approx(0.703 * 2048, rel=0.05)
+    alone = estimate(compose_config(["+variant=jepa", "mask.mode=official", "data.global_batch_size=1"]))
+    assert all(sum(tokens) == 2048 for tokens in alone.tokens)  # nothing to cut
+
+
+def test_vjepa21_costs_more_by_its_deeper_predictor_and_its_ends() -> None:
+    plain, dense = (estimate(compose_config(["+variant=jepa", *more])) for more in ((), ("+experiment=vjepa21",)))
+    assert dense.counts["encoder"] - plain.counts["encoder"] == 3 * 2 * 1024 + 1024  # level norms, modality embedding
+    assert dense.counts["predictor"] > 2 * plain.counts["predictor"]
+    assert 1.1 < dense.clip_flops / plain.clip_flops < 1.4 and dense.clip_bytes > plain.clip_bytes
 
 
 def test_the_published_runs_cost_what_their_surveys_say() -> None:

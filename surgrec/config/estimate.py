@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from surgrec.config.build import build_grid, build_masker, build_objective, patch_pixels
-from surgrec.config.schema import Config, JEPAConfig, MAEConfig, Strategy
+from surgrec.config.schema import Config, JEPAConfig, MAEConfig, MaskMode, MultiBlockMaskConfig, Strategy
+from surgrec.data.loader import PositionPlan
 from surgrec.models.flops import (
     TRAINING_OVER_FORWARD,
     activation_bytes,
@@ -23,6 +25,7 @@ from surgrec.models.flops import (
 from surgrec.models.sizes import size_named
 
 CHANNELS = 3
+_CLIPS_FOR_A_MEAN = 512
 STATE_BYTES = 4 + 4 + 8  # a trained parameter, its gradient, AdamW's two moments, all in float32
 HOW = (
     "Parameters, gradients and both moments of AdamW in float32 (16 bytes a trained parameter, 4 a frozen one), under bf16 a cast copy "
@@ -64,7 +67,7 @@ def estimate(config: Config) -> Cost:
         for name, module in [*objective.learner.named_children(), *objective.frozen.named_children()]
     }
     trained = sum(parameter.numel() for parameter in objective.learner.parameters())
-    tokens = tuple((mask.context.shape[1], mask.target.shape[1]) for mask in build_masker(config).draw([0]))
+    tokens = _tokens(config)
     is_bf16 = _is_bf16(config)
     per_trained = STATE_BYTES + (2 if is_bf16 else 0) + (4 if config.runtime.strategy is Strategy.ddp else 0)
     clip_flops = _clip_flops(config, tokens)
@@ -78,6 +81,17 @@ def estimate(config: Config) -> Cost:
         clip_flops=clip_flops,
         run_flops=clip_flops * config.data.global_batch_size * config.trainer.steps,
     )
+
+
+def _tokens(config: Config) -> tuple[tuple[int, int], ...]:
+    """Context and target tokens of each mask set; where the batch decides them, the mean over batches of one process."""
+    masker, batch, num_batches = build_masker(config), 1, 1
+    if isinstance(config.mask, MultiBlockMaskConfig) and config.mask.mode is MaskMode.official:
+        batch = PositionPlan(config.data.global_batch_size, accumulation=config.runtime.accumulation).micro_batch_size
+        num_batches = max(1, _CLIPS_FOR_A_MEAN // batch)
+    drawn = [masker.draw(range(first, first + batch)) for first in range(0, num_batches * batch, batch)]
+    counts = np.array([[(mask.context.shape[1], mask.target.shape[1]) for mask in masks] for masks in drawn])
+    return tuple((int(context), int(target)) for context, target in counts.mean(axis=0).round())
 
 
 def _is_bf16(config: Config) -> bool:
@@ -107,7 +121,9 @@ def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
         if isinstance(config.objective, MAEConfig):
             head = decoder_flops(context, target, **ends, patch_values=patch_values)
         else:
-            head = predictor_flops(context, target, **ends)
+            head = predictor_flops(
+                context, target, **ends, num_levels=_num_levels(config), has_context_head=_is_dense(config)
+            )
         total += TRAINING_OVER_FORWARD * (encoder(context) + head)
         total -= 2 * context * patch_values * size.width  # the clip itself needs no gradient
         if config.runtime.activation_checkpointing:
@@ -121,14 +137,26 @@ def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
 def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_bytes: int) -> int:
     """Bytes that one clip keeps until the backward pass."""
     size, patch_values = size_named(config.backbone.size), _patch_values(config)
-    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width
+    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width * _num_levels(config)
     kept = 4 * patch_values * build_grid(config).num_tokens  # the clip itself
     for context, target in tokens:
         kept += compute_bytes * context * patch_values  # the patches embedded
         kept += _stack_bytes(config, context, size.width, size.depth, size.mlp_ratio, compute_bytes)
         kept += _stack_bytes(config, context + target, *_head_shape(config), compute_bytes=compute_bytes)
+        if _is_dense(config):
+            kept += 2 * 4 * context * predicted  # each level normed, and all side by side
+            target += context  # which are predicted too
         kept += (compute_bytes + 4 + 4) * target * predicted  # as predicted, in float32, and the target
     return kept
+
+
+def _is_dense(config: Config) -> bool:
+    return isinstance(config.objective, JEPAConfig) and config.objective.dense
+
+
+def _num_levels(config: Config) -> int:
+    """Levels of the encoder that are predicted."""
+    return config.objective.levels if isinstance(config.objective, JEPAConfig) and config.objective.dense else 1
 
 
 def _head_shape(config: Config) -> tuple[int, int, float]:

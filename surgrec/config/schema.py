@@ -24,6 +24,15 @@ class Policy(StrEnum):
     temperature = "temperature"
 
 
+class MaskMode(StrEnum):
+    """How multi-block masks get their counts: `exact` ones for every clip, or cut to the smallest of a batch as V-JEPA published them;
+    see surgrec/masks/multiblock.py and surgrec/masks/official.py.
+    """
+
+    exact = "exact"
+    official = "official"
+
+
 class Strategy(StrEnum):
     """How several processes share the work."""
 
@@ -99,7 +108,7 @@ class TubeMaskConfig(MaskConfig):
 
 @dataclass
 class BlockGroupConfig:
-    """One group of blocks; see surgrec/masks/multiblock.py."""
+    """One group of blocks; see surgrec/masks/multiblock.py. Under `mask.mode=official` the batch decides the last two, not they."""
 
     num_blocks: int = MISSING
     block_share: float = MISSING
@@ -111,13 +120,16 @@ class BlockGroupConfig:
 class MultiBlockMaskConfig(MaskConfig):
     """Blocks; see surgrec/masks/multiblock.py."""
 
+    mode: MaskMode = MaskMode.exact
     groups: list[BlockGroupConfig] = MISSING
     aspect: tuple[float, float] = (0.75, 1.5)
 
 
 @dataclass
 class BackboneConfig:
-    """The encoder: `size` names a row of surgrec/models/sizes.py; `num_heads` overrides that row's."""
+    """The encoder: `size` names a row of surgrec/models/sizes.py; `num_heads` overrides that row's. `rope_grid` and
+    `modality_embedding` are V-JEPA 2.1's, for the predictor too; see surgrec/models/encoder.py.
+    """
 
     size: str = MISSING
     num_heads: int | None = None
@@ -125,6 +137,8 @@ class BackboneConfig:
     patch: int | None = None
     positions: str = MISSING
     rope_style: str = "tiled"
+    rope_grid: int | None = None
+    modality_embedding: bool = False
     qkv_bias: str = MISSING
     init: str = MISSING
 
@@ -151,7 +165,16 @@ class MAEConfig(ObjectiveConfig):
 
 @dataclass
 class JEPAConfig(ObjectiveConfig):
-    """Latent prediction; see surgrec/objectives/jepa.py."""
+    """Latent prediction; see surgrec/objectives/jepa.py.
+
+    `dense` is V-JEPA 2.1's form: `levels` of the encoder, evenly spread, are predicted, and context tokens too, their loss weighted
+    by `context_weight`, which is 0 before the first and whole from the second of the `context_ramp_steps` on.
+    """
+
+    dense: bool = False
+    levels: int = 4
+    context_weight: float = 0.5
+    context_ramp_steps: tuple[int, int] = (15_000, 30_000)
 
 
 @dataclass

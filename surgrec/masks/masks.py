@@ -1,6 +1,6 @@
 """What a mask is: which tokens the encoder sees and which it must predict.
 
-In: global sample positions. Out: `MaskSet`s of token ids with exact, constant counts. It is its own file because the
+In: global sample positions. Out: `MaskSet`s of token ids, as many for every clip of a batch. It is its own file because the
 objectives know masks only through these two types, never how they were drawn.
 """
 
@@ -35,7 +35,10 @@ class MaskSet(NamedTuple):
 
 
 class Masker(Protocol):
-    """Draws masks; the same (seed, position) always gives the same mask, on any rank and in any batch."""
+    """Draws masks; the same (seed, position) always gives the same mask, on any rank and in any batch, and always as many tokens.
+
+    The published multi-block scheme alone keeps neither law beyond one batch; see surgrec/masks/official.py.
+    """
 
     def draw(self, positions: npt.ArrayLike) -> tuple[MaskSet, ...]:
         """Masks of the clips at these global positions (B,): one set for MAE, one per block group for JEPA."""

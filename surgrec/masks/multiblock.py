@@ -3,8 +3,8 @@
 In: token grid, block groups. Out: per clip and group the context and target ids of random rectangles that last the whole clip
 (Bardes et al. 2024, V-JEPA, arXiv 2404.08471, section 3.2; Assran et al. 2025, V-JEPA 2, arXiv 2506.09985), with exact counts.
 
-The published code cuts every clip of a batch to the smallest count in that batch, which drops late frames and changes shapes at
-every step. Here a random order of cells, outside the blocks first, gives the context from its front and the targets from its end:
+The published code cuts every clip of a batch to the smallest count in that batch (official.py), which drops late frames and changes
+shapes at every step. Here a random order of cells, outside the blocks first, gives the context from its front and the targets from its end:
 both counts are exact, whole cells are dropped or borrowed uniformly, and no time step is favoured. Its own file: one scheme, one file.
 """
 

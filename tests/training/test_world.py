@@ -94,6 +94,21 @@ def test_two_processes_train_as_one(
 
 
 @pytest.mark.slow
+def test_two_processes_predict_densely_as_one(warm: Warm, footage: Path, tmp_path: Path) -> None:
+    dense = (
+        *SIX_STEPS,
+        "objective.dense=true",
+        "objective.context_ramp_steps=[1,4]",
+        "backbone.modality_embedding=true",
+    )
+    warm.run(overrides("jepa", footage, tmp_path, "one", *dense), program=RECORDED)
+    for strategy in ("ddp", "fsdp"):
+        said = warm.run_world(2, overrides("jepa", footage, tmp_path, strategy, *dense, *runtime(strategy, 2)))
+        assert "Warning" not in said, said
+        assert_same_training(tmp_path / strategy, tmp_path / "one")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_four_processes_train_as_one(strategy: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path) -> None:
     warm.run_world(4, overrides("jepa", footage, tmp_path, "four", *SIX_STEPS, *runtime(strategy, 2)))
