@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from surgrec.config.build import build_grid, build_masker, build_objective, patch_pixels
-from surgrec.config.schema import Config, JEPAConfig, MAEConfig, MaskMode, MultiBlockMaskConfig, Strategy
+from surgrec.config.schema import Checkpointing, Config, JEPAConfig, MAEConfig, MaskMode, MultiBlockMaskConfig, Strategy
 from surgrec.data.loader import PositionPlan
 from surgrec.models.flops import (
     TRAINING_OVER_FORWARD,
@@ -126,7 +126,7 @@ def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
             )
         total += TRAINING_OVER_FORWARD * (encoder(context) + head)
         total -= 2 * context * patch_values * size.width  # the clip itself needs no gradient
-        if config.runtime.activation_checkpointing:
+        if config.runtime.activation_checkpointing is Checkpointing.full:
             total += size.depth * block_flops(context, size.width, size.mlp_ratio)
             total += depth * block_flops(context + target, width, mlp_ratio)
     if isinstance(config.objective, JEPAConfig):
@@ -146,7 +146,8 @@ def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_byt
         if _is_dense(config):
             kept += 2 * 4 * context * predicted  # each level normed, and all side by side
             target += context  # which are predicted too
-        kept += (compute_bytes + 4 + 4) * target * predicted  # as predicted, in float32, and the target
+        cast = 4 if compute_bytes < 4 else 0
+        kept += (compute_bytes + cast + 4) * target * predicted  # as predicted, in float32, and the target
     return kept
 
 
@@ -172,5 +173,5 @@ def _stack_bytes(config: Config, num_tokens: int, width: int, depth: int, mlp_ra
         mlp_ratio=mlp_ratio,
         has_rotary=config.backbone.positions == "rope",
         compute_bytes=compute_bytes,
-        activation_checkpointing=config.runtime.activation_checkpointing,
+        activation_checkpointing=config.runtime.activation_checkpointing.value,
     )

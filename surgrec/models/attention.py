@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from surgrec.models.errors import ModelError
@@ -81,14 +80,13 @@ class Attention(nn.Module):
         self, x: Tensor, rotary: Rotary | None = None, segments: tuple[int, ...] = (), first: int = 0
     ) -> Tensor:
         """Mix tokens (B, N, D); `rotary` are the positions of these N tokens. See `Block` for `segments` and `first`."""
-        qkv = rearrange(
-            F.linear(x, self.qkv.weight, self.bias),
-            "b n (three heads d) -> three b n heads d",
-            three=3,
-            heads=self.num_heads,
-        )
-        q, k, v = qkv.unbind()
-        q = q[:, first:]
+        sources = (x[:, first:], x) if first else (x,)  # one product for all three where all are wanted of all tokens
+        widths = (self.proj.in_features, 2 * self.proj.in_features) if first else (3 * self.proj.in_features,)
+        projected = [
+            F.linear(*part).unflatten(-1, (-1, self.num_heads, self.proj.in_features // self.num_heads))
+            for part in zip(sources, self.qkv.weight.split(widths), self.bias.split(widths), strict=True)
+        ]
+        q, k, v = (part for group in projected for part in group.unbind(2))
         if rotary is not None:
             q, k = rotary.since(first).rotate(q), rotary.rotate(k)
         return self.proj(mix(q, k, v, segments, self.backend))

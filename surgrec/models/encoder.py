@@ -118,11 +118,21 @@ class Encoder(nn.Module):
         """The token grid of a video (B, C, T, H, W) of any size that tubelet and patch divide; else `GeometryError`."""
         return grid_of_video(video, self.tubelet, self.patch)
 
-    def forward(self, video: Tensor, ids: Tensor | None = None, *, all_levels: bool = False) -> Tensor:
+    def forward(
+        self,
+        video: Tensor,
+        ids: Tensor | None = None,
+        *,
+        segments: tuple[int, ...] = (),
+        all_levels: bool = False,
+    ) -> Tensor:
         """Encode the tokens `ids`, int64 (B, K), of a normalised float video (B, C, T, H, W): (B, K, D).
 
         Row k of the result is token `ids[:, k]`; the order is free and changes nothing else. Without ids, all N tokens in
         the order of `TokenGrid`. Tokens that are not named are not looked at.
+
+        `segments`: lengths that sum to K; tokens see only those of their segment, as if each had been encoded by itself. Several
+        masks of one clip so take one pass, and their ids may overlap.
 
         With `all_levels`, the normed outputs of all `levels` side by side, the last block's last: (B, K, levels * D).
         Raises `ModelError` where the encoder has none.
@@ -142,7 +152,7 @@ class Encoder(nn.Module):
         inner = dict(zip(self.levels[:-1], self.level_norms, strict=True)) if all_levels else {}
         outputs = []
         for index, block in enumerate(self.blocks):
-            tokens = block(tokens, rotary)
+            tokens = block(tokens, rotary, segments)
             if index in inner:
                 outputs.append(inner[index](tokens))
         last = self.norm(tokens)

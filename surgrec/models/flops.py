@@ -17,6 +17,12 @@ def block_flops(num_tokens: int, width: int, mlp_ratio: float = 4.0) -> int:
     return linear + 4 * num_tokens**2 * width
 
 
+def last_block_flops(num_tokens: int, num_wanted: int, width: int, mlp_ratio: float = 4.0) -> int:
+    """Forward operations of a block on `num_tokens` tokens that is worked out for `num_wanted` of them; see `Block.forward`'s `first`."""
+    linear = 2 * width * (2 * num_tokens * width + num_wanted * (2 * width + 2 * round(width * mlp_ratio)))
+    return linear + 4 * num_tokens * num_wanted * width
+
+
 def encoder_flops(num_tokens: int, *, width: int, depth: int, mlp_ratio: float = 4.0, patch_values: int) -> int:
     """Forward operations of the encoder on the K or N tokens that it is given; `patch_values` is P."""
     return 2 * num_tokens * patch_values * width + depth * block_flops(num_tokens, width, mlp_ratio)
@@ -32,9 +38,10 @@ def decoder_flops(
     mlp_ratio: float = 4.0,
     patch_values: int,
 ) -> int:
-    """Forward operations of the decoder on K context and M target tokens; `patch_values` is P."""
+    """Forward operations of the decoder on K context and M target tokens; `patch_values` is P. Its last block is for targets alone."""
     ends = 2 * num_context * encoder_width * width + 2 * num_target * width * patch_values
-    return ends + depth * block_flops(num_context + num_target, width, mlp_ratio)
+    blocks = (depth - 1) * block_flops(num_context + num_target, width, mlp_ratio)
+    return ends + blocks + last_block_flops(num_context + num_target, num_target, width, mlp_ratio)
 
 
 def predictor_flops(
@@ -63,19 +70,25 @@ def activation_bytes(
     mlp_ratio: float = 4.0,
     has_rotary: bool,
     compute_bytes: int,
-    activation_checkpointing: bool,
+    activation_checkpointing: str,
 ) -> int:
     """Bytes that a stack of blocks keeps for the backward pass of one clip; parameters and their casts are not counted.
 
     `compute_bytes` is 2 under bfloat16 autocast, where the residual stream stays in 4 bytes, else 4. A block keeps, in
-    units of D values a token: the inputs of its two norms (residual stream); and in compute precision the inputs of its
-    four linear layers (1, 1, 1 and the MLP ratio), the MLP's hidden layer before GELU (the ratio again), queries, keys and
-    values as projected (3), queries and keys as rotated (2, where they are). Fused attention keeps no scores.
+    units of D values a token, by `activation_checkpointing` (see `Block`):
+
+    - "selective": the inputs of its two norms (residual stream); and in compute precision queries, keys and values (3), the mixed
+      tokens (1) and the MLP's hidden layer before GELU (the MLP ratio).
+    - "none": also both normed (2), the hidden layer after GELU (the ratio again), and queries and keys before they were rotated (2,
+      where they are).
+    - "full": its input; one block at a time keeps as under "selective".
+
+    Fused attention keeps no scores.
     """
     residual = 4 * num_tokens * width
     hidden = round(width * mlp_ratio)
-    in_compute = num_tokens * (width * (3 + 3 + (2 if has_rotary else 0)) + 2 * hidden)
+    in_compute = num_tokens * (width * 4 + hidden)
+    if activation_checkpointing == "none":
+        in_compute += num_tokens * (width * (2 + (2 if has_rotary else 0)) + hidden)
     block = 2 * residual + compute_bytes * in_compute
-    if activation_checkpointing:
-        return depth * residual + block  # every block's input, and one block at a time in full
-    return depth * block
+    return depth * residual + block if activation_checkpointing == "full" else depth * block

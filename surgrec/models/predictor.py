@@ -7,6 +7,8 @@ after training (V-JEPA 2, Assran et al. 2025, arXiv 2506.09985).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -105,16 +107,52 @@ class Predictor(nn.Module):
         With `with_context`, a pair: these, and (B, K, P) for the context tokens themselves, by `proj_context`.
         Raises `ModelError` for a mask token or a head that is not there.
         """
+        return self.forward_all(
+            (context_tokens,), (context_ids,), (target_ids,), grid, mask_index, with_context=with_context
+        )[0]
+
+    def forward_all(
+        self,
+        context_tokens: Sequence[Tensor],
+        context_ids: Sequence[Tensor],
+        target_ids: Sequence[Tensor],
+        grid: TokenGrid,
+        mask_index: int = 0,
+        *,
+        with_context: bool = False,
+    ) -> list[Tensor] | list[tuple[Tensor, Tensor]]:
+        """`forward` for several masks of the same clips: in one pass where all have as many tokens in sum, else one after another."""
+        self._refuse(mask_index, with_context)
+        joined = [self._join(*mask, mask_index) for mask in zip(context_tokens, context_ids, target_ids, strict=True)]
+        if len({ids.shape[1] for _, ids in joined}) == 1:
+            tokens, ids = (torch.cat(parts) for parts in zip(*joined, strict=True))
+            outputs = self._run(tokens, ids, grid).chunk(len(joined))
+        else:
+            outputs = tuple(self._run(tokens, ids, grid) for tokens, ids in joined)
+        counts = [ids.shape[1] for ids in context_ids]
+        predicted = [self.proj(self.norm(out[:, count:])) for out, count in zip(outputs, counts, strict=True)]
+        if not with_context or self.proj_context is None:
+            return predicted
+        seen = [self.proj_context(self.norm(out[:, :count])) for out, count in zip(outputs, counts, strict=True)]
+        return list(zip(predicted, seen, strict=True))
+
+    def _refuse(self, mask_index: int, with_context: bool) -> None:
         if with_context and self.proj_context is None:
             raise ModelError("this predictor has no head for context tokens; build it with has_context_head=True")
         if not 0 <= mask_index < self.mask_tokens.shape[0]:
             raise ModelError(
                 f"the predictor has {self.mask_tokens.shape[0]} mask tokens, there is no number {mask_index}"
             )
+
+    def _join(
+        self, context_tokens: Tensor, context_ids: Tensor, target_ids: Tensor, mask_index: int
+    ) -> tuple[Tensor, Tensor]:
+        """Context tokens, then one mask token for every target, as wide as the predictor; and the ids of all."""
         context = self.embed(context_tokens).to(self.mask_tokens.dtype)
         target = self.mask_tokens[mask_index].expand(*target_ids.shape, -1)
-        tokens = torch.cat((context, target), dim=1)
-        ids = torch.cat((context_ids, target_ids), dim=1)
+        return torch.cat((context, target), dim=1), torch.cat((context_ids, target_ids), dim=1)
+
+    def _run(self, tokens: Tensor, ids: Tensor, grid: TokenGrid) -> Tensor:
         rotary: Rotary | None = None
         if self.positions == "rope":
             rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, tokens.device, self.rope_grid)
@@ -124,8 +162,4 @@ class Predictor(nn.Module):
             tokens = tokens + self.modality
         for block in self.blocks:
             tokens = block(tokens, rotary)
-        num_context = context_ids.shape[1]
-        target = self.proj(self.norm(tokens[:, num_context:]))
-        if not with_context or self.proj_context is None:
-            return target
-        return target, self.proj_context(self.norm(tokens[:, :num_context]))
+        return tokens

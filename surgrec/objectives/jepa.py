@@ -37,13 +37,16 @@ class JEPALearner(nn.Module):
     def forward(self, video: Tensor, masks: tuple[MaskSet, ...], targets: tuple[Tensor, ...]) -> Outcome:
         """`video` (B, C, T, H, W); mask sets and targets (B, M, D) in the same order. Masks weigh equally, whatever their size."""
         grid = self.encoder.grid_of(video)
-        contexts = tuple(self.encoder(video, mask.context) for mask in masks)
-        predictions = tuple(
-            self.predictor(context, mask.context, mask.target, grid, mask_index=0)
-            for context, mask in zip(contexts, masks, strict=True)
-        )
+        contexts = self.encode(video, masks)
+        predictions = tuple(self.predictor.forward_all(contexts, *zip(*masks, strict=True), grid))
         losses = [F.l1_loss(predicted.float(), target) for predicted, target in zip(predictions, targets, strict=True)]
         return Outcome(torch.stack(losses).mean(), predictions, contexts)
+
+    def encode(self, video: Tensor, masks: tuple[MaskSet, ...], *, all_levels: bool = False) -> tuple[Tensor, ...]:
+        """The context tokens of every mask, each as if alone, in one pass: patches, norms and linear layers take them together."""
+        counts = tuple(mask.context.shape[1] for mask in masks)
+        ids = torch.cat([mask.context for mask in masks], dim=1)
+        return self.encoder(video, ids, segments=counts, all_levels=all_levels).split(counts, dim=1)
 
 
 class DenseJEPALearner(JEPALearner):
@@ -66,11 +69,8 @@ class DenseJEPALearner(JEPALearner):
         last level's.
         """
         grid = self.encoder.grid_of(video)
-        contexts = tuple(self.encoder(video, mask.context, all_levels=True) for mask in masks)
-        pairs = [
-            self.predictor(context, mask.context, mask.target, grid, mask_index=0, with_context=True)
-            for context, mask in zip(contexts, masks, strict=True)
-        ]
+        contexts = self.encode(video, masks, all_levels=True)
+        pairs = self.predictor.forward_all(contexts, *zip(*masks, strict=True), grid, with_context=True)
         hidden, seen = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
         hidden_losses = [F.l1_loss(p.float(), t) for p, t in zip(hidden, targets[: len(masks)], strict=True)]
         seen_losses = [

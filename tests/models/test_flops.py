@@ -76,9 +76,10 @@ def test_vjepa2_large() -> None:
 
 @pytest.mark.parametrize("family", ["mae", "jepa"])
 @pytest.mark.parametrize("is_autocast", [False, True])
-def test_activation_bytes_are_what_autograd_keeps(family: str, is_autocast: bool) -> None:
+@pytest.mark.parametrize("checkpointing", ["none", "selective"])
+def test_activation_bytes_are_what_autograd_keeps(family: str, is_autocast: bool, checkpointing: str) -> None:
     def kept(depth: int) -> int:
-        encoder = small_encoder(family, depth=depth)
+        encoder = small_encoder(family, depth=depth, activation_checkpointing=checkpointing)
         sizes = {parameter.numel() for parameter in encoder.parameters()}
         storages: dict[int, int] = {}
 
@@ -100,9 +101,9 @@ def test_activation_bytes_are_what_autograd_keeps(family: str, is_autocast: bool
         depth=2,
         has_rotary=family == "jepa",
         compute_bytes=2 if is_autocast else 4,
-        activation_checkpointing=False,
+        activation_checkpointing=checkpointing,
     )
     assert kept(3) - kept(1) == pytest.approx(expected, rel=0.03)
     size = {"width": 48, "has_rotary": True, "compute_bytes": 2}
-    one = activation_bytes(48, depth=1, activation_checkpointing=False, **size)  # type: ignore[arg-type]
+    one = activation_bytes(48, depth=1, activation_checkpointing="selective", **size)  # type: ignore[arg-type]
     assert activation_bytes(48, depth=9, activation_checkpointing="full", **size) == 9 * 4 * 48 * 48 + one  # type: ignore[arg-type]

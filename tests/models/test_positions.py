@@ -69,13 +69,13 @@ def test_rotation_is_its_closed_form(style: str, head_width: int) -> None:
     grid = TokenGrid(3, 2, 5)
     ids = torch.tensor([[29, 0, 11, 7]])
     rotary = Rotary.at(grid, head_width, style, ids, "cpu")  # type: ignore[arg-type]
-    x = torch.randn(1, 4, 2, 3, head_width)  # q and k, three heads
+    x = torch.randn(1, 4, 2, head_width)  # two heads
     turned = rotary.rotate(x)
     for k, n in enumerate(ids[0].tolist()):
         place = (n // 10, n // 5 % 2, n % 5)
         for which in range(2):
-            expected = torch.tensor(naive_rotation(x[0, k, which, 1], *place, style))
-            torch.testing.assert_close(turned[0, k, which, 1], expected, rtol=0, atol=2e-6)
+            expected = torch.tensor(naive_rotation(x[0, k, which], *place, style))
+            torch.testing.assert_close(turned[0, k, which], expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_split_of_a_head(head_width: int, part: int, rest: int) -> None:
 
 def test_interleaved_scores_depend_on_offsets_only_and_tiled_ones_do_not() -> None:
     grid = TokenGrid(6, 6, 6)
-    q, k = torch.randn(2, 1, 1, 1, 1, 32)
+    q, k = torch.randn(2, 1, 1, 1, 32)
 
     def score(style: str, n: int, m: int) -> float:
         at = [Rotary.at(grid, 32, style, torch.tensor([[place]]), "cpu") for place in (n, m)]  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def test_stretched_rows_and_columns_span_the_grid_of_pretraining(shape: tuple[in
 
 def test_rotation_happens_in_float32_and_keeps_the_dtype() -> None:
     rotary = Rotary.at(TokenGrid(128, 2, 2), 32, "tiled", None, "cpu")
-    x = torch.randn(1, 512, 2, 1, 32).bfloat16()
+    x = torch.randn(1, 512, 2, 32).bfloat16()
     turned = rotary.rotate(x)
     assert turned.dtype == torch.bfloat16 and rotary.cos.dtype == torch.float32
     assert torch.equal(turned, rotary.rotate(x.float()).bfloat16())
@@ -139,7 +139,7 @@ def test_table_made_during_inference_serves_training() -> None:
         Rotary.at(TokenGrid(1, 1, 11), 12, "tiled", None, "cpu")
     weight = torch.ones(10, requires_grad=True)
     (table * weight).sum().backward()
-    x = torch.randn(1, 11, 1, 1, 12, requires_grad=True)
+    x = torch.randn(1, 11, 1, 12, requires_grad=True)
     Rotary.at(TokenGrid(1, 1, 11), 12, "tiled", None, "cpu").rotate(x).sum().backward()
     assert weight.grad is not None and x.grad is not None
     assert sincos_table(11, 10) is table  # made once

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
+from surgrec.masks.masks import MaskSet
 from surgrec.models.errors import ModelError
 from surgrec.models.predictor import Predictor
 from surgrec.objectives.ema import move_towards
@@ -104,14 +105,29 @@ def test_one_graph_serves_every_step_of_the_ramp() -> None:
 
 
 @pytest.mark.parametrize("make", [small_jepa, small_dense_jepa])
-def test_one_pass_of_the_target_encoder_serves_both_masks(make: Callable[[], JEPA]) -> None:
+def test_one_pass_of_either_encoder_serves_both_masks(make: Callable[[], JEPA]) -> None:
     objective, masks = make(), masks_of("jepa")
     passes = {"target": [], "context": []}
     objective.frozen["target_encoder"].register_forward_hook(lambda _, inputs, out: passes["target"].append(out.shape))
     objective.learner.encoder.register_forward_hook(lambda _, inputs, out: passes["context"].append(out.shape))
     run(objective, random_video(), masks)
     assert [shape[1] for shape in passes["target"]] == [96]  # the whole clip, once
-    assert [shape[1] for shape in passes["context"]] == [mask.context.shape[1] for mask in masks]
+    assert [shape[1] for shape in passes["context"]] == [sum(mask.context.shape[1] for mask in masks)]
+
+
+@pytest.mark.parametrize("make", [small_jepa, small_dense_jepa])
+@pytest.mark.parametrize("is_equally_long", [True, False])
+def test_masks_together_equal_mask_by_mask(make: Callable[[], JEPA], is_equally_long: bool) -> None:
+    """The shared passes are a matter of speed: a mask's context and predictions are those it has by itself."""
+    objective, masks, video = make(), masks_of("jepa"), random_video()
+    scramble(objective.learner)
+    if not is_equally_long:
+        masks = (masks[0], MaskSet(masks[1].context, masks[1].target[:, 1:]))
+    together = run(objective, video, masks)
+    for index, mask in enumerate(masks):
+        alone = run(objective, video, (mask,))
+        torch.testing.assert_close(together.context[index], alone.context[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(together.predictions[index], alone.predictions[0], rtol=0, atol=1e-5)
 
 
 def test_the_target_encoder_starts_as_a_copy_and_is_what_is_released() -> None:
