@@ -1,0 +1,26 @@
+"""Keeping freed memory for the next step.
+
+In: nothing. Out: this process's allocator, told to keep large blocks. It is its own file because it is the one thing here that talks to
+the C library: glibc gives every block above a threshold back to the system at once, so a training step on the CPU faults its
+activations in, page by page, again and again: measured, six eighths of an addition's time and a tenth of a step's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_LARGEST = 1 << 30  # blocks above are still given back at once
+_NEVER = (1 << 31) - 1
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc reuse large blocks; False where the C library is another one. The peak of a process is not changed, its floor is."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except AttributeError:  # musl has none
+        return False
+    return bool(set_option(_M_MMAP_THRESHOLD, _LARGEST)) and bool(set_option(_M_TRIM_THRESHOLD, _NEVER))
