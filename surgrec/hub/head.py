@@ -46,7 +46,16 @@ def head_of(objective: Objective) -> Head:
         case JEPA():
             predictor = learner.get_submodule("predictor")
             assert isinstance(predictor, Predictor)
-            own = {"num_mask_tokens": len(predictor.mask_tokens), "rope_style": predictor.rope_style}
+            own = {
+                "num_mask_tokens": len(predictor.mask_tokens),
+                "positions": predictor.positions,
+                "rope_style": predictor.rope_style,
+                "rope_grid": predictor.rope_grid,
+                "num_levels": predictor.num_levels,
+                "out_width": predictor.out_width,
+                "has_context_head": predictor.proj_context is not None,
+                "has_modality_embedding": predictor.modality is not None,
+            }
             return Head("predictor", predictor, _shape(encoder, predictor) | own)
     raise TypeError(f"{type(objective).__name__} has neither decoder nor predictor that is known here")
 
