@@ -34,14 +34,14 @@ from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
 from surgrec.masks.tube import TubeMasker
 from surgrec.models.decoder import Decoder
-from surgrec.models.encoder import Encoder
+from surgrec.models.encoder import Encoder, spread_levels
 from surgrec.models.predictor import Predictor
 from surgrec.models.sizes import size_named
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
 from surgrec.objectives.objective import Objective
 from surgrec.optim.optimizer import build_adamw
-from surgrec.optim.schedules import Schedule, Shape
+from surgrec.optim.schedules import Ramp, Schedule, Shape
 from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights
 from surgrec.training.folder import RunFolder
 from surgrec.training.log import Sink, TensorBoardSink, WandbSink
@@ -81,6 +81,9 @@ def patch_pixels(config: Config) -> int:
 def build_encoder(config: Config) -> Encoder:
     """The encoder; its random weights depend on `seed` alone."""
     node, size = config.backbone, size_named(config.backbone.size)
+    levels: tuple[int, ...] = ()
+    if isinstance(config.objective, JEPAConfig) and config.objective.dense:
+        levels = spread_levels(size.depth, config.objective.levels)
     return Encoder(
         width=size.width,
         depth=size.depth,
@@ -93,6 +96,9 @@ def build_encoder(config: Config) -> Encoder:
         patch=patch_pixels(config),
         positions=node.positions,  # type: ignore[arg-type]
         rope_style=node.rope_style,  # type: ignore[arg-type]
+        rope_grid=node.rope_grid,
+        levels=levels,
+        has_modality_embedding=node.modality_embedding,
         qkv_bias=node.qkv_bias,  # type: ignore[arg-type]
         init=node.init,  # type: ignore[arg-type]
         attention_backend=config.runtime.attention,  # type: ignore[arg-type]
@@ -127,17 +133,21 @@ def build_objective(config: Config) -> Objective:
         case JEPAConfig() as node:
             predictor = Predictor(
                 encoder_width=encoder.width,
+                num_levels=max(1, len(encoder.levels)),
+                has_context_head=node.dense,
+                has_modality_embedding=encoder.has_modality_embedding,
                 width=node.head_width,
                 depth=node.head_depth,
                 num_heads=node.head_heads,
                 num_mask_tokens=1,
                 positions=encoder.positions,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
+                rope_grid=encoder.rope_grid,
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing,
                 init=encoder.init_scheme,
             )
-            return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps))
+            return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps), build_context_weight(node))
     raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
 
 
@@ -145,6 +155,11 @@ def build_momentum(node: JEPAConfig, steps: int) -> Schedule:
     """The target encoder's momentum over the run."""
     end = node.ema if node.ema_end is None else node.ema_end
     return Schedule(node.ema, steps, Shape.linear, end=end)
+
+
+def build_context_weight(node: JEPAConfig) -> Ramp | None:
+    """The weight of the loss on context tokens over the run, where there is such a loss."""
+    return Ramp(node.context_weight, *node.context_ramp_steps) if node.dense else None
 
 
 def build_masker(config: Config) -> Masker:

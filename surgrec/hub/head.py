@@ -42,6 +42,7 @@ def head_of(objective: Objective) -> Head:
             decoder = learner.get_submodule("decoder")
             assert isinstance(decoder, Decoder)
             own: dict[str, Any] = {"tubelet": encoder.tubelet, "patch": encoder.patch, "channels": encoder.channels}
+            own["positions"] = decoder.positions
             return Head("decoder", decoder, _shape(encoder, decoder) | own)
         case JEPA():
             predictor = learner.get_submodule("predictor")
