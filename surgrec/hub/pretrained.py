@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
@@ -183,8 +182,3 @@ def square_side(num_tokens: int, steps: int) -> int | None:
     """Rows of a square grid of `num_tokens` over `steps` time steps, None where there is none."""
     side = math.isqrt(num_tokens // steps)
     return side if steps * side * side == num_tokens else None
-
-
-def on_meta() -> torch.device:
-    """Where modules are built that are about to be filled."""
-    return torch.device("meta")
