@@ -99,17 +99,17 @@ def shape_at(weights: Mapping[str, Any], key: str, ndim: int, where: str) -> tup
     tensor = weights.get(key)
     if not isinstance(tensor, Tensor):
         raise ForeignWeightsError(f"{where} lacks {key}; check the family and fetch the file anew")
-    if tensor.ndim != ndim:
+    if tensor.ndim != ndim or not tensor.numel():
         raise ForeignWeightsError(
-            f"{where} has the misfit {key} of shape {tuple(tensor.shape)} instead of {ndim} axes; check the family"
+            f"{where} has the misfit {key} of shape {tuple(tensor.shape)} instead of {ndim} filled axes; check the family"
         )
     return tuple(tensor.shape)
 
 
 def count_of(weights: Iterable[str], stem: str) -> int:
-    """How many entries the list `stem` has: one more than its highest number."""
-    numbers = [int(match[1]) for key in weights if (match := re.match(rf"{re.escape(stem)}\.(\d+)", str(key)))]
-    return max(numbers, default=-1) + 1
+    """How many entries the list `stem` has: one more than its highest number, which no more than the keys there are can make true."""
+    numbers = [int(match[1]) for key in weights if (match := re.match(rf"{re.escape(stem)}\.(\d+)", key))]
+    return min(max(numbers, default=-1), len(numbers)) + 1
 
 
 def heads_of(

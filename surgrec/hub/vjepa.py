@@ -40,7 +40,6 @@ from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 
 HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
-ENCODERS = ("target_encoder", "encoder")
 _OPTIONS = ("heads", "head_heads", "frames", "crop", "take")
 _FRAMES = 16
 _TABLE = "position table, equal to the one computed here"

@@ -303,6 +303,25 @@ def parts_that_are_read(file: Official) -> list[tuple[str, Weights]]:
     return list(file.parts.items())[:2]
 
 
+@pytest.mark.parametrize("name", ["videomae, pretrained", "vjepa2"])
+def test_an_absurd_number_of_blocks_builds_nothing(name: str, tmp_path: Path) -> None:
+    file = make(name)
+    for _, weights in parts_that_are_read(file):
+        key = next(key for key in weights if "blocks.0.norm1.bias" in key)
+        weights[key.replace("blocks.0", "blocks.999999999")] = weights[key]
+        with pytest.raises(ForeignWeightsError, match=r"blocks\.999999999\.norm1\.bias|which is no published size"):
+            read(file, tmp_path)
+        del weights[key.replace("blocks.0", "blocks.999999999")]
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2, 8, 8), (48,), ()])
+def test_a_patch_embedding_of_another_shape_is_named(shape: tuple[int, ...], tmp_path: Path) -> None:
+    file = make("vjepa2")
+    file.parts["target_encoder"]["patch_embed.proj.weight"] = torch.zeros(shape)
+    with pytest.raises(ForeignWeightsError, match=r"misfit module\.backbone\.patch_embed\.proj\.weight of shape"):
+        read(file, tmp_path)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_file_of_another_family_is_refused(name: str, tmp_path: Path) -> None:
     file = make(name)
