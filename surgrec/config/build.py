@@ -6,6 +6,8 @@ file so that every edge between stages can be followed in an editor: no registry
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -99,6 +101,8 @@ def build_encoder(config: Config) -> Encoder:
         positions=node.positions,  # type: ignore[arg-type]
         rope_style=node.rope_style,  # type: ignore[arg-type]
         rope_grid=node.rope_grid,
+        position_grid=node.position_grid,
+        has_final_norm=node.final_norm,
         levels=levels,
         has_modality_embedding=node.modality_embedding,
         qkv_bias=node.qkv_bias,  # type: ignore[arg-type]
@@ -108,18 +112,31 @@ def build_encoder(config: Config) -> Encoder:
     )
 
 
-def build_objective(config: Config) -> Objective:
+def build_objective(config: Config, say: Callable[[str], object] = lambda line: None) -> Objective:
     """Encoder, decoder or predictor, and target encoder; random weights depend on `seed` alone, so all ranks start alike.
 
-    With `init`, encoder and target encoder start from that release's weights; decoder or predictor are random as ever.
+    With `init`, encoder and target encoder start from those weights, and so does the decoder or predictor where one came along that
+    fits; what was done is told to `say`, a sentence each.
     """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config)
+    head = build_head(config, encoder)
     if config.init is not None:
-        start_from(encoder, config.init)
+        for line in start_from(encoder, head, config.init):
+            say(line)
+    match config.objective, head:
+        case MAEConfig() as node, Decoder():
+            return MAE(encoder, head, config.augment.mean, config.augment.std, node.normalise_targets)
+        case JEPAConfig() as node, Predictor():
+            return JEPA(encoder, head, build_momentum(node, config.trainer.steps), build_context_weight(node))
+    raise AssertionError("a head follows from its objective")
+
+
+def build_head(config: Config, encoder: Encoder) -> Decoder | Predictor:
+    """The decoder or predictor on top of the encoder."""
     match config.objective:
         case MAEConfig() as node:
-            decoder = Decoder(
+            return Decoder(
                 encoder_width=encoder.width,
                 width=node.head_width,
                 depth=node.head_depth,
@@ -127,13 +144,13 @@ def build_objective(config: Config) -> Objective:
                 tubelet=encoder.tubelet,
                 patch=encoder.patch,
                 positions="sincos" if encoder.positions == "sincos" else "sincos_3d",
+                position_grid=encoder.position_grid,
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing.value,
                 init=encoder.init_scheme,
             )
-            return MAE(encoder, decoder, config.augment.mean, config.augment.std, node.normalise_targets)
         case JEPAConfig() as node:
-            predictor = Predictor(
+            return Predictor(
                 encoder_width=encoder.width,
                 num_levels=max(1, len(encoder.levels)),
                 has_context_head=node.dense,
@@ -145,11 +162,11 @@ def build_objective(config: Config) -> Objective:
                 positions=encoder.positions,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
                 rope_grid=encoder.rope_grid,
+                position_grid=encoder.position_grid,
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing.value,
                 init=encoder.init_scheme,
             )
-            return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps), build_context_weight(node))
     raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
 
 
@@ -232,7 +249,8 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     """All parts of a run, on their devices."""
     data, folder = build_data(config), run_folder(config)
     checkpoints = Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints)
-    objective = build_objective(config if checkpoints.latest() is None else replace(config, init=None))
+    starting = config if checkpoints.latest() is None else replace(config, init=None)
+    objective = build_objective(starting, say_first(runtime))
     positions = PositionPlan(
         config.data.global_batch_size,
         runtime.fabric.world_size,
@@ -271,6 +289,11 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         draw_pictures=lambda done: draw_pictures(step, data.reader, folder.previews, done),
         make_sink=lambda: build_sink(config, folder),
     )
+
+
+def say_first(runtime: Runtime) -> Callable[[str], object]:
+    """What prints a line on the first rank and nothing on the others."""
+    return (lambda line: print(line, file=sys.stderr, flush=True)) if runtime.is_first else (lambda line: None)
 
 
 def build_sink(config: Config, folder: RunFolder) -> Sink | None:

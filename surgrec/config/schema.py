@@ -128,7 +128,8 @@ class MultiBlockMaskConfig(MaskConfig):
 @dataclass
 class BackboneConfig:
     """The encoder: `size` names a row of surgrec/models/sizes.py; `num_heads` overrides that row's. `rope_grid` and
-    `modality_embedding` are V-JEPA 2.1's, for the predictor too; see surgrec/models/encoder.py.
+    `modality_embedding` are V-JEPA 2.1's, for the predictor too; `position_grid` (time steps, rows, columns): the grid that added
+    positions are computed on, and resampled from for clips of another; see surgrec/models/encoder.py.
     """
 
     size: str = MISSING
@@ -138,6 +139,8 @@ class BackboneConfig:
     positions: str = MISSING
     rope_style: str = "tiled"
     rope_grid: int | None = None
+    position_grid: list[int] | None = None
+    final_norm: bool = True
     modality_embedding: bool = False
     qkv_bias: str = MISSING
     init: str = MISSING

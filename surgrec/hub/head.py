@@ -42,6 +42,7 @@ def head_of(objective: Objective) -> Head:
             decoder = learner.get_submodule("decoder")
             assert isinstance(decoder, Decoder)
             own: dict[str, Any] = {"tubelet": encoder.tubelet, "patch": encoder.patch, "channels": encoder.channels}
+            own |= {"positions": decoder.positions, "final_norm_eps": decoder.final_norm_eps}
             own["positions"] = decoder.positions
             return Head("decoder", decoder, _shape(encoder, decoder) | own)
         case JEPA():
@@ -70,5 +71,7 @@ def _shape(encoder: Encoder, head: Decoder | Predictor) -> dict[str, Any]:
         "width": head.width,
         "depth": len(head.blocks),
         "num_heads": first.attention.num_heads,
+        "position_grid": head.position_grid,
+        "norm_eps": head.norm_eps,
         "mlp_ratio": len(first.get_parameter("mlp.fc1.weight")) / head.width,
     }

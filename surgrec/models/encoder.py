@@ -24,7 +24,7 @@ from surgrec.models.block import NORM_EPS, Checkpointing, stack
 from surgrec.models.embed import PatchEmbed, grid_of_video
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, draw_modality, init_weights
-from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
+from surgrec.models.positions import Positions, RopeStyle, added_table, check_position_grid, check_rotary
 from surgrec.models.rotary import Rotary
 
 
@@ -39,7 +39,9 @@ class Encoder(nn.Module):
     """Vision transformer over tubelets of `tubelet` frames by `patch` x `patch` pixels.
 
     `num_frames`, `height_pixels` and `width_pixels` are the training clip; other sizes that tubelet and patch divide work
-    too, with the positions of their own grid. Raises `ModelError` and `GeometryError` for what cannot be built.
+    too, with the positions of their own grid; where `position_grid` (t, h, w) is given, added positions are those of that grid,
+    resampled to the clip's. `has_final_norm=False` is how VideoMAE is fine-tuned. Raises `ModelError` and `GeometryError` for
+    what cannot be built.
 
     `rope_grid`: see `rotary_table`. `levels`: blocks, counted from 0 and ascending to the last one, whose outputs can be had
     beside the last, each through a norm of its own (`level_norms`, and `norm` for the last). `has_modality_embedding`: one
@@ -61,10 +63,13 @@ class Encoder(nn.Module):
         channels: int = 3,
         positions: Positions,
         rope_style: RopeStyle = "tiled",
+        position_grid: Sequence[int] | None = None,
         rope_grid: int | None = None,
         levels: Sequence[int] = (),
         has_modality_embedding: bool = False,
         qkv_bias: QkvBias,
+        norm_eps: float = NORM_EPS,
+        has_final_norm: bool = True,
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: Checkpointing = "selective",
         init: InitScheme,
@@ -79,10 +84,13 @@ class Encoder(nn.Module):
         if levels and (list(levels) != sorted(set(levels)) or levels[0] < 0 or levels[-1] != depth - 1):
             raise ModelError(f"levels {list(levels)} do not ascend from 0 or later to the last block, {depth - 1}")
         self.rope_grid, self.levels, self.has_modality_embedding = rope_grid, tuple(levels), has_modality_embedding
-        self.width, self.depth, self.num_heads, self.mlp_ratio = width, depth, num_heads, mlp_ratio
+        self.width, self.depth, self.num_heads = width, depth, num_heads
+        self.mlp_ratio = round(width * mlp_ratio) / width  # as it is after rounding, so that equal shapes compare equal
         self.num_frames, self.height_pixels, self.width_pixels = num_frames, height_pixels, width_pixels
         self.tubelet, self.patch, self.channels = tubelet, patch, channels
         self.positions, self.rope_style, self.qkv_bias, self.init_scheme = positions, rope_style, qkv_bias, init
+        self.norm_eps, self.has_final_norm = norm_eps, has_final_norm
+        self.position_grid = None if position_grid is None else check_position_grid(position_grid, positions)
         self.grid = TokenGrid.of_clip(num_frames, height_pixels, width_pixels, tubelet, patch)
         self.embed = PatchEmbed(channels, tubelet, patch, width)
         self.blocks = stack(
@@ -91,11 +99,12 @@ class Encoder(nn.Module):
             num_heads,
             mlp_ratio,
             qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
             attention_backend=attention_backend,
             activation_checkpointing=activation_checkpointing,
         )
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.level_norms = nn.ModuleList(nn.LayerNorm(width, eps=NORM_EPS) for _ in self.levels[:-1])
+        self.norm = nn.LayerNorm(width, eps=norm_eps) if has_final_norm else nn.Identity()
+        self.level_norms = nn.ModuleList(nn.LayerNorm(width, eps=norm_eps) for _ in self.levels[:-1])
         self.modality = nn.Parameter(torch.zeros(width)) if has_modality_embedding else None
         self.init_weights()
 
@@ -110,8 +119,8 @@ class Encoder(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """The arguments that decide what this encoder computes: with the weights, enough to build it again."""
         names = ["width", "depth", "num_heads", "mlp_ratio", "num_frames", "height_pixels", "width_pixels"]
-        names += ["tubelet", "patch", "channels", "positions", "rope_style", "rope_grid", "levels", "qkv_bias"]
-        names += ["has_modality_embedding"]
+        names += ["tubelet", "patch", "channels", "positions", "rope_style", "position_grid", "qkv_bias", "norm_eps"]
+        names += ["has_final_norm", "rope_grid", "levels", "has_modality_embedding"]
         return {name: getattr(self, name) for name in names} | {"init": self.init_scheme}
 
     def grid_of(self, video: Tensor) -> TokenGrid:
@@ -147,7 +156,7 @@ class Encoder(nn.Module):
         if self.positions == "rope":
             rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, video.device, self.rope_grid)
         else:
-            table = added_table(self.positions, grid, self.width, video.device).to(tokens.dtype)
+            table = added_table(self.positions, grid, self.width, video.device, self.position_grid).to(tokens.dtype)
             tokens = tokens + (table if ids is None else table[ids])
         inner = dict(zip(self.levels[:-1], self.level_norms, strict=True)) if all_levels else {}
         outputs = []

@@ -17,7 +17,7 @@ from surgrec.models.attention import AttentionBackend
 from surgrec.models.block import NORM_EPS, Checkpointing, stack
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, draw_modality, init_weights
-from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
+from surgrec.models.positions import Positions, RopeStyle, added_table, check_position_grid, check_rotary
 from surgrec.models.rotary import Rotary
 
 
@@ -50,6 +50,8 @@ class Predictor(nn.Module):
         num_mask_tokens: int = 2,
         positions: Positions = "rope",
         rope_style: RopeStyle = "tiled",
+        position_grid: Sequence[int] | None = None,
+        norm_eps: float = NORM_EPS,
         rope_grid: int | None = None,
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: Checkpointing = "selective",
@@ -61,7 +63,9 @@ class Predictor(nn.Module):
         elif rope_grid is not None:
             raise ModelError(f"rope_grid stretches rotary positions, and these are {positions}; leave it out")
         self.width, self.num_heads, self.rope_style, self.init_scheme = width, num_heads, rope_style, init
-        self.positions, self.rope_grid, self.num_levels = positions, rope_grid, num_levels
+        self.positions, self.norm_eps = positions, norm_eps
+        self.position_grid = None if position_grid is None else check_position_grid(position_grid, positions)
+        self.rope_grid, self.num_levels = rope_grid, num_levels
         self.out_width = num_levels * encoder_width if out_width is None else out_width
         self.embed: nn.Module = nn.Linear(encoder_width, width)
         if num_levels > 1:
@@ -74,10 +78,11 @@ class Predictor(nn.Module):
             num_heads,
             mlp_ratio,
             qkv_bias="qkv",
+            norm_eps=norm_eps,
             attention_backend=attention_backend,
             activation_checkpointing=activation_checkpointing,
         )
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.proj = nn.Linear(width, self.out_width)
         self.proj_context = nn.Linear(width, self.out_width) if has_context_head else None
         self.modality = nn.Parameter(torch.zeros(width)) if has_modality_embedding else None
@@ -157,7 +162,8 @@ class Predictor(nn.Module):
         if self.positions == "rope":
             rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, tokens.device, self.rope_grid)
         else:
-            tokens = tokens + added_table(self.positions, grid, self.width, tokens.device).to(tokens.dtype)[ids]
+            table = added_table(self.positions, grid, self.width, tokens.device, self.position_grid)
+            tokens = tokens + table.to(tokens.dtype)[ids]
         if self.modality is not None:
             tokens = tokens + self.modality
         for block in self.blocks:
