@@ -47,7 +47,9 @@ class FrameEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if positions not in get_args(ImagePositions):
-            raise ModelError(f"there are no image positions {positions!r}; choose {', '.join(get_args(ImagePositions))}")
+            raise ModelError(
+                f"there are no image positions {positions!r}; choose {', '.join(get_args(ImagePositions))}"
+            )
         if not all(hasattr(model, part) for part in ("patch_embed", "blocks", "num_prefix_tokens", "forward_features")):
             raise ModelError(f"{name} is no vision transformer of timm; choose a vit_* model")
         self.name, self.arguments, self.positions = name, dict(arguments or {}), positions
@@ -102,11 +104,13 @@ class FrameEncoder(nn.Module):
         if self.positions == "own":
             raise ModelError(
                 f"{self.name} has positions for {self.height_pixels} x {self.width_pixels} pixels, the video has "
-                f"{video.shape[-2]} x {video.shape[-1]}; bring the frames to that size, or ask for positions=\"interpolate\""
+                f'{video.shape[-2]} x {video.shape[-1]}; bring the frames to that size, or ask for positions="interpolate"'
             )
 
 
 def _only(patch_size: tuple[int, int], name: str) -> int:
     if patch_size[0] != patch_size[1]:
-        raise ModelError(f"{name} has patches of {patch_size[0]} x {patch_size[1]} pixels; only square ones can be read")
+        raise ModelError(
+            f"{name} has patches of {patch_size[0]} x {patch_size[1]} pixels; only square ones can be read"
+        )
     return patch_size[0]

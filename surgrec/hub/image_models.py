@@ -2,10 +2,10 @@
 
 In: a file in timm's layout or the authors' own, or the name of weights that timm fetches. Out: a `FrameEncoder` with every weight in
 place, and the report of keys. It is its own file because here the shapes in a file become a timm model; what timm's own conversion
-leaves out in silence is here a rule or a listed drop.
+leaves out in silence is a rule or a listed drop here (`image_layouts`).
 
-What shapes do not say is a fact of the family: norms and activations by the timm model that is taken as the base, heads by the
-published sizes. Any other model is named: `vit_small_patch16_224`, or `heads:6` for a size that was never published.
+What shapes do not say is a fact of the family: norms and activations come from the timm model that serves as the base, heads from the
+published sizes. Any other model is named: `PATH@vit_small_patch16_224`, or `PATH@heads:6` for a size that was never published.
 
 DINOv2 (Oquab et al. 2023, arXiv 2304.07193), registers (Darcet et al. 2023, arXiv 2309.16588), DINOv3 (Siméoni et al. 2025, arXiv
 2508.10104), ViT (Dosovitskiy et al. 2021, arXiv 2010.11929).
@@ -15,24 +15,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from surgrec.hub.frame_encoder import FrameEncoder, ImagePositions
-from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, OneWay, Rule, read_weights
+from surgrec.hub.image_layouts import image_layout, refuse_other_rotations
+from surgrec.hub.keys import ForeignWeightsError, KeyReport, read_weights
 from surgrec.hub.weights_file import read_weights_file
 
 IMAGE_FAMILIES = ("dinov2", "dinov3", "vit")
+STEM = "patch_embed.proj.weight"
 _HUB = "hub:"
 _HEADS = "heads:"
 _NESTS = ("teacher", "model", "state_dict")  # where a checkpoint that holds more than weights keeps them
 _PREFIXES = ("", "module.", "backbone.", "module.backbone.")
-_STEM = "patch_embed.proj.weight"
 
 # (width, depth) of the published sizes to their heads
 _PUBLISHED: dict[str, dict[tuple[int, int], int]] = {
@@ -40,11 +40,6 @@ _PUBLISHED: dict[str, dict[tuple[int, int], int]] = {
     "dinov3": {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 20, (4096, 40): 32},
     "vit": {(192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1408, 40): 16, (1664, 48): 16},
 }
-_DROPS = (
-    ("mask_token", "mask token, only for pretraining"),
-    (r"head\.(?:weight|bias)", "of the classifier"),
-)
-_DINO_HEADS = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
 
 
 @dataclass(frozen=True)
@@ -70,15 +65,169 @@ def load_image_model(family: str, source: str, positions: ImagePositions = "own"
     if family not in IMAGE_FAMILIES:
         raise ForeignWeightsError(f"there is no image family {family!r}; choose one of {', '.join(IMAGE_FAMILIES)}")
     if source.startswith(_HUB):
-        return _fetched(source.removeprefix(_HUB), positions)
-    path, name, num_heads = _parts(source)
+        name = source.removeprefix(_HUB)
+        return _finished(_create(name, {}, positions, pretrained=True), name, {}, positions, None)
+    path, wanted = _parts(source)
     weights, prefix = _weights(path)
-    base, arguments = (name, _image_size(weights)) if name else _described(family, weights, num_heads, path)
-    model = _create(base, arguments, positions)
-    _check_rope(model, weights, path)
-    layout = _layout(weights, tuple(weights["pos_embed"].shape) if "pos_embed" in weights else None)
-    # the prefix was cut off to look at shapes; the keys are accounted for as they stand in the file
-    found = {prefix + key if key not in _foreign(weights) else key: value for key, value in weights.items()}
-    state, report = read_weights(model.state_dict(), found, layout, family=family, part="image encoder", where=str(path))
+    bare = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    seen = _Seen(family, bare, path)
+    if wanted is None or wanted.startswith(_HEADS):
+        name, arguments = seen.model(None if wanted is None else _number(wanted, source))
+    else:
+        name, arguments = wanted, seen.image_size()
+    model = _create(name, arguments, positions)
+    layout = image_layout(bare, prefix)
+    state, report = read_weights(
+        model.state_dict(), weights, layout, family=family, part="image encoder", where=str(path)
+    )
+    refuse_other_rotations(model, bare, path)
     model.load_state_dict(state, strict=True)
-    return _finished(model, base, arguments, positions, report)
+    return _finished(model, name, arguments, positions, report)
+
+
+# -- from a file's shapes to a timm model
+
+
+class _Seen:
+    """What the shapes of some weights, under bare names, say about the model that they belong to."""
+
+    def __init__(self, family: str, weights: Mapping[str, Tensor], path: Path) -> None:
+        self.family, self.weights, self.path = family, weights, path
+
+    def model(self, num_heads: int | None) -> tuple[str, dict[str, Any]]:
+        """The base model's name in timm and the arguments that make it this one."""
+        width, depth = self.shape("cls_token")[-1], self._depth()
+        arguments: dict[str, Any] = {"embed_dim": width, "depth": depth, "patch_size": self.shape(STEM)[-1]}
+        arguments["num_heads"] = num_heads or self._published_heads(width, depth)
+        arguments |= self.image_size()
+        if self.family == "dinov3":
+            return "vit_base_patch16_dinov3", arguments | self._dinov3(width)
+        return self._vit(width, arguments)
+
+    def _vit(self, width: int, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        packed = self._has("blocks.0.mlp.w12.weight")
+        hidden = self.shape("blocks.0.mlp.w12.weight" if packed else "blocks.0.mlp.fc1.weight")[0]
+        # timm's layout of a gated MLP has the usual names, but fc2 reads half of what fc1 writes
+        is_gated = packed or self.shape("blocks.0.mlp.fc2.weight")[1] * 2 == hidden
+        arguments["mlp_ratio"] = _ratio(hidden, width)
+        arguments["qkv_bias"] = self._has("blocks.0.attn.qkv.bias")
+        arguments["init_values"] = 1e-5 if self._has("blocks.0.ls1.gamma") else None
+        if registers := self._registers():
+            arguments |= {"reg_tokens": registers, "no_embed_class": True}
+        if self.family == "vit":
+            return "vit_base_patch16_224", arguments
+        return ("vit_giant_patch14_dinov2" if is_gated else "vit_base_patch14_dinov2"), arguments
+
+    def _dinov3(self, width: int) -> dict[str, Any]:
+        gate = next((key for key in ("blocks.0.mlp.w1.weight", "blocks.0.mlp.fc1_g.weight") if self._has(key)), None)
+        hidden = self.shape(gate or "blocks.0.mlp.fc1.weight")[0]
+        gated = {"swiglu_mlp": True, "swiglu_align_to": 1} if gate else {}  # 1: the file's width is aligned already
+        has_bias = self._has("blocks.0.attn.qkv.bias") or self._has("blocks.0.attn.q_bias")
+        return {
+            "mlp_ratio": _ratio(hidden, width),
+            "qkv_bias": has_bias,
+            "num_reg_tokens": self._registers(),
+            **gated,
+        }
+
+    def image_size(self) -> dict[str, Any]:
+        """The trained image size, from the table of learned positions; empty where there is none."""
+        if not self._has("pos_embed"):
+            return {}
+        cells = self.shape("pos_embed")[1] - (0 if self._has("reg_token") else 1)
+        side = math.isqrt(cells)
+        if side * side != cells:
+            raise ForeignWeightsError(
+                f"{self.path} has pos_embed of shape {tuple(self.shape('pos_embed'))}, which is no class token and a square of "
+                f"patches; check the family {self.family}, or name the model: PATH@TIMM_NAME"
+            )
+        return {"img_size": side * self.shape(STEM)[-1]}
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of a weight that every model of the family has. Raises `ForeignWeightsError` naming it."""
+        if not self._has(key):
+            raise ForeignWeightsError(
+                f"{self.path} is no image encoder of the family {self.family}: it lacks {key}; check the family"
+            )
+        return tuple(self.weights[key].shape)
+
+    def _has(self, key: str) -> bool:
+        return isinstance(self.weights.get(key), Tensor)
+
+    def _registers(self) -> int:
+        names = ("register_tokens", "storage_tokens", "reg_token")
+        return next((self.shape(name)[1] for name in names if self._has(name)), 0)
+
+    def _depth(self) -> int:
+        numbers = [int(match[1]) for key in self.weights if (match := re.match(r"blocks\.(\d+)\.", key))]
+        return max(numbers, default=-1) + 1
+
+    def _published_heads(self, width: int, depth: int) -> int:
+        heads = _PUBLISHED[self.family].get((width, depth))
+        if heads is None:
+            raise ForeignWeightsError(
+                f"{self.path} has width {width} and depth {depth}, which is no published size of {self.family}, and a file does "
+                "not say its number of heads; give it, PATH@heads:N, or name the model, PATH@TIMM_NAME"
+            )
+        return heads
+
+
+def _ratio(hidden: int, width: int) -> float:
+    return (hidden + 0.5) / width  # timm takes int(width * ratio): half a row more, so that rounding cannot lose one
+
+
+# -- building
+
+
+def _create(name: str, arguments: dict[str, Any], positions: ImagePositions, pretrained: bool = False) -> nn.Module:
+    import surgrec.core.torchvision_guard  # noqa: F401, I001  (before timm)
+    import timm
+
+    if not timm.is_model(name):
+        raise ForeignWeightsError(f"timm has no model {name!r}; `timm.list_models('vit_*')` lists those it has")
+    dynamic = {"dynamic_img_size": True} if positions == "interpolate" else {}
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments, **dynamic)
+    except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        what = "could not be fetched" if pretrained else "does not fit the file"
+        raise ForeignWeightsError(f"the timm model {name} {what} ({type(error).__name__}: {reason})") from None
+
+
+def _finished(
+    model: nn.Module, name: str, arguments: dict[str, Any], positions: ImagePositions, report: KeyReport | None
+) -> ImageModel:
+    encoder = FrameEncoder(model, name=name, arguments=arguments, positions=positions)
+    normalised: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return ImageModel(encoder.eval().requires_grad_(False), normalised["mean"], normalised["std"], report)
+
+
+# -- reading
+
+
+def _parts(source: str) -> tuple[Path, str | None]:
+    """The path, and what follows the last "@", unless that is a part of the path."""
+    path, at, wanted = source.rpartition("@")
+    if not at or "/" in wanted or Path(source).expanduser().exists():
+        return Path(source).expanduser(), None
+    return Path(path).expanduser(), wanted
+
+
+def _number(wanted: str, source: str) -> int:
+    number = wanted.removeprefix(_HEADS)
+    if not number.isdecimal() or not int(number):
+        raise ForeignWeightsError(f"{source} ends in no number of heads; write PATH@heads:6")
+    return int(number)
+
+
+def _weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights of a file under the names that it has, and the prefix that the encoder's have among them."""
+    content = read_weights_file(path)
+    nests = [content, *(content[name] for name in _NESTS if isinstance(content.get(name), dict))]
+    for weights in nests:
+        for prefix in _PREFIXES:
+            if prefix + STEM in weights:
+                return weights, prefix
+    raise ForeignWeightsError(
+        f"{path} holds no vision transformer: it lacks {STEM}, alone and under {', '.join(_NESTS)}; check the file"
+    )
