@@ -209,7 +209,9 @@ def account(
 ) -> KeyReport:
     """Where every key of `wanted` and of `found` goes; nothing is loaded and nothing raised."""
     loaded: dict[str, tuple[str, ...]] = {}
-    missing, misshapen, used = [], [], set()
+    missing: list[str] = []
+    misshapen: list[str] = []
+    used: set[str] = set()
     for key, value in wanted.items():
         source = layout.sources(key)
         if source is None:

@@ -44,14 +44,15 @@ class Block(nn.Module):
         mlp_ratio: float,
         *,
         qkv_bias: QkvBias,
+        norm_eps: float = NORM_EPS,
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
-        self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attention = Attention(width, num_heads, qkv_bias, attention_backend)
-        self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = MLP(width, round(width * mlp_ratio))  # round: 1408 * (48 / 11) must not become 6143
 
     def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
@@ -73,6 +74,7 @@ def stack(
     mlp_ratio: float,
     *,
     qkv_bias: QkvBias,
+    norm_eps: float = NORM_EPS,
     attention_backend: AttentionBackend,
     activation_checkpointing: bool,
 ) -> nn.ModuleList:
@@ -83,6 +85,7 @@ def stack(
             num_heads,
             mlp_ratio,
             qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
             attention_backend=attention_backend,
             activation_checkpointing=activation_checkpointing,
         )

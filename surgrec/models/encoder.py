@@ -10,6 +10,7 @@ V-JEPA 2 (Assran et al. 2025, arXiv 2506.09985): positions="rope", qkv_bias="qkv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from surgrec.models.block import NORM_EPS, stack
 from surgrec.models.embed import PatchEmbed, grid_of_video
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, init_weights
-from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
+from surgrec.models.positions import Positions, RopeStyle, added_table, check_position_grid, check_rotary
 from surgrec.models.rotary import Rotary
 
 
@@ -28,7 +29,8 @@ class Encoder(nn.Module):
     """Vision transformer over tubelets of `tubelet` frames by `patch` x `patch` pixels.
 
     `num_frames`, `height_pixels` and `width_pixels` are the training clip; other sizes that tubelet and patch divide work
-    too, with the positions of their own grid. Raises `ModelError` and `GeometryError` for what cannot be built.
+    too, with the positions of their own grid; where `position_grid` (t, h, w) is given, added positions are those of that grid,
+    resampled to the clip's. `has_final_norm=False` is how VideoMAE is fine-tuned. Raises `ModelError` and `GeometryError` for what cannot be built.
     """
 
     def __init__(
@@ -46,7 +48,10 @@ class Encoder(nn.Module):
         channels: int = 3,
         positions: Positions,
         rope_style: RopeStyle = "tiled",
+        position_grid: Sequence[int] | None = None,
         qkv_bias: QkvBias,
+        norm_eps: float = NORM_EPS,
+        has_final_norm: bool = True,
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: bool = False,
         init: InitScheme,
@@ -56,10 +61,13 @@ class Encoder(nn.Module):
             raise ModelError(f"there are no positions {positions!r}; choose {', '.join(get_args(Positions))}")
         if positions == "rope":
             check_rotary(width // num_heads, rope_style)
-        self.width, self.depth, self.num_heads, self.mlp_ratio = width, depth, num_heads, mlp_ratio
+        self.width, self.depth, self.num_heads = width, depth, num_heads
+        self.mlp_ratio = round(width * mlp_ratio) / width  # as it is after rounding, so that equal shapes compare equal
         self.num_frames, self.height_pixels, self.width_pixels = num_frames, height_pixels, width_pixels
         self.tubelet, self.patch, self.channels = tubelet, patch, channels
         self.positions, self.rope_style, self.qkv_bias, self.init_scheme = positions, rope_style, qkv_bias, init
+        self.norm_eps, self.has_final_norm = norm_eps, has_final_norm
+        self.position_grid = None if position_grid is None else check_position_grid(position_grid, positions)
         self.grid = TokenGrid.of_clip(num_frames, height_pixels, width_pixels, tubelet, patch)
         self.embed = PatchEmbed(channels, tubelet, patch, width)
         self.blocks = stack(
@@ -68,10 +76,11 @@ class Encoder(nn.Module):
             num_heads,
             mlp_ratio,
             qkv_bias=qkv_bias,
+            norm_eps=norm_eps,
             attention_backend=attention_backend,
             activation_checkpointing=activation_checkpointing,
         )
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=norm_eps) if has_final_norm else nn.Identity()
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -84,7 +93,8 @@ class Encoder(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """The arguments that decide what this encoder computes: with the weights, enough to build it again."""
         names = ["width", "depth", "num_heads", "mlp_ratio", "num_frames", "height_pixels", "width_pixels"]
-        names += ["tubelet", "patch", "channels", "positions", "rope_style", "qkv_bias"]
+        names += ["tubelet", "patch", "channels", "positions", "rope_style", "position_grid", "qkv_bias", "norm_eps"]
+        names += ["has_final_norm"]
         return {name: getattr(self, name) for name in names} | {"init": self.init_scheme}
 
     def grid_of(self, video: Tensor) -> TokenGrid:
@@ -103,7 +113,7 @@ class Encoder(nn.Module):
         if self.positions == "rope":
             rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, video.device)
         else:
-            table = added_table(self.positions, grid, self.width, video.device).to(tokens.dtype)
+            table = added_table(self.positions, grid, self.width, video.device, self.position_grid).to(tokens.dtype)
             tokens = tokens + (table if ids is None else table[ids])
         for block in self.blocks:
             tokens = block(tokens, rotary)

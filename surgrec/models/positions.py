@@ -8,12 +8,13 @@ device. It is its own file because of what the obvious home of a table, a module
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from surgrec.core.grid import TokenGrid
@@ -24,8 +25,21 @@ SinCosStyle = Literal["sincos", "sincos_3d"]
 Positions = Literal["sincos", "sincos_3d", "rope"]
 
 
-def added_table(style: SinCosStyle, grid: TokenGrid, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """The positions to add to the tokens of `grid`, float32 (N, width): `sincos_table` or `sincos_3d_table`; never write to it."""
+def added_table(
+    style: SinCosStyle,
+    grid: TokenGrid,
+    width: int,
+    device: torch.device | str = "cpu",
+    position_grid: tuple[int, int, int] | None = None,
+) -> Tensor:
+    """The positions to add to the tokens of `grid`, float32 (N, width): `sincos_table` or `sincos_3d_table`; never write to it.
+
+    With a `position_grid` (t, h, w) other than `grid`, they are that grid's, resampled trilinearly as V-JEPA 1 does for clips of
+    another size: cell centres on cell centres, so that a token keeps its relative place in the clip.
+    """
+    size = (grid.t, grid.h, grid.w)
+    if position_grid is not None and position_grid != size:
+        return _cached(_resampled, style, *position_grid, *size, width, device=device)
     if style == "sincos":
         return sincos_table(grid.num_tokens, width, device)
     return sincos_3d_table(grid, width, device)
@@ -79,6 +93,18 @@ def check_rotary(head_width: int, style: str) -> None:
         )
 
 
+def check_position_grid(position_grid: Sequence[int], positions: str) -> tuple[int, int, int]:
+    """Time steps, rows and columns as a tuple. Raises `ModelError` where they are not three positive counts, or positions rotate."""
+    if positions == "rope":
+        raise ModelError(
+            "rotary positions are computed for every clip; position_grid is for added ones (sincos, sincos_3d)"
+        )
+    if len(position_grid) != 3 or min(position_grid) < 1:
+        raise ModelError(f"position_grid is three counts, time steps, rows and columns, not {list(position_grid)}")
+    t, h, w = (int(count) for count in position_grid)
+    return t, h, w
+
+
 def _cached(build: Callable[..., Tensor], *size: int | str, device: torch.device | str) -> Tensor:
     if torch.compiler.is_compiling():  # compiled graphs do not see caches; there the table is one small fused kernel
         return build(*size, device=device)
@@ -104,6 +130,24 @@ def _sincos_3d(t: int, h: int, w: int, width: int, *, device: torch.device | str
     token = torch.arange(t * h * w, device=device)
     angles = [axis[:, None] * omega for axis in (token // (h * w), token // w % h, token % w)]
     return torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], 1)[:, :width].to(torch.float32)
+
+
+def _resampled(
+    style: SinCosStyle,
+    t: int,
+    h: int,
+    w: int,
+    to_t: int,
+    to_h: int,
+    to_w: int,
+    width: int,
+    *,
+    device: torch.device | str,
+) -> Tensor:
+    table = _sincos(t * h * w, width, device=device) if style == "sincos" else _sincos_3d(t, h, w, width, device=device)
+    volume = rearrange(table, "(t h w) d -> 1 d t h w", t=t, h=h, w=w)
+    resampled = F.interpolate(volume, size=(to_t, to_h, to_w), mode="trilinear", align_corners=False)
+    return rearrange(resampled, "1 d t h w -> (t h w) d").contiguous()
 
 
 def _rotary(t: int, h: int, w: int, head_width: int, style: RopeStyle, *, device: torch.device | str) -> Tensor:
