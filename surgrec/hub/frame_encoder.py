@@ -53,12 +53,17 @@ class FrameEncoder(nn.Module):
         if not all(hasattr(model, part) for part in ("patch_embed", "blocks", "num_prefix_tokens", "forward_features")):
             raise ModelError(f"{name} is no vision transformer of timm; choose a vit_* model")
         self.name, self.arguments, self.positions = name, dict(arguments or {}), positions
-        self.width, self.depth, self.channels = model.embed_dim, len(model.blocks), model.patch_embed.proj.in_channels
-        self.patch = _only(model.patch_embed.patch_size, name)
-        self.height_pixels, self.width_pixels = model.patch_embed.img_size
-        self.num_prefix_tokens: int = model.num_prefix_tokens
-        self.has_learned_positions = model.pos_embed is not None
-        self.fits_any_size = bool(model.dynamic_img_size)
+        theirs: Any = model  # torch types attributes of a module as tensors or modules
+        self.width, self.depth, self.channels = (
+            theirs.embed_dim,
+            len(theirs.blocks),
+            theirs.patch_embed.proj.in_channels,
+        )
+        self.patch = _only(theirs.patch_embed.patch_size, name)
+        self.height_pixels, self.width_pixels = theirs.patch_embed.img_size
+        self.num_prefix_tokens: int = theirs.num_prefix_tokens
+        self.has_learned_positions = theirs.pos_embed is not None
+        self.fits_any_size = bool(theirs.dynamic_img_size)
         if positions == "interpolate" and self.has_learned_positions and not self.fits_any_size:
             raise ModelError(f"{name} was built for one size; build it with dynamic_img_size=True to interpolate")
         self.model = model
@@ -83,7 +88,8 @@ class FrameEncoder(nn.Module):
         """
         self._check(video)
         size = parse_shape(video, "b _ t _ _")
-        features = self.model.forward_features(rearrange(video, "b c t h w -> (b t) c h w"))
+        model: Any = self.model
+        features = model.forward_features(rearrange(video, "b c t h w -> (b t) c h w"))
         prefix, patches = features[:, : self.num_prefix_tokens], features[:, self.num_prefix_tokens :]
         return (
             rearrange(patches, "(b t) cells d -> b (t cells) d", **size),

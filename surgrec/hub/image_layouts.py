@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from surgrec.hub.keys import ForeignWeightsError, Layout, Rule, Shape
 
-_DROPS = (
+_Drops = tuple[tuple[str, str], ...]
+_DROPS: _Drops = (
     ("mask_token", "mask token, only for pretraining"),
     (r"head\.(?:weight|bias)", "of the classifier"),
 )
 # a self-distillation checkpoint holds its heads beside the backbone
-_HEADS = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
-_DINOV3_DROPS = (
+_HEADS: _Drops = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
+_DINOV3_DROPS: _Drops = (
     (r"rope_embed\.periods", "rotary periods, equal to those that the model computes"),
     (r"blocks\.\d+\.attn\.qkv\.bias_mask", "mask of the keys' bias, which is zero"),
     (r"local_cls_norm\.(?:weight|bias)", "norm of local crops, only for pretraining"),

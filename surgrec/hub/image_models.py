@@ -185,7 +185,7 @@ def _create(name: str, arguments: dict[str, Any], positions: ImagePositions, pre
 
     if not timm.is_model(name):
         raise ForeignWeightsError(f"timm has no model {name!r}; `timm.list_models('vit_*')` lists those it has")
-    dynamic = {"dynamic_img_size": True} if positions == "interpolate" else {}
+    dynamic: dict[str, Any] = {"dynamic_img_size": True} if positions == "interpolate" else {}
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments, **dynamic)
     except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:

@@ -16,7 +16,6 @@ import timm
 from timm.models import eva, vision_transformer
 
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 2, "num_classes": 0}
-GRID = {"img_size": 28}  # 2 x 2 patches of 14 pixels
 
 
 def image_model(name: str, **changes: Any) -> nn.Module:
@@ -27,6 +26,12 @@ def image_model(name: str, **changes: Any) -> nn.Module:
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
     return model.eval()
+
+
+def shapes_of(name: str) -> Any:
+    """A timm model without memory for its weights."""
+    with torch.device("meta"):
+        return timm.create_model(name, num_classes=0)
 
 
 def dinov2_official(model: nn.Module) -> dict[str, Tensor]:

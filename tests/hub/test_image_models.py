@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from surgrec.hub.image_models import ImageModel, load_image_model
+from surgrec.hub.image_models import _PUBLISHED, ImageModel, load_image_model
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.models.errors import ModelError
-from tests.hub.image_files import converted_by_timm, dinov2_official, dinov3_official, image_model, written
+from tests.hub.image_files import converted_by_timm, dinov2_official, dinov3_official, image_model, shapes_of, written
 
 SMALL_DINOV2 = ("vit_small_patch14_dinov2", {"img_size": 28})
 REGISTERS = ("vit_small_patch14_reg4_dinov2", {"img_size": 28})
@@ -84,16 +84,38 @@ def test_the_file_writer_of_these_tests_agrees_with_timm(made: tuple[str, dict[s
     assert all(torch.allclose(converted[key], value, atol=1e-6) for key, value in model.state_dict().items())
 
 
-def test_safetensors_and_a_named_model(tmp_path: Path) -> None:
+def test_a_published_size_says_its_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_PUBLISHED["dinov2"], (48, 2), 2)
+    model = image_model(*REGISTERS[:1], img_size=28)
+    save_file(timm_layout(model), tmp_path / "w.safetensors")
+    assert same(load_image_model("dinov2", str(tmp_path / "w.safetensors")), model)
+
+
+def test_a_named_model(tmp_path: Path) -> None:
     name = "vit_tiny_patch16_224"
     model = image_model(name, embed_dim=192, depth=12, num_heads=3, img_size=32, num_classes=4)
-    save_file(timm_layout(model), tmp_path / "w.safetensors")
-    by_name = load_image_model("vit", f"{tmp_path / 'w.safetensors'}@{name}")
-    by_shapes = load_image_model("vit", str(tmp_path / "w.safetensors"))  # a published size says its heads
-    assert same(by_name, model) and same(by_shapes, model)
-    assert by_name.report is not None and set(by_name.report.dropped) == {"head.weight", "head.bias"}
-    assert by_name.encoder.name == name and by_name.encoder.height_pixels == 32
-    assert by_shapes.encoder.architecture["arguments"]["num_heads"] == 3
+    loaded = load_image_model("vit", f"{written(timm_layout(model), tmp_path / 'w.pth')}@{name}")
+    assert same(loaded, model)
+    assert loaded.report is not None and set(loaded.report.dropped) == {"head.weight", "head.bias"}
+    assert loaded.encoder.name == name and loaded.encoder.height_pixels == 32
+
+
+PUBLISHED = {
+    "dinov2": [f"vit_{size}_patch14_dinov2" for size in ("small", "base", "large", "giant")],
+    "dinov3": [f"vit_{size}_patch16_dinov3" for size in ("small", "small_plus", "base", "large", "huge_plus", "7b")],
+    "vit": [f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")]
+    + [f"vit_{size}_patch14_224" for size in ("huge", "giant", "gigantic")],
+}
+
+
+@pytest.mark.parametrize("family", list(PUBLISHED))
+def test_the_published_heads_are_those_of_timm(family: str) -> None:
+    sizes = set()
+    for name in PUBLISHED[family]:
+        model = shapes_of(name)
+        sizes.add((model.embed_dim, len(model.blocks)))
+        assert _PUBLISHED[family][model.embed_dim, len(model.blocks)] == model.blocks[0].attn.num_heads
+    assert sizes == _PUBLISHED[family].keys()
 
 
 def test_pixels_are_normalised_as_timm_does(tmp_path: Path) -> None:
