@@ -6,6 +6,8 @@ because it belongs to one objective and is thrown away after training (Tong et a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,14 @@ from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import AttentionBackend
 from surgrec.models.block import NORM_EPS, stack
 from surgrec.models.init import InitScheme, init_weights
-from surgrec.models.positions import SinCosStyle, added_table
+from surgrec.models.positions import SinCosStyle, added_table, check_position_grid
 
 
 class Decoder(nn.Module):
     """A narrow transformer over context tokens and one learned mask token per target (VideoMAE-B: 384 wide, 4 deep, 6 heads).
 
-    Context and target tokens get the fixed sin-cos positions of their ids in the whole grid, of the given style.
+    Context and target tokens get the fixed sin-cos positions of their ids in the whole grid, of the given style; `position_grid` as in
+    `Encoder`. `final_norm_eps` is `norm_eps` unless given: transformers' port has another one in the last norm.
     """
 
     def __init__(
@@ -34,12 +37,18 @@ class Decoder(nn.Module):
         patch: int = 16,
         channels: int = 3,
         positions: SinCosStyle = "sincos",
+        position_grid: Sequence[int] | None = None,
+        norm_eps: float = NORM_EPS,
+        final_norm_eps: float | None = None,
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: bool = False,
         init: InitScheme = "xavier",
     ) -> None:
         super().__init__()
         self.width, self.positions, self.init_scheme = width, positions, init
+        self.position_grid = None if position_grid is None else check_position_grid(position_grid, positions)
+        self.norm_eps = norm_eps
+        self.final_norm_eps = norm_eps if final_norm_eps is None else final_norm_eps
         self.embed = nn.Linear(encoder_width, width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = stack(
@@ -48,10 +57,11 @@ class Decoder(nn.Module):
             num_heads,
             mlp_ratio,
             qkv_bias="qv",
+            norm_eps=norm_eps,
             attention_backend=attention_backend,
             activation_checkpointing=activation_checkpointing,
         )
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=self.final_norm_eps)
         self.head = nn.Linear(width, channels * tubelet * patch**2)
         self.init_weights()
 
@@ -67,7 +77,7 @@ class Decoder(nn.Module):
         order, frame, row, column, channel: `patchify(..., order="t p p c")`, and not the order that the encoder reads.
         """
         dtype = self.mask_token.dtype
-        table = added_table(self.positions, grid, self.width, context_tokens.device).to(dtype)
+        table = added_table(self.positions, grid, self.width, context_tokens.device, self.position_grid).to(dtype)
         context = self.embed(context_tokens).to(dtype) + table[context_ids]
         tokens = torch.cat((context, self.mask_token + table[target_ids]), dim=1)
         for block in self.blocks:

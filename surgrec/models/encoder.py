@@ -30,7 +30,8 @@ class Encoder(nn.Module):
 
     `num_frames`, `height_pixels` and `width_pixels` are the training clip; other sizes that tubelet and patch divide work
     too, with the positions of their own grid; where `position_grid` (t, h, w) is given, added positions are those of that grid,
-    resampled to the clip's. `has_final_norm=False` is how VideoMAE is fine-tuned. Raises `ModelError` and `GeometryError` for what cannot be built.
+    resampled to the clip's. `has_final_norm=False` is how VideoMAE is fine-tuned. Raises `ModelError` and `GeometryError` for
+    what cannot be built.
     """
 
     def __init__(

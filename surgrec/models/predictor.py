@@ -6,6 +6,8 @@ file because it belongs to one objective and is thrown away after training (V-JE
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from surgrec.models.attention import AttentionBackend
 from surgrec.models.block import NORM_EPS, stack
 from surgrec.models.errors import ModelError
 from surgrec.models.init import InitScheme, init_weights
-from surgrec.models.positions import Positions, RopeStyle, added_table, check_rotary
+from surgrec.models.positions import Positions, RopeStyle, added_table, check_position_grid, check_rotary
 from surgrec.models.rotary import Rotary
 
 
@@ -38,6 +40,8 @@ class Predictor(nn.Module):
         num_mask_tokens: int = 2,
         positions: Positions = "rope",
         rope_style: RopeStyle = "tiled",
+        position_grid: Sequence[int] | None = None,
+        norm_eps: float = NORM_EPS,
         attention_backend: AttentionBackend = "sdpa",
         activation_checkpointing: bool = False,
         init: InitScheme = "trunc_normal",
@@ -46,7 +50,8 @@ class Predictor(nn.Module):
         if positions == "rope":
             check_rotary(width // num_heads, rope_style)
         self.width, self.num_heads, self.rope_style, self.init_scheme = width, num_heads, rope_style, init
-        self.positions = positions
+        self.positions, self.norm_eps = positions, norm_eps
+        self.position_grid = None if position_grid is None else check_position_grid(position_grid, positions)
         self.embed = nn.Linear(encoder_width, width)
         self.mask_tokens = nn.Parameter(torch.zeros(num_mask_tokens, 1, 1, width))
         self.blocks = stack(
@@ -55,10 +60,11 @@ class Predictor(nn.Module):
             num_heads,
             mlp_ratio,
             qkv_bias="qkv",
+            norm_eps=norm_eps,
             attention_backend=attention_backend,
             activation_checkpointing=activation_checkpointing,
         )
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.proj = nn.Linear(width, encoder_width)
         self.init_weights()
 
@@ -87,7 +93,8 @@ class Predictor(nn.Module):
         if self.positions == "rope":
             rotary = Rotary.at(grid, self.width // self.num_heads, self.rope_style, ids, tokens.device)
         else:
-            tokens = tokens + added_table(self.positions, grid, self.width, tokens.device).to(tokens.dtype)[ids]
+            table = added_table(self.positions, grid, self.width, tokens.device, self.position_grid)
+            tokens = tokens + table.to(tokens.dtype)[ids]
         for block in self.blocks:
             tokens = block(tokens, rotary)
         return self.proj(self.norm(tokens[:, context_ids.shape[1] :]))
