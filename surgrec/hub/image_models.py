@@ -25,14 +25,10 @@ from torch import Tensor, nn
 from surgrec.hub.frame_encoder import FrameEncoder, ImagePositions
 from surgrec.hub.image_layouts import image_layout, refuse_other_rotations
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, read_weights
-from surgrec.hub.weights_file import read_weights_file
+from surgrec.hub.nested import STEM, find_weights, split_source, without_prefix
 
 IMAGE_FAMILIES = ("dinov2", "dinov3", "vit")
-STEM = "patch_embed.proj.weight"
 _HUB = "hub:"
-_HEADS = "heads:"
-_NESTS = ("teacher", "model", "state_dict")  # where a checkpoint that holds more than weights keeps them
-_PREFIXES = ("", "module.", "backbone.", "module.backbone.")
 
 # (width, depth) of the published sizes to their heads
 _PUBLISHED: dict[str, dict[tuple[int, int], int]] = {
@@ -67,14 +63,11 @@ def load_image_model(family: str, source: str, positions: ImagePositions = "own"
     if source.startswith(_HUB):
         name = source.removeprefix(_HUB)
         return _finished(_create(name, {}, positions, pretrained=True), name, {}, positions, None)
-    path, wanted = _parts(source)
-    weights, prefix = _weights(path)
-    bare = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    path, named, num_heads = split_source(source)
+    weights, prefix = find_weights(path)
+    bare = without_prefix(weights, prefix)
     seen = _Seen(family, bare, path)
-    if wanted is None or wanted.startswith(_HEADS):
-        name, arguments = seen.model(None if wanted is None else _number(wanted, source))
-    else:
-        name, arguments = wanted, seen.image_size()
+    name, arguments = (named, seen.image_size()) if named else seen.model(num_heads)
     model = _create(name, arguments, positions)
     layout = image_layout(bare, prefix)
     state, report = read_weights(
@@ -200,34 +193,3 @@ def _finished(
     encoder = FrameEncoder(model, name=name, arguments=arguments, positions=positions)
     normalised: Mapping[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     return ImageModel(encoder.eval().requires_grad_(False), normalised["mean"], normalised["std"], report)
-
-
-# -- reading
-
-
-def _parts(source: str) -> tuple[Path, str | None]:
-    """The path, and what follows the last "@", unless that is a part of the path."""
-    path, at, wanted = source.rpartition("@")
-    if not at or "/" in wanted or Path(source).expanduser().exists():
-        return Path(source).expanduser(), None
-    return Path(path).expanduser(), wanted
-
-
-def _number(wanted: str, source: str) -> int:
-    number = wanted.removeprefix(_HEADS)
-    if not number.isdecimal() or not int(number):
-        raise ForeignWeightsError(f"{source} ends in no number of heads; write PATH@heads:6")
-    return int(number)
-
-
-def _weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights of a file under the names that it has, and the prefix that the encoder's have among them."""
-    content = read_weights_file(path)
-    nests = [content, *(content[name] for name in _NESTS if isinstance(content.get(name), dict))]
-    for weights in nests:
-        for prefix in _PREFIXES:
-            if prefix + STEM in weights:
-                return weights, prefix
-    raise ForeignWeightsError(
-        f"{path} holds no vision transformer: it lacks {STEM}, alone and under {', '.join(_NESTS)}; check the file"
-    )

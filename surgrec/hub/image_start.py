@@ -11,8 +11,8 @@ scores of a query.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from einops import rearrange, repeat
@@ -23,11 +23,25 @@ from surgrec.hub.image_layouts import OneWay, Third
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, Rule, Shape, read_weights
 from surgrec.models.encoder import Encoder
 
-_DROPS = (
+Drops = tuple[tuple[str, str], ...]
+_DROPS: Drops = (
     ("pos_embed", "positions of the image grid, the run has its own"),
     ("cls_token", "class token, the run has none"),
     ("reg_token", "registers, the run has none"),
 )
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """What two models must share for their blocks to fit: `hidden_width` is the MLP's, `norm_eps` that of every norm."""
+
+    width: int
+    depth: int
+    num_heads: int
+    hidden_width: int
+    patch: int
+    channels: int
+    norm_eps: float
 
 
 def start_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, where: str) -> KeyReport:
@@ -36,21 +50,44 @@ def start_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, wher
     `where` names the origin in errors. Raises `ForeignWeightsError`, and changes nothing, where the blocks of `image` cannot be those of
     `encoder`: other sizes, a gated MLP, rotary positions of its own (DINOv3).
     """
-    _refuse_other_blocks(image, encoder, where)
-    _refuse_other_sizes(image, encoder, where)
-    found = image.model.state_dict()
-    state, report = read_weights(
-        encoder.state_dict(), found, _layout(encoder, image), family=family, part="video encoder", where=where
-    )
+    if reason := _what_is_other(image):
+        raise ForeignWeightsError(
+            f"{where} is a model with {reason}, which a video encoder of surgrec has not: it can be used for features, but not as a start"
+        )
+    return start_from_blocks(encoder, image.model.state_dict(), _sizes(image), family=family, where=where)
+
+
+def start_from_blocks(
+    encoder: Encoder,
+    found: Mapping[str, Tensor],
+    sizes: BlockSizes,
+    *,
+    family: str,
+    where: str,
+    prefix: str = "",
+    drops: Drops = (),
+) -> KeyReport:
+    """Like `start_from_image`, from weights `found` under timm's names of a plain ViT after `prefix`; `drops` are further listed drops.
+
+    `drops` are patterns of whole names as they stand in `found`.
+    """
+    _refuse_other_sizes(encoder, sizes, where)
+    if encoder.qkv_bias == "qv" and encoder.positions == "rope":
+        raise ForeignWeightsError(
+            f"{where} has a bias of keys, which may be let go only where positions are added; choose backbone.qkv_bias=qkv"
+        )
+    is_scaled = f"{prefix}blocks.0.ls1.gamma" in found
+    layout = _layout(encoder, is_scaled).under(prefix)
+    layout = Layout(layout.rules, layout.drops + drops)
+    state, report = read_weights(encoder.state_dict(), found, layout, family=family, part="video encoder", where=where)
     encoder.load_state_dict(state, strict=True)
     return report
 
 
-def _layout(encoder: Encoder, image: FrameEncoder) -> Layout:
-    is_scaled = "blocks.0.ls1.gamma" in image.model.state_dict()
+def _layout(encoder: Encoder, is_scaled: bool) -> Layout:
     return Layout(
         (
-            Rule(r"embed\.proj\.weight", ("patch_embed.proj.weight",), _Inflated(encoder.tubelet, image.channels)),
+            Rule(r"embed\.proj\.weight", ("patch_embed.proj.weight",), _Inflated(encoder.tubelet, encoder.channels)),
             Rule(r"embed\.proj\.bias", ("patch_embed.proj.bias",)),
             Rule(r"(blocks\.\d+)\.attention\.q_bias", (r"\1.attn.qkv.bias",), Third(0)),
             Rule(r"(blocks\.\d+)\.attention\.v_bias", (r"\1.attn.qkv.bias",), Third(2)),
@@ -100,18 +137,11 @@ class _Scaled(OneWay):
         return value * (factor if value.ndim == 1 else rearrange(factor, "rows -> rows 1"))
 
 
-def _refuse_other_blocks(image: FrameEncoder, encoder: Encoder, where: str) -> None:
-    if reason := _what_is_other(image, encoder):
-        raise ForeignWeightsError(
-            f"{where} is a model with {reason}, which a video encoder of surgrec has not: it can be used for features, but not as a start"
-        )
-
-
-def _what_is_other(image: FrameEncoder, encoder: Encoder) -> str | None:
+def _what_is_other(image: FrameEncoder) -> str | None:
     """What no weight would show: two models may have the same keys and shapes, and compute different things."""
-    if getattr(image.model, "rope", None) is not None:
-        return "rotary positions of its own"
     model: Any = image.model
+    if getattr(model, "rope", None) is not None:
+        return "rotary positions of its own"
     for block in model.blocks:
         mlp = getattr(block, "mlp", None)
         activation = getattr(mlp, "act", None)
@@ -119,28 +149,38 @@ def _what_is_other(image: FrameEncoder, encoder: Encoder) -> str | None:
             return f"blocks of another kind ({type(block).__name__}, {type(mlp).__name__})"
         if type(activation).__name__ != "GELU" or getattr(activation, "approximate", "none") != "none":
             return f"another activation than GELU ({activation})"
-        if not isinstance(block.norm1, nn.LayerNorm) or block.norm1.eps != encoder.norm_eps:
-            return f"other norms ({block.norm1})"
-    if encoder.qkv_bias == "qv" and encoder.positions == "rope":
-        return "a bias of keys that rotation would not let go"
+        if not isinstance(block.norm1, nn.LayerNorm):
+            return f"other norms ({type(block.norm1).__name__})"
     return None
 
 
-def _refuse_other_sizes(image: FrameEncoder, encoder: Encoder, where: str) -> None:
+def _sizes(image: FrameEncoder) -> BlockSizes:
     model: Any = image.model
     first = model.blocks[0]
-    theirs = {
-        "width": image.width,
-        "depth": image.depth,
-        "num_heads": first.attn.num_heads,
-        "MLP width": first.mlp.fc1.out_features,
-        "patch": image.patch,
-        "channels": image.channels,
-    }
-    ours = {name: getattr(encoder, name, None) for name in theirs} | {
-        "MLP width": round(encoder.width * encoder.mlp_ratio)
-    }
-    if differing := [f"{name} is {theirs[name]}, not {ours[name]}" for name in theirs if theirs[name] != ours[name]]:
+    return BlockSizes(
+        width=image.width,
+        depth=image.depth,
+        num_heads=first.attn.num_heads,
+        hidden_width=first.mlp.fc1.out_features,
+        patch=image.patch,
+        channels=image.channels,
+        norm_eps=first.norm1.eps,
+    )
+
+
+def _refuse_other_sizes(encoder: Encoder, theirs: BlockSizes, where: str) -> None:
+    ours = BlockSizes(
+        width=encoder.width,
+        depth=encoder.depth,
+        num_heads=encoder.num_heads,
+        hidden_width=round(encoder.width * encoder.mlp_ratio),
+        patch=encoder.patch,
+        channels=encoder.channels,
+        norm_eps=encoder.norm_eps,
+    )
+    names = [field.name for field in fields(BlockSizes) if getattr(ours, field.name) != getattr(theirs, field.name)]
+    if names:
+        differing = ", ".join(f"{name} is {getattr(theirs, name)}, not {getattr(ours, name)}" for name in names)
         raise ForeignWeightsError(
-            f"{where} does not fit this run's encoder: its {', '.join(differing)}; choose backbone= options to match"
+            f"{where} does not fit this run's encoder: its {differing}; choose backbone= options to match"
         )
