@@ -60,15 +60,17 @@ def load_image_model(family: str, source: str, positions: ImagePositions = "own"
     """
     if family not in IMAGE_FAMILIES:
         raise ForeignWeightsError(f"there is no image family {family!r}; choose one of {', '.join(IMAGE_FAMILIES)}")
+    dynamic: dict[str, Any] = {"dynamic_img_size": True} if positions == "interpolate" else {}
     if source.startswith(_HUB):
         name = source.removeprefix(_HUB)
-        return _finished(_create(name, {}, positions, pretrained=True), name, {}, positions, None)
+        return _finished(_create(name, dynamic, pretrained=True), name, dynamic, positions, None)
     path, named, num_heads = split_source(source)
     weights, prefix = find_weights(path)
     bare = without_prefix(weights, prefix)
     seen = _Seen(family, bare, path)
     name, arguments = (named, seen.image_size()) if named else seen.model(num_heads)
-    model = _create(name, arguments, positions)
+    arguments |= dynamic
+    model = _create(name, arguments)
     layout = image_layout(bare, prefix)
     state, report = read_weights(
         model.state_dict(), weights, layout, family=family, part="image encoder", where=str(path)
@@ -166,21 +168,22 @@ class _Seen:
 
 
 def _ratio(hidden: int, width: int) -> float:
-    return (hidden + 0.5) / width  # timm takes int(width * ratio): half a row more, so that rounding cannot lose one
+    """timm takes `int(width * ratio)`; where rounding would lose a row, half a row more."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else (hidden + 0.5) / width
 
 
 # -- building
 
 
-def _create(name: str, arguments: dict[str, Any], positions: ImagePositions, pretrained: bool = False) -> nn.Module:
+def _create(name: str, arguments: dict[str, Any], pretrained: bool = False) -> nn.Module:
     import surgrec.core.torchvision_guard  # noqa: F401, I001  (before timm)
     import timm
 
     if not timm.is_model(name):
         raise ForeignWeightsError(f"timm has no model {name!r}; `timm.list_models('vit_*')` lists those it has")
-    dynamic: dict[str, Any] = {"dynamic_img_size": True} if positions == "interpolate" else {}
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments, **dynamic)
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
     except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         what = "could not be fetched" if pretrained else "does not fit the file"
