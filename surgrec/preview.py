@@ -135,15 +135,19 @@ def draw(config: Config, data: DataPath, clips: list[Clip], folder: Path) -> lis
 
 
 def schedules(config: Config) -> tuple[Any, dict[str, Any]]:
-    """Steps, and over them the learning rate, the weight decay and, where there is one, the target encoder's momentum."""
+    """Steps, and over them the learning rate, the weight decay and, where there are such, the target encoder's momentum and the
+    weight of the loss on context tokens.
+    """
     import numpy as np
 
-    from surgrec.config.build import build_momentum, build_plan
+    from surgrec.config.build import build_context_weight, build_momentum, build_plan
 
     plan = build_plan(config)
-    curves = {"learning rate": plan.rate, "weight decay": plan.weight_decay}
+    curves: dict[str, Any] = {"learning rate": plan.rate, "weight decay": plan.weight_decay}
     if isinstance(config.objective, JEPAConfig):
         curves["momentum of the target encoder"] = build_momentum(config.objective, plan.steps)
+        if (weight := build_context_weight(config.objective)) is not None:
+            curves["weight of the context loss"] = weight
     steps = np.unique(np.linspace(0, plan.steps - 1, _SCHEDULE_POINTS).round().astype(np.int64))
     return steps, {name: np.array([curve.at(int(step)) for step in steps]) for name, curve in curves.items()}
 

@@ -25,6 +25,8 @@ from surgrec.training.sheets import mask_sheet
 from tests.footage import HOURS, write_corpus
 from tests.training.tiny import VARIANTS, overrides
 
+DENSE = "objective.dense=true"
+KINDS = [("mae",), ("jepa",), ("jepa", DENSE)]
 NAMES = ("clips", "masks", "mixture", "schedules")
 
 
@@ -108,6 +110,8 @@ def test_schedules_are_those_of_the_run() -> None:
         0.99925
     )
     assert set(schedules(compose_config(["+variant=mae"]))[1]) == {"learning rate", "weight decay"}
+    weight = schedules(compose_config(["+variant=jepa", "+experiment=vjepa21"]))[1]["weight of the context loss"]
+    assert weight[0] == 0 and weight[-1] == 0.5 and 0.4 < (weight == 0.5).mean() < 0.9
 
 
 # -- footage
@@ -140,21 +144,21 @@ def test_the_embedded_corpus_is_rendered_where_it_is_not_there(tmp_path: Path, m
 # -- estimates
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_parameters_and_state(variant: str) -> None:
-    config = tiny(variant)
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_and_state(kind: tuple[str, ...]) -> None:
+    config = tiny(*kind)
     cost, objective = estimate(config), build_objective(config)
     trained = sum(parameter.numel() for parameter in objective.learner.parameters())
     frozen = sum(parameter.numel() for parameter in objective.frozen.parameters())
     assert sum(cost.counts.values()) == trained + frozen
     assert cost.state_bytes == 16 * trained + 4 * frozen and not cost.is_bf16  # runtime=cpu
-    assert estimate(tiny(variant, "runtime=ddp")).state_bytes == (16 + 2 + 4) * trained + 4 * frozen
+    assert estimate(tiny(*kind, "runtime=ddp")).state_bytes == (16 + 2 + 4) * trained + 4 * frozen
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_checkpointing", [False, True])
-def test_operations_are_what_torch_counts(variant: str, is_checkpointing: bool) -> None:
-    config = tiny(variant, "runtime.attention=math", f"runtime.activation_checkpointing={is_checkpointing}")
+def test_operations_are_what_torch_counts(kind: tuple[str, ...], is_checkpointing: bool) -> None:
+    config = tiny(*kind, "runtime.attention=math", f"runtime.activation_checkpointing={is_checkpointing}")
     objective, masks = build_objective(config), build_masker(config).draw([0])
     video = torch.randn(1, 3, 4, 32, 32)
     with FlopCounterMode(display=False) as counter:
@@ -165,9 +169,9 @@ def test_operations_are_what_torch_counts(variant: str, is_checkpointing: bool) 
     assert estimate(config).clip_flops == pytest.approx(counter.get_total_flops(), rel=tolerance)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_activations_are_what_autograd_keeps(variant: str) -> None:
-    config = tiny(variant)
+@pytest.mark.parametrize("kind", KINDS)
+def test_activations_are_what_autograd_keeps(kind: tuple[str, ...]) -> None:
+    config = tiny(*kind)
     objective, positions = build_objective(config), range(16)
     masks, video = build_masker(config).draw(positions), torch.randn(len(positions), 3, 4, 32, 32)
     parameters = {parameter.untyped_storage().data_ptr() for parameter in objective.learner.parameters()}

@@ -6,6 +6,8 @@ file so that every edge between stages can be followed in an editor: no registry
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -34,14 +36,14 @@ from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
 from surgrec.masks.tube import TubeMasker
 from surgrec.models.decoder import Decoder
-from surgrec.models.encoder import Encoder
+from surgrec.models.encoder import Encoder, spread_levels
 from surgrec.models.predictor import Predictor
 from surgrec.models.sizes import size_named
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
 from surgrec.objectives.objective import Objective
 from surgrec.optim.optimizer import build_adamw
-from surgrec.optim.schedules import Schedule, Shape
+from surgrec.optim.schedules import Ramp, Schedule, Shape
 from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights
 from surgrec.training.folder import RunFolder
 from surgrec.training.log import Sink, TensorBoardSink, WandbSink
@@ -81,6 +83,9 @@ def patch_pixels(config: Config) -> int:
 def build_encoder(config: Config) -> Encoder:
     """The encoder; its random weights depend on `seed` alone."""
     node, size = config.backbone, size_named(config.backbone.size)
+    levels: tuple[int, ...] = ()
+    if isinstance(config.objective, JEPAConfig) and config.objective.dense:
+        levels = spread_levels(size.depth, config.objective.levels)
     return Encoder(
         width=size.width,
         depth=size.depth,
@@ -93,6 +98,11 @@ def build_encoder(config: Config) -> Encoder:
         patch=patch_pixels(config),
         positions=node.positions,  # type: ignore[arg-type]
         rope_style=node.rope_style,  # type: ignore[arg-type]
+        rope_grid=node.rope_grid,
+        position_grid=node.position_grid,
+        has_final_norm=node.final_norm,
+        levels=levels,
+        has_modality_embedding=node.modality_embedding,
         qkv_bias=node.qkv_bias,  # type: ignore[arg-type]
         init=node.init,  # type: ignore[arg-type]
         attention_backend=config.runtime.attention,  # type: ignore[arg-type]
@@ -100,18 +110,31 @@ def build_encoder(config: Config) -> Encoder:
     )
 
 
-def build_objective(config: Config) -> Objective:
+def build_objective(config: Config, say: Callable[[str], object] = lambda line: None) -> Objective:
     """Encoder, decoder or predictor, and target encoder; random weights depend on `seed` alone, so all ranks start alike.
 
-    With `init`, encoder and target encoder start from that release's weights; decoder or predictor are random as ever.
+    With `init`, encoder and target encoder start from those weights, and so does the decoder or predictor where one came along that
+    fits; what was done is told to `say`, a sentence each.
     """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config)
+    head = build_head(config, encoder)
     if config.init is not None:
-        start_from(encoder, config.init)
+        for line in start_from(encoder, head, config.init):
+            say(line)
+    match config.objective, head:
+        case MAEConfig() as node, Decoder():
+            return MAE(encoder, head, config.augment.mean, config.augment.std, node.normalise_targets)
+        case JEPAConfig() as node, Predictor():
+            return JEPA(encoder, head, build_momentum(node, config.trainer.steps), build_context_weight(node))
+    raise AssertionError("a head follows from its objective")
+
+
+def build_head(config: Config, encoder: Encoder) -> Decoder | Predictor:
+    """The decoder or predictor on top of the encoder."""
     match config.objective:
         case MAEConfig() as node:
-            decoder = Decoder(
+            return Decoder(
                 encoder_width=encoder.width,
                 width=node.head_width,
                 depth=node.head_depth,
@@ -119,25 +142,29 @@ def build_objective(config: Config) -> Objective:
                 tubelet=encoder.tubelet,
                 patch=encoder.patch,
                 positions="sincos" if encoder.positions == "sincos" else "sincos_3d",
+                position_grid=encoder.position_grid,
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing,
                 init=encoder.init_scheme,
             )
-            return MAE(encoder, decoder, config.augment.mean, config.augment.std, node.normalise_targets)
         case JEPAConfig() as node:
-            predictor = Predictor(
+            return Predictor(
                 encoder_width=encoder.width,
+                num_levels=max(1, len(encoder.levels)),
+                has_context_head=node.dense,
+                has_modality_embedding=encoder.has_modality_embedding,
                 width=node.head_width,
                 depth=node.head_depth,
                 num_heads=node.head_heads,
                 num_mask_tokens=1,
                 positions=encoder.positions,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
+                rope_grid=encoder.rope_grid,
+                position_grid=encoder.position_grid,
                 attention_backend=config.runtime.attention,  # type: ignore[arg-type]
                 activation_checkpointing=config.runtime.activation_checkpointing,
                 init=encoder.init_scheme,
             )
-            return JEPA(encoder, predictor, build_momentum(node, config.trainer.steps))
     raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
 
 
@@ -145,6 +172,11 @@ def build_momentum(node: JEPAConfig, steps: int) -> Schedule:
     """The target encoder's momentum over the run."""
     end = node.ema if node.ema_end is None else node.ema_end
     return Schedule(node.ema, steps, Shape.linear, end=end)
+
+
+def build_context_weight(node: JEPAConfig) -> Ramp | None:
+    """The weight of the loss on context tokens over the run, where there is such a loss."""
+    return Ramp(node.context_weight, *node.context_ramp_steps) if node.dense else None
 
 
 def build_masker(config: Config) -> Masker:
@@ -214,7 +246,8 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     """All parts of a run, on their devices."""
     data, folder = build_data(config), run_folder(config)
     checkpoints = Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints)
-    objective = build_objective(config if checkpoints.latest() is None else replace(config, init=None))
+    starting = config if checkpoints.latest() is None else replace(config, init=None)
+    objective = build_objective(starting, say_first(runtime))
     positions = PositionPlan(
         config.data.global_batch_size,
         runtime.fabric.world_size,
@@ -253,6 +286,11 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         draw_pictures=lambda done: draw_pictures(step, data.reader, folder.previews, done),
         make_sink=lambda: build_sink(config, folder),
     )
+
+
+def say_first(runtime: Runtime) -> Callable[[str], object]:
+    """What prints a line on the first rank and nothing on the others."""
+    return (lambda line: print(line, file=sys.stderr, flush=True)) if runtime.is_first else (lambda line: None)
 
 
 def build_sink(config: Config, folder: RunFolder) -> Sink | None:

@@ -31,12 +31,13 @@ _NOT_NEGATIVE = (
     "optim.weight_decay",
     "optim.weight_decay_end",
     "optim.clip_norm",
+    "objective.context_weight",
 )
 
 
 def check(config: Config) -> None:
     """Raise `UserError` for the first option that is out of its range or has too many or too few values."""
-    for group in ("augment", "mask", "optim"):
+    for group in ("augment", "mask", "optim", "objective"):
         _check_lengths(group, getattr(config, group))
     for option in _AT_LEAST_ONE:
         _require(option, value := _value(config, option), value >= 1, "at least 1")
@@ -46,13 +47,15 @@ def check(config: Config) -> None:
     for option in ("objective.ema", "objective.ema_end"):
         value = _value(config, option)
         _require(option, value, value is None or 0 <= value <= 1, "between 0 and 1")
+    ramp = _value(config, "objective.context_ramp_steps")
+    _require("objective.context_ramp_steps", ramp, ramp is None or 0 <= ramp[0] <= ramp[1], "two ascending steps")
 
 
 def _check_lengths(group: str, node: Any) -> None:
     """OmegaConf checks the type of a tuple's values, not their number."""
     for field in fields(node):
         if str(field.type).startswith("tuple"):
-            value, wanted = getattr(node, field.name), str(field.type).count("float")
+            value, wanted = getattr(node, field.name), str(field.type).count(",") + 1
             _require(f"{group}.{field.name}", list(value), len(value) == wanted, f"a list of {wanted} numbers")
 
 

@@ -171,8 +171,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _with_tuples(config: Config) -> Config:
     """OmegaConf returns lists where the schema says tuple."""
-    for node in (config.augment, config.optim, config.mask):
+    for node in (config.augment, config.optim, config.mask, config.objective):
         for key, value in vars(node).items():
-            if isinstance(value, list) and all(isinstance(item, float) for item in value):
+            if isinstance(value, list) and all(isinstance(item, int | float) for item in value):
                 setattr(node, key, tuple(value))
     return config

@@ -107,7 +107,9 @@ def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
         if isinstance(config.objective, MAEConfig):
             head = decoder_flops(context, target, **ends, patch_values=patch_values)
         else:
-            head = predictor_flops(context, target, **ends)
+            head = predictor_flops(
+                context, target, **ends, num_levels=_num_levels(config), has_context_head=_is_dense(config)
+            )
         total += TRAINING_OVER_FORWARD * (encoder(context) + head)
         total -= 2 * context * patch_values * size.width  # the clip itself needs no gradient
         if config.runtime.activation_checkpointing:
@@ -121,14 +123,26 @@ def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
 def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_bytes: int) -> int:
     """Bytes that one clip keeps until the backward pass."""
     size, patch_values = size_named(config.backbone.size), _patch_values(config)
-    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width
+    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width * _num_levels(config)
     kept = 4 * patch_values * build_grid(config).num_tokens  # the clip itself
     for context, target in tokens:
         kept += compute_bytes * context * patch_values  # the patches embedded
         kept += _stack_bytes(config, context, size.width, size.depth, size.mlp_ratio, compute_bytes)
         kept += _stack_bytes(config, context + target, *_head_shape(config), compute_bytes=compute_bytes)
+        if _is_dense(config):
+            kept += 2 * 4 * context * predicted  # each level normed, and all side by side
+            target += context  # which are predicted too
         kept += (compute_bytes + 4 + 4) * target * predicted  # as predicted, in float32, and the target
     return kept
+
+
+def _is_dense(config: Config) -> bool:
+    return isinstance(config.objective, JEPAConfig) and config.objective.dense
+
+
+def _num_levels(config: Config) -> int:
+    """Levels of the encoder that are predicted."""
+    return config.objective.levels if isinstance(config.objective, JEPAConfig) and config.objective.dense else 1
 
 
 def _head_shape(config: Config) -> tuple[int, int, float]:

@@ -109,7 +109,10 @@ class MultiBlockMaskConfig(MaskConfig):
 
 @dataclass
 class BackboneConfig:
-    """The encoder: `size` names a row of surgrec/models/sizes.py; `num_heads` overrides that row's."""
+    """The encoder: `size` names a row of surgrec/models/sizes.py; `num_heads` overrides that row's. `rope_grid` and
+    `modality_embedding` are V-JEPA 2.1's, for the predictor too; `position_grid` (time steps, rows, columns): the grid that added
+    positions are computed on, and resampled from for clips of another; see surgrec/models/encoder.py.
+    """
 
     size: str = MISSING
     num_heads: int | None = None
@@ -117,6 +120,10 @@ class BackboneConfig:
     patch: int | None = None
     positions: str = MISSING
     rope_style: str = "tiled"
+    rope_grid: int | None = None
+    position_grid: list[int] | None = None
+    final_norm: bool = True
+    modality_embedding: bool = False
     qkv_bias: str = MISSING
     init: str = MISSING
 
@@ -143,7 +150,16 @@ class MAEConfig(ObjectiveConfig):
 
 @dataclass
 class JEPAConfig(ObjectiveConfig):
-    """Latent prediction; see surgrec/objectives/jepa.py."""
+    """Latent prediction; see surgrec/objectives/jepa.py.
+
+    `dense` is V-JEPA 2.1's form: `levels` of the encoder, evenly spread, are predicted, and context tokens too, their loss weighted
+    by `context_weight`, which is 0 before the first and whole from the second of the `context_ramp_steps` on.
+    """
+
+    dense: bool = False
+    levels: int = 4
+    context_weight: float = 0.5
+    context_ramp_steps: tuple[int, int] = (15_000, 30_000)
 
 
 @dataclass

@@ -42,11 +42,22 @@ def head_of(objective: Objective) -> Head:
             decoder = learner.get_submodule("decoder")
             assert isinstance(decoder, Decoder)
             own: dict[str, Any] = {"tubelet": encoder.tubelet, "patch": encoder.patch, "channels": encoder.channels}
+            own |= {"positions": decoder.positions, "final_norm_eps": decoder.final_norm_eps}
+            own["positions"] = decoder.positions
             return Head("decoder", decoder, _shape(encoder, decoder) | own)
         case JEPA():
             predictor = learner.get_submodule("predictor")
             assert isinstance(predictor, Predictor)
-            own = {"num_mask_tokens": len(predictor.mask_tokens), "rope_style": predictor.rope_style}
+            own = {
+                "num_mask_tokens": len(predictor.mask_tokens),
+                "positions": predictor.positions,
+                "rope_style": predictor.rope_style,
+                "rope_grid": predictor.rope_grid,
+                "num_levels": predictor.num_levels,
+                "out_width": predictor.out_width,
+                "has_context_head": predictor.proj_context is not None,
+                "has_modality_embedding": predictor.modality is not None,
+            }
             return Head("predictor", predictor, _shape(encoder, predictor) | own)
     raise TypeError(f"{type(objective).__name__} has neither decoder nor predictor that is known here")
 
@@ -60,5 +71,7 @@ def _shape(encoder: Encoder, head: Decoder | Predictor) -> dict[str, Any]:
         "width": head.width,
         "depth": len(head.blocks),
         "num_heads": first.attention.num_heads,
+        "position_grid": head.position_grid,
+        "norm_eps": head.norm_eps,
         "mlp_ratio": len(first.get_parameter("mlp.fc1.weight")) / head.width,
     }

@@ -90,6 +90,10 @@ def config_of(encoder: Encoder, predictor: Predictor) -> dict[str, Any]:
             "transformers' V-JEPA 2 has tiled rotary positions, biases on queries, keys and values, and a final norm; this encoder has "
             f"{encoder.positions}, {encoder.rope_style}, {encoder.qkv_bias}, so it cannot be written as one"
         )
+    if encoder.levels or encoder.rope_grid or predictor.rope_grid or predictor.out_width != encoder.width:
+        raise ForeignWeightsError(
+            "transformers has no V-JEPA 2.1: an encoder with levels or stretched positions stays here"
+        )
     if encoder.height_pixels != encoder.width_pixels:
         raise ForeignWeightsError(
             f"transformers' V-JEPA 2 has square clips; {encoder.height_pixels} x {encoder.width_pixels} pixels cannot be written"

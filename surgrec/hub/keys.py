@@ -116,6 +116,25 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Lifted:
+    """Theirs is ours with `axes` more axes of size one in front: a vector that was kept ready to be added to (B, N, D)."""
+
+    axes: int
+
+    def shapes(self, ours: Shape, num_parts: int) -> list[Shape]:
+        """(1, ..., 1, *ours)."""
+        return [(1,) * self.axes + ours]
+
+    def read(self, theirs: Sequence[Tensor], ours: Shape) -> Tensor:
+        """Without the axes."""
+        return theirs[0].reshape(ours)
+
+    def write(self, ours: Tensor, num_parts: int) -> list[Tensor]:
+        """With the axes again."""
+        return [ours.reshape((1,) * self.axes + tuple(ours.shape))]
+
+
+@dataclass(frozen=True)
 class Rule:
     """Our keys that match the whole of `ours` are made of the foreign keys `theirs`, templates with the groups of `ours` as \\1, \\2."""
 

@@ -38,10 +38,20 @@ def decoder_flops(
 
 
 def predictor_flops(
-    num_context: int, num_target: int, *, encoder_width: int, width: int, depth: int, mlp_ratio: float = 4.0
+    num_context: int,
+    num_target: int,
+    *,
+    encoder_width: int,
+    width: int,
+    depth: int,
+    mlp_ratio: float = 4.0,
+    num_levels: int = 1,
+    has_context_head: bool = False,
 ) -> int:
-    """Forward operations of the predictor on K context and M target tokens."""
-    ends = 2 * (num_context + num_target) * encoder_width * width
+    """Forward operations of the predictor on K context and M target tokens, reading and predicting `num_levels` levels."""
+    merge = 2 * num_context * num_levels * encoder_width**2 if num_levels > 1 else 0
+    predicted = num_target + (num_context if has_context_head else 0)
+    ends = 2 * (num_context + num_levels * predicted) * encoder_width * width + merge
     return ends + depth * block_flops(num_context + num_target, width, mlp_ratio)
 
 

@@ -45,6 +45,12 @@ def init_weights(module: nn.Module, scheme: InitScheme) -> None:
             raise ModelError(f"there is no initialisation {scheme!r}; choose {', '.join(get_args(InitScheme))}")
 
 
+def draw_modality(embedding: nn.Parameter | None) -> None:
+    """Redraw a modality embedding, where there is one, all but at zero, as V-JEPA 2.1's public code does: deviation 1e-6."""
+    if embedding is not None:
+        nn.init.normal_(embedding, std=1e-6)
+
+
 def _redraw(module: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):

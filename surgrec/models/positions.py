@@ -66,7 +66,13 @@ def sincos_3d_table(grid: TokenGrid, width: int, device: torch.device | str = "c
     return _cached(_sincos_3d, grid.t, grid.h, grid.w, width, device=device)
 
 
-def rotary_table(grid: TokenGrid, head_width: int, style: RopeStyle, device: torch.device | str = "cpu") -> Tensor:
+def rotary_table(
+    grid: TokenGrid,
+    head_width: int,
+    style: RopeStyle,
+    device: torch.device | str = "cpu",
+    rope_grid: int | None = None,
+) -> Tensor:
     """Cosines, then sines, for every token of `grid`: float32 (2, N, head_width); shared, so never write to it.
 
     A head of d values has three equal even parts of 2 * floor(floor(d / 3) / 2), for time, row and column in that order;
@@ -77,14 +83,20 @@ def rotary_table(grid: TokenGrid, head_width: int, style: RopeStyle, device: tor
     - "tiled" (V-JEPA 2, Assran et al. 2025, arXiv 2506.09985): value i gets frequency i modulo a / 2, so the members of a
       pair get different angles. Not a rotation; kept because the released weights were trained with it.
 
+    `rope_grid` (V-JEPA 2.1: 16 rows and columns, those of 256 pixels) stretches or shrinks rows and columns of any other grid
+    to the span that the weights were trained on: row x of h is at x (rope_grid - 1) / (h - 1), columns alike, time is as it
+    is. Without it, and on a grid of that size, row x is at x.
+
     Raises `ModelError` for a head that is odd or too narrow for three axes, and for an unknown style.
     """
-    check_rotary(head_width, style)
-    return _cached(_rotary, grid.t, grid.h, grid.w, head_width, style, device=device)
+    check_rotary(head_width, style, rope_grid)
+    return _cached(_rotary, grid.t, grid.h, grid.w, head_width, style, rope_grid or 0, device=device)
 
 
-def check_rotary(head_width: int, style: str) -> None:
-    """Raise `ModelError` where a head is odd or too narrow to be rotated along three axes, or the style is unknown."""
+def check_rotary(head_width: int, style: str, rope_grid: int | None = None) -> None:
+    """Raise `ModelError` where a head is odd or too narrow to be rotated along three axes, the style is unknown, or `rope_grid` below 2."""
+    if rope_grid is not None and rope_grid < 2:
+        raise ModelError(f"rope_grid {rope_grid} is no grid to stretch positions to; give at least 2 rows, or none")
     if style not in ("tiled", "interleaved"):
         raise ModelError(f"there is no rope style {style!r}; choose tiled or interleaved")
     if head_width < 6 or head_width % 2:
@@ -150,12 +162,18 @@ def _resampled(
     return rearrange(resampled, "1 d t h w -> (t h w) d").contiguous()
 
 
-def _rotary(t: int, h: int, w: int, head_width: int, style: RopeStyle, *, device: torch.device | str) -> Tensor:
+def _rotary(
+    t: int, h: int, w: int, head_width: int, style: RopeStyle, rope_grid: int, *, device: torch.device | str
+) -> Tensor:
     part = 2 * (head_width // 3 // 2)
     value = torch.arange(part, device=device)
     frequency = value // 2 if style == "interleaved" else value % (part // 2)
     omega = 10000.0 ** -(frequency.to(torch.float64) / (part // 2))
     token = torch.arange(t * h * w, device=device)
-    angle = torch.cat([axis[:, None] * omega for axis in (token // (h * w), token // w % h, token % w)], dim=1)
+    time, row, column = token // (h * w), token // w % h, token % w
+    if rope_grid:  # a single row or column is at 0 whatever the stretch
+        row = row.to(torch.float64) * ((rope_grid - 1) / max(h - 1, 1))
+        column = column.to(torch.float64) * ((rope_grid - 1) / max(w - 1, 1))
+    angle = torch.cat([axis[:, None] * omega for axis in (time, row, column)], dim=1)
     angle = F.pad(angle, (0, head_width - 3 * part))
     return torch.stack((angle.cos(), angle.sin())).to(torch.float32)

@@ -29,10 +29,16 @@ class Rotary:
 
     @classmethod
     def at(
-        cls, grid: TokenGrid, head_width: int, style: RopeStyle, ids: Tensor | None, device: torch.device | str
+        cls,
+        grid: TokenGrid,
+        head_width: int,
+        style: RopeStyle,
+        ids: Tensor | None,
+        device: torch.device | str,
+        rope_grid: int | None = None,
     ) -> Rotary:
-        """Rotary positions of the tokens `ids`, int64 (B, K), of `grid`, or of all its tokens in order."""
-        table = rotary_table(grid, head_width, style, device)
+        """Rotary positions of the tokens `ids`, int64 (B, K), of `grid`, or of all its tokens; see `rotary_table` for `rope_grid`."""
+        table = rotary_table(grid, head_width, style, device, rope_grid)
         chosen = table[:, None] if ids is None else table[:, ids]
         cos, sin = chosen[:, :, :, None, None].unbind(0)
         return cls(cos, sin)

@@ -64,6 +64,9 @@ class MAE:
         pixels = patchify(video.float() * std + mean, encoder.tubelet, encoder.patch, order="t p p c")
         return pixels.gather(1, ids[..., None].expand(-1, -1, pixels.shape[-1]))
 
+    def before_update(self, step: int) -> None:
+        """Nothing changes with the step."""
+
     def after_update(self, step: int) -> None:
         """Nothing moves besides the learner."""
 

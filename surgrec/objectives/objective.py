@@ -16,7 +16,11 @@ from surgrec.models.encoder import Encoder
 
 
 class Outcome(NamedTuple):
-    """What one forward pass gives: the scalar `loss`; per mask set the `predictions` (B, M, P or D) and `context` tokens (B, K, D)."""
+    """What one forward pass gives: the scalar `loss`; per mask set the `predictions` (B, M, P or D) and `context` tokens (B, K, D).
+
+    `predictions` are ordered as the targets are, and in dense latent prediction hold the predicted context tokens after those of all
+    mask sets.
+    """
 
     loss: Tensor
     predictions: tuple[Tensor, ...]
@@ -38,6 +42,10 @@ class Objective(Protocol):
 
     def targets(self, video: Tensor, masks: tuple[MaskSet, ...]) -> tuple[Tensor, ...]:
         """What must be predicted, per mask set (B, M, P or D), without gradients. `video`: normalised clips (B, C, T, H, W)."""
+        ...
+
+    def before_update(self, step: int) -> None:
+        """Called once before the forward passes of the update number `step`."""
         ...
 
     def after_update(self, step: int) -> None:

@@ -1,7 +1,7 @@
 """Schedules as pure functions of the step.
 
-In: a step. Out: learning rate, weight decay or EMA momentum at that step. It is its own file because resuming must need no
-scheduler state: the value at step k is computed, never accumulated.
+In: a step. Out: learning rate, weight decay, EMA momentum or the weight of a loss at that step. It is its own file because resuming
+must need no scheduler state: the value at step k is computed, never accumulated.
 """
 
 from __future__ import annotations
@@ -41,3 +41,18 @@ class Schedule:
         if self.shape is Shape.linear:
             return self.peak + (self.end - self.peak) * progress
         return self.end + (self.peak - self.end) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """0 up to the step `first`, `value` from the step `last` on, linear between (V-JEPA 2.1's weight of the loss on context tokens)."""
+
+    value: float
+    first: int
+    last: int
+
+    def at(self, step: int) -> float:
+        """The value used for the update number `step` (0 is the first). Where `first` is `last` it is there at once."""
+        if step >= self.last:
+            return self.value
+        return self.value * max(0, step - self.first) / (self.last - self.first)

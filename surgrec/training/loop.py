@@ -79,6 +79,7 @@ def pretrain(run: Run) -> str | None:
         try:
             while progress.step < plan.steps:
                 lr, weight_decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay)
+                run.step.objective.before_update(progress.step)
                 result = run.step.run(batches)
                 loss, is_stopping = agree(run, result, bool(stop))
                 grad_norm = clip_gradients(run)

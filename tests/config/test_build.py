@@ -26,6 +26,7 @@ from surgrec.core.errors import UserError
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.hub.release import Release, write_release
+from surgrec.models.predictor import Predictor
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
 from surgrec.training.loop import pretrain
@@ -66,6 +67,21 @@ def test_the_published_models_have_the_published_shapes() -> None:
         16,
     )
     assert jepa.learner.predictor.mask_tokens.shape == (1, 1, 1, 384)
+
+
+def test_vjepa21_has_its_published_parts() -> None:
+    """Levels after blocks 6, 12, 18 and 24; a predictor of 24 x 384; the survey's input and output layers."""
+    with torch.device("meta"):
+        objective = build_objective(compose_config(["+variant=jepa", "+experiment=vjepa21"]))
+    encoder, predictor = objective.released_encoder, objective.learner.get_submodule("predictor")
+    assert isinstance(predictor, Predictor)
+    assert encoder.levels == (5, 11, 17, 23) and encoder.rope_style == predictor.rope_style == "interleaved"
+    assert encoder.rope_grid == predictor.rope_grid == 16
+    shapes = {name: tuple(weight.shape) for name, weight in predictor.named_parameters()}
+    assert shapes["embed.0.weight"] == (1024, 4096) and shapes["embed.2.weight"] == (384, 1024)
+    assert shapes["proj.weight"] == shapes["proj_context.weight"] == (4096, 384)
+    assert shapes["modality"] == (384,) and len(predictor.blocks) == 24
+    assert encoder.modality is not None and len(encoder.level_norms) == 3
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -129,7 +145,7 @@ def test_other_clips_fit_other_encoders_do_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("init", ["vjepa9:weights.pt", "surgrec", "surgrec:", "weights.pt"])
 def test_an_unknown_family_lists_the_known(init: str) -> None:
-    with pytest.raises(UserError, match=r"known family \(surgrec\)"):
+    with pytest.raises(UserError, match=r"known family \(surgrec, videomae, .*surgrec-jepa\)"):
         build_objective(replace(tiny("mae"), init=init))
 
 

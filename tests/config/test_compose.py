@@ -28,6 +28,7 @@ from surgrec.optim.schedules import Shape
 VARIANTS = ("mae", "jepa")
 FILES = sorted(path.relative_to(compose.CONFIGS) for path in compose.CONFIGS.glob("*/*.yaml"))
 OF_ONE_VARIANT = {"mask/tube": "mae", "objective/mae": "mae", "mask/multiblock": "jepa", "objective/jepa": "jepa"}
+OF_ONE_VARIANT |= {"experiment/vjepa21": "jepa"}
 
 
 def option_for(file: Path, variant: str) -> list[str]:
@@ -57,7 +58,7 @@ def assert_typed(node: object, path: str = "config") -> None:
         if is_dataclass(value):
             assert_typed(value, f"{path}.{field.name}")
         elif kind.startswith("tuple"):
-            assert isinstance(value, tuple) and all(isinstance(item, float) for item in value), (
+            assert isinstance(value, tuple) and all(type(item).__name__ in kind for item in value), (
                 path,
                 field.name,
                 value,

@@ -39,7 +39,7 @@ def frames(num: int = 4) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (num, 50, 70, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("variant", ["mae", "jepa"])
+@pytest.mark.parametrize("variant", ["mae", "jepa", "dense jepa"])
 def test_the_round_trip_is_bitwise(tmp_path: Path, variant: str) -> None:
     made = small_release(variant)
     write_release(made, tmp_path / "release")

@@ -15,10 +15,14 @@ from safetensors.torch import load_file
 
 from surgrec.core.errors import UserError
 from surgrec.hub.card import without_paths
+from surgrec.hub.head import head_of
 from surgrec.hub.release import write_release
 from surgrec.models.decoder import Decoder
 from surgrec.models.predictor import Predictor
-from tests.hub.build import PREPROCESS, small_release, written
+from surgrec.objectives.jepa import JEPA
+from surgrec.objectives.mae import MAE
+from surgrec.optim.schedules import Schedule
+from tests.hub.build import MEAN, PREPROCESS, STD, small_release, written
 
 FILES = {"encoder.safetensors", "config.json", "preprocessing.json", "README.md", "CITATION.cff", "SHA256SUMS"}
 
@@ -44,7 +48,7 @@ def test_weights_are_float32_with_the_metadata_that_readers_expect(tmp_path: Pat
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float32}  # noqa: SIM118
 
 
-@pytest.mark.parametrize(("variant", "kind"), [("mae", Decoder), ("jepa", Predictor)])
+@pytest.mark.parametrize(("variant", "kind"), [("mae", Decoder), ("jepa", Predictor), ("dense jepa", Predictor)])
 def test_the_head_can_be_built_again(tmp_path: Path, variant: str, kind: Any) -> None:
     release = small_release(variant)
     write_release(release, tmp_path / "release")
@@ -55,6 +59,16 @@ def test_the_head_can_be_built_again(tmp_path: Path, variant: str, kind: Any) ->
     head.load_state_dict(load_file(tmp_path / "release" / f"{name}.safetensors"), strict=True)
     expected = release.head.module.state_dict()
     assert all(torch.equal(tensor, expected[key]) for key, tensor in head.state_dict().items())
+    for name in ("positions", "rope_style", "rope_grid"):  # what the weights' shapes do not tell
+        assert getattr(head, name, None) == getattr(release.head.module, name, None), name
+
+
+def test_the_arguments_of_a_head_say_its_positions() -> None:
+    encoder = small_release("jepa").encoder
+    decoder = Decoder(encoder_width=48, width=24, depth=1, num_heads=2, patch=8, positions="sincos_3d")
+    predictor = Predictor(encoder_width=48, width=24, depth=1, num_heads=2, positions="sincos_3d")
+    for objective in (MAE(encoder, decoder, MEAN, STD), JEPA(encoder, predictor, Schedule(0.99, 10))):
+        assert head_of(objective).arguments["positions"] == "sincos_3d"
 
 
 def test_jepa_releases_the_average_not_the_online_encoder(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "jepa": {"positions": "rope", "qkv_bias": "qkv", "init": "trunc_normal"},
     "vjepa1": {"positions": "sincos_3d", "qkv_bias": "qkv", "init": "trunc_normal"},
 }
+VJEPA21: dict[str, Any] = {"rope_style": "interleaved", "rope_grid": 16, "has_modality_embedding": True}  # and levels
 CLIP = (3, 4, 32, 48)  # C, T, H, W: a grid of 2 x 4 x 6, not square
 
 

@@ -14,10 +14,10 @@ from torch._dynamo.testing import CompileCounter
 from surgrec.core.grid import GeometryError, TokenGrid
 from surgrec.models import attention
 from surgrec.models.embed import gather_tokens
-from surgrec.models.encoder import Encoder
+from surgrec.models.encoder import Encoder, spread_levels
 from surgrec.models.errors import ModelError
 from surgrec.models.positions import sincos_table
-from tests.models.build import CLIP, FAMILIES, random_ids, small_encoder
+from tests.models.build import CLIP, FAMILIES, VJEPA21, random_ids, small_encoder
 
 both_families = pytest.mark.parametrize("family", list(FAMILIES))
 
@@ -190,7 +190,70 @@ def test_can_be_built_without_memory_and_filled_later(family: str) -> None:
         assert torch.equal(a, b)
 
 
+def test_levels_are_the_normed_outputs_of_their_blocks() -> None:
+    encoder, video, ids = small_encoder("jepa", depth=4, levels=[1, 2, 3], **VJEPA21), videos(), random_ids(2, 48, 20)
+    outputs: list[Tensor] = []
+    for block in encoder.blocks:
+        block.register_forward_hook(lambda _, inputs, out: outputs.append(out))
+    tokens = encoder(video, ids, all_levels=True)
+    norms = [*encoder.level_norms, encoder.norm]
+    assert tokens.shape == (2, 20, 3 * 48)
+    close(tokens, torch.cat([norm(outputs[level]) for norm, level in zip(norms, (1, 2, 3), strict=True)], -1), 0)
+    close(encoder(video, ids), tokens[..., -48:], 0)
+    tokens.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+def test_the_published_levels() -> None:
+    """V-JEPA 2.1's B, L and g; its G (11, 23, 37, 47 of 48) is not evenly spread and must be written out."""
+    assert spread_levels(12, 4) == (2, 5, 8, 11) and spread_levels(24, 4) == (5, 11, 17, 23)
+    assert spread_levels(40, 4) == (9, 19, 29, 39)
+    with pytest.raises(ModelError, match="3 blocks has no 4 levels"):
+        spread_levels(3, 4)
+
+
+def test_a_modality_embedding_is_added_to_every_token_before_the_first_block() -> None:
+    encoder, video = small_encoder("jepa", depth=1, **VJEPA21), videos()
+    assert encoder.modality is not None and encoder.modality.shape == (48,)
+    with_embedding = encoder(video)
+    with torch.no_grad():
+        encoder.embed.proj.bias += encoder.modality
+        encoder.modality.zero_()
+    close(encoder(video), with_embedding)
+
+
+def test_without_the_options_the_weights_are_those_without_them() -> None:
+    encoders = []
+    for options in ({}, {"levels": [0, 1], **VJEPA21}):
+        torch.manual_seed(1)
+        encoder = small_encoder("jepa")
+        encoder = Encoder(**(encoder.architecture | options))
+        torch.manual_seed(2)
+        encoder.init_weights()
+        encoders.append(encoder.state_dict())
+    plain, full = encoders
+    assert full.keys() - plain.keys() == {"modality", "level_norms.0.weight", "level_norms.0.bias"}
+    assert all(torch.equal(weight, full[name]) for name, weight in plain.items())
+
+
+def test_the_architecture_of_vjepa21_rebuilds_it() -> None:
+    encoder, video = small_encoder("jepa", levels=(0, 1), **VJEPA21), torch.randn(2, 3, 4, 64, 48)
+    again = Encoder(**encoder.architecture)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(video, all_levels=True), encoder(video, all_levels=True))
+    tiled = Encoder(**(encoder.architecture | {"rope_grid": None}))
+    tiled.load_state_dict(encoder.state_dict())
+    assert (tiled(video) - encoder(video)).abs().max() > 1e-3
+
+
 def test_what_cannot_be_built_is_refused() -> None:
+    for levels in ([0], [1, 0], [1, 1], [-1, 1], [0, 2]):
+        with pytest.raises(ModelError, match="do not ascend"):
+            small_encoder("jepa", levels=levels)
+    with pytest.raises(ModelError, match="rotary positions"):
+        small_encoder("mae", rope_grid=16)
+    with pytest.raises(ModelError, match="without levels"):
+        small_encoder("jepa")(videos(), all_levels=True)
     with pytest.raises(GeometryError, match="height 36"):
         small_encoder("mae", height_pixels=36)
     with pytest.raises(ModelError, match="positions"):

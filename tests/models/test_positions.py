@@ -106,6 +106,25 @@ def test_interleaved_scores_depend_on_offsets_only_and_tiled_ones_do_not() -> No
     assert abs(score("tiled", 8, 50) - score("tiled", 8 + shift, 50 + shift)) > 1e-2
 
 
+@pytest.mark.parametrize("shape", [(2, 24, 24), (3, 8, 14), (2, 16, 16), (2, 1, 5)])
+def test_stretched_rows_and_columns_span_the_grid_of_pretraining(shape: tuple[int, int, int]) -> None:
+    grid, part = TokenGrid(*shape), 10  # of a head of 32
+    cos, sin = rotary_table(grid, 32, "interleaved", rope_grid=16)
+    plain = rotary_table(grid, 32, "interleaved")
+    if shape[1:] == (16, 16):
+        assert torch.equal(torch.stack((cos, sin)), plain)
+    assert torch.equal(cos[:, :part], plain[0][:, :part]) and torch.equal(sin[:, :part], plain[1][:, :part])  # time
+    for n in range(grid.num_tokens):
+        row, column = n // grid.w % grid.h, n % grid.w
+        for axis, place, count in ((1, row, grid.h), (2, column, grid.w)):
+            stretched = place * 15 / (count - 1) if count > 1 else 0.0
+            for pair in range(part // 2):
+                angle = stretched * 10000 ** (-pair / (part / 2))
+                for value in (axis * part + 2 * pair, axis * part + 2 * pair + 1):
+                    assert cos[n, value].item() == pytest.approx(math.cos(angle), abs=1e-7)
+                    assert sin[n, value].item() == pytest.approx(math.sin(angle), abs=1e-7)
+
+
 def test_rotation_happens_in_float32_and_keeps_the_dtype() -> None:
     rotary = Rotary.at(TokenGrid(128, 2, 2), 32, "tiled", None, "cpu")
     x = torch.randn(1, 512, 2, 1, 32).bfloat16()
@@ -132,3 +151,5 @@ def test_heads_that_cannot_be_rotated_are_refused() -> None:
             check_rotary(head_width, "tiled")
     with pytest.raises(ModelError, match="rope style"):
         check_rotary(64, "spiral")
+    with pytest.raises(ModelError, match="at least 2 rows"):
+        rotary_table(TokenGrid(1, 2, 2), 12, "tiled", rope_grid=1)

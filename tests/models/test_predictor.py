@@ -9,7 +9,7 @@ from torch import Tensor
 from surgrec.core.grid import TokenGrid
 from surgrec.models.errors import ModelError
 from surgrec.models.predictor import Predictor
-from tests.models.build import random_ids, scramble
+from tests.models.build import VJEPA21, random_ids, scramble
 
 GRID = TokenGrid(2, 3, 5)
 
@@ -62,6 +62,58 @@ def test_each_mask_has_its_own_token_and_all_have_gradients(predictor: Predictor
     for index in (-1, 3):
         with pytest.raises(ModelError, match="3 mask tokens"):
             predictor(*batch, GRID, mask_index=index)
+
+
+def vjepa21() -> Predictor:
+    torch.manual_seed(0)
+    model = build(num_levels=4, has_context_head=True, **VJEPA21)
+    scramble(model)
+    return model
+
+
+def test_vjepa21_reads_and_predicts_all_levels_for_targets_and_context() -> None:
+    model, (_, context, target) = vjepa21(), inputs()
+    tokens = torch.randn(2, 8, 4 * 32)
+    seen: list[Tensor] = []
+    model.norm.register_forward_hook(lambda _, inputs, out: seen.append(out))
+    predicted, again = model(tokens, context, target, GRID, with_context=True)
+    assert predicted.shape == (2, 12, 4 * 32) and again.shape == (2, 8, 4 * 32)
+    assert torch.equal(predicted, model(tokens, context, target, GRID))  # the second head changes nothing for targets
+    first, second = model.embed[0], model.embed[2]  # type: ignore[index]
+    assert first.weight.shape == (32, 128) and second.weight.shape == (24, 32)
+    assert torch.equal(again, model.proj_context(seen[1]))  # type: ignore[misc]
+    (predicted.square().mean() + again.square().mean()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_the_modality_embedding_of_the_predictor_is_added_to_context_and_mask_tokens() -> None:
+    model, (_, context, target) = vjepa21(), inputs()
+    tokens = torch.randn(2, 8, 4 * 32)
+    before = model(tokens, context, target, GRID, with_context=True)
+    with torch.no_grad():
+        model.embed[2].bias += model.modality  # type: ignore[index, operator]
+        model.mask_tokens += model.modality
+        model.modality.zero_()  # type: ignore[union-attr]
+    torch.testing.assert_close(model(tokens, context, target, GRID, with_context=True), before, rtol=0, atol=5e-6)
+
+
+def test_vjepa21_predictor_positions_are_stretched_to_the_grid_of_pretraining() -> None:
+    model, (_, context, target) = vjepa21(), inputs()
+    plain = build(num_levels=4, has_context_head=True, **(VJEPA21 | {"rope_grid": None}))
+    plain.load_state_dict(model.state_dict())
+    tokens = torch.randn(2, 8, 4 * 32)
+    assert (model(tokens, context, target, GRID) - plain(tokens, context, target, GRID)).abs().max() > 1e-3
+    square = TokenGrid(1, 16, 16)
+    both = [predictor(tokens, context, target, square) for predictor in (model, plain)]
+    assert torch.equal(*both)
+
+
+def test_an_output_of_another_width_and_a_head_that_is_not_there(predictor: Predictor) -> None:
+    """The distilled V-JEPA 2.1 models read one level of the student and predict the 1664 features of their teacher."""
+    _, context, target = inputs()
+    assert build(out_width=52)(torch.randn(2, 8, 32), context, target, GRID).shape == (2, 12, 52)
+    with pytest.raises(ModelError, match="no head for context"):
+        predictor(*inputs(), GRID, with_context=True)
 
 
 def test_checkpointing_gives_the_same_gradients(predictor: Predictor) -> None:

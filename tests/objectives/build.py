@@ -19,8 +19,8 @@ from surgrec.models.predictor import Predictor
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
 from surgrec.objectives.objective import Objective, Outcome
-from surgrec.optim.schedules import Schedule
-from tests.models.build import scramble, small_encoder
+from surgrec.optim.schedules import Ramp, Schedule
+from tests.models.build import VJEPA21, scramble, small_encoder
 
 CLIP = (3, 8, 32, 48)  # C, T, H, W: a grid of 4 x 4 x 6
 PATCH = 8
@@ -28,8 +28,10 @@ GRID = TokenGrid(4, 4, 6)
 GROUPS = (BlockGroup(3, 0.15, 0.25, 0.5), BlockGroup(2, 0.5, 0.15, 0.6))
 
 
-def encoder_of(family: str) -> Encoder:
-    return small_encoder(family, num_frames=CLIP[1], height_pixels=CLIP[2], width_pixels=CLIP[3], patch=PATCH)
+def encoder_of(family: str, **changes: Any) -> Encoder:
+    return small_encoder(
+        family, num_frames=CLIP[1], height_pixels=CLIP[2], width_pixels=CLIP[3], patch=PATCH, **changes
+    )
 
 
 def small_mae(**changes: Any) -> MAE:
@@ -46,8 +48,19 @@ def small_jepa(momentum: Schedule | None = None) -> JEPA:
     return JEPA(encoder, predictor, momentum or Schedule(0.9, 10))
 
 
+def small_dense_jepa(momentum: Schedule | None = None, context_weight: Ramp | None = None) -> JEPA:
+    """As V-JEPA 2.1, with two levels; the weight of the context loss is whole from the first step unless given."""
+    encoder = encoder_of("jepa", levels=(0, 1), **VJEPA21)
+    head: dict[str, Any] = {"num_levels": 2, "has_context_head": True, **VJEPA21}
+    predictor = Predictor(encoder_width=encoder.width, width=48, depth=1, num_heads=2, num_mask_tokens=1, **head)
+    scramble(predictor)
+    objective = JEPA(encoder, predictor, momentum or Schedule(0.9, 10), context_weight or Ramp(0.5, 0, 0))
+    objective.before_update(0)
+    return objective
+
+
 def objective_of(variant: str) -> Objective:
-    return small_mae() if variant == "mae" else small_jepa()
+    return {"mae": small_mae, "jepa": small_jepa, "dense jepa": small_dense_jepa}[variant]()
 
 
 def masks_of(variant: str, batch: int = 3, running_cells: bool = False) -> tuple[MaskSet, ...]:

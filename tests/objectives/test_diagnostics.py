@@ -57,7 +57,7 @@ def test_feature_std_is_0_after_a_collapse_to_a_point() -> None:
     assert health(outcome_of(target, spread), (target,))["feature_std"] == pytest.approx(3, rel=0.1)
 
 
-@pytest.mark.parametrize("variant", ["mae", "jepa"])
+@pytest.mark.parametrize("variant", ["mae", "jepa", "dense jepa"])
 def test_health_of_a_real_outcome_is_finite_and_needs_no_gradient(variant: str) -> None:
     torch.manual_seed(4)
     objective, masks, video = objective_of(variant), masks_of(variant), random_video()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
+from surgrec.models.errors import ModelError
+from surgrec.models.predictor import Predictor
 from surgrec.objectives.ema import move_towards
-from surgrec.optim.schedules import Schedule, Shape
+from surgrec.objectives.jepa import JEPA
+from surgrec.optim.schedules import Ramp, Schedule, Shape
 from tests.models.build import scramble
-from tests.objectives.build import masks_of, random_video, run, small_jepa
+from tests.objectives.build import GRID, encoder_of, masks_of, random_video, run, small_dense_jepa, small_jepa
 
 
 def test_the_loss_is_the_mean_over_masks_of_the_mean_absolute_difference() -> None:
@@ -30,8 +38,74 @@ def test_the_loss_is_the_mean_over_masks_of_the_mean_absolute_difference() -> No
     torch.testing.assert_close(outcome.loss, torch.stack(losses).mean(), rtol=1e-5, atol=0)
 
 
-def test_one_pass_of_the_target_encoder_serves_both_masks() -> None:
-    objective, masks = small_jepa(), masks_of("jepa")
+def test_the_dense_loss_is_its_closed_form() -> None:
+    """Levels layer-normed one by one; L1 on targets; on context tokens lambda times the mean of L1 / sqrt(distance), looped."""
+    torch.manual_seed(0)
+    objective, masks, video = small_dense_jepa(context_weight=Ramp(0.3, 0, 0)), masks_of("jepa"), random_video()
+    scramble(objective.frozen)
+    outcome = run(objective, video, masks)
+    place = [(n // 24, n // 6 % 4, n % 6) for n in range(GRID.num_tokens)]
+    with torch.no_grad():
+        levels = objective.frozen["target_encoder"](video, all_levels=True)
+        assert levels.shape == (3, 96, 2 * 48)
+        normed = torch.cat([F.layer_norm(level, (48,), eps=1e-5) for level in levels.chunk(2, dim=-1)], -1)
+        hidden, seen = [], []
+        for number, mask in enumerate(masks):
+            of_target, of_context = outcome.predictions[number], outcome.predictions[len(masks) + number]
+            for clip in range(3):
+                target, context = mask.target[clip], mask.context[clip]
+                hidden.append((of_target[clip] - normed[clip, target]).abs().mean())
+                error = (of_context[clip] - normed[clip, context]).abs().mean(-1)
+                near = [min(math.dist(place[n], place[m]) for m in target.tolist()) ** -0.5 for n in context.tolist()]
+                seen.append((error * torch.tensor(near)).mean())
+    wanted = torch.stack(hidden).mean() + 0.3 * torch.stack(seen).mean()
+    torch.testing.assert_close(outcome.loss, wanted, rtol=1e-5, atol=0)
+    assert all(context.shape[-1] == 48 for context in outcome.context)  # what is watched is the last level
+
+
+def test_the_weight_of_the_context_loss_is_that_of_the_step() -> None:
+    torch.manual_seed(1)
+    objective, masks, video = small_dense_jepa(context_weight=Ramp(0.5, 2, 4)), masks_of("jepa"), random_video()
+    losses = []
+    for step in (0, 2, 3, 4, 9):
+        objective.before_update(step)
+        losses.append(run(objective, video, masks).loss.item())
+    assert losses[0] == losses[1] < losses[2] < losses[3] == losses[4]
+    assert losses[2] - losses[0] == pytest.approx((losses[3] - losses[0]) / 2, rel=1e-4)
+    assert "context_weight" not in objective.learner.state_dict()  # a function of the step, never of what was saved
+
+
+@pytest.mark.parametrize(("has_levels", "num_levels", "has_head", "is_dense"), [
+    (False, 1, False, True), (True, 2, True, False), (True, 1, True, True), (True, 2, False, True), (False, 1, True, False),
+])  # fmt: skip
+def test_parts_that_nothing_would_train_or_that_do_not_fit_are_refused(
+    has_levels: bool, num_levels: int, has_head: bool, is_dense: bool
+) -> None:
+    encoder = encoder_of("jepa", levels=(0, 1) if has_levels else ())
+    predictor = Predictor(
+        encoder_width=48, num_levels=num_levels, has_context_head=has_head, width=48, depth=1, num_heads=2
+    )
+    with pytest.raises(ModelError, match="dense latent prediction needs"):
+        JEPA(encoder, predictor, Schedule(0.9, 10), Ramp(0.5, 0, 0) if is_dense else None)
+
+
+def test_one_graph_serves_every_step_of_the_ramp() -> None:
+    objective, masks, video = small_dense_jepa(context_weight=Ramp(0.5, 0, 2)), masks_of("jepa"), random_video()
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(objective.learner, backend=counter, fullgraph=True)
+    for step in range(4):
+        objective.before_update(step)
+        targets = objective.targets(video, masks)
+        loss = objective.learner(video, masks, targets).loss
+        torch.testing.assert_close(compiled(video, masks, targets).loss, loss, rtol=1e-5, atol=0)
+    assert counter.frame_count == 1
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("make", [small_jepa, small_dense_jepa])
+def test_one_pass_of_the_target_encoder_serves_both_masks(make: Callable[[], JEPA]) -> None:
+    objective, masks = make(), masks_of("jepa")
     passes = {"target": [], "context": []}
     objective.frozen["target_encoder"].register_forward_hook(lambda _, inputs, out: passes["target"].append(out.shape))
     objective.learner.encoder.register_forward_hook(lambda _, inputs, out: passes["context"].append(out.shape))
@@ -63,10 +137,12 @@ def test_the_average_equals_its_closed_form() -> None:
         torch.testing.assert_close(weight, total, rtol=1e-12, atol=1e-14)
 
 
-def test_after_update_uses_the_momentum_of_its_step() -> None:
+@pytest.mark.parametrize("make", [small_jepa, small_dense_jepa])
+def test_after_update_uses_the_momentum_of_its_step(make: Callable[[Schedule], JEPA]) -> None:
+    """For all parameters: V-JEPA 2.1's level norms and modality embedding too."""
     torch.manual_seed(2)
     schedule = Schedule(0.5, total_steps=4, shape=Shape.linear, end=1.0)
-    objective = small_jepa(schedule)
+    objective = make(schedule)
     target, online = objective.frozen["target_encoder"], objective.learner.encoder
     expected = [weight.double() for weight in target.parameters()]
     for step, momentum in enumerate((0.5, 0.625, 0.75, 0.875)):

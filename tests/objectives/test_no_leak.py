@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from surgrec.optim.optimizer import build_adamw
-from tests.objectives.build import masks_of, objective_of, pixels_of_tokens, random_video, run, small_jepa
+from tests.objectives.build import masks_of, objective_of, pixels_of_tokens, random_video, run
 
-VARIANTS = ("mae", "jepa")
+VARIANTS = ("mae", "jepa", "dense jepa")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -19,7 +19,10 @@ def test_pixels_under_the_target_mask_change_no_prediction(variant: str) -> None
     for index, mask in enumerate(masks):
         changed = torch.where(pixels_of_tokens(mask.target), 100 * torch.randn_like(video), video)
         after = run(objective, changed, masks)
-        assert torch.equal(before.predictions[index], after.predictions[index])
+        for own in range(
+            index, len(before.predictions), len(masks)
+        ):  # dense: the context's own come after all targets'
+            assert torch.equal(before.predictions[own], after.predictions[own])
         assert torch.equal(before.context[index], after.context[index])
         assert after.loss != before.loss  # the targets did change
 
@@ -49,9 +52,10 @@ def test_every_weight_of_the_learner_gets_a_gradient(variant: str) -> None:
     assert idle == []
 
 
-def test_no_gradient_reaches_the_target_encoder() -> None:
+@pytest.mark.parametrize("variant", ["jepa", "dense jepa"])
+def test_no_gradient_reaches_the_target_encoder(variant: str) -> None:
     torch.manual_seed(3)
-    objective, masks, video = small_jepa(), masks_of("jepa"), random_video()
+    objective, masks, video = objective_of(variant), masks_of(variant), random_video()
     frozen = list(objective.frozen.parameters())
     before = [weight.clone() for weight in frozen]
     optimizer = build_adamw(objective.learner, (0.9, 0.95), 1e-8, 0.05, fused=False)

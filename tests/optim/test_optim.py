@@ -10,7 +10,7 @@ from torch import nn
 
 from surgrec.optim.groups import parameter_groups
 from surgrec.optim.optimizer import build_adamw, set_hyper_parameters
-from surgrec.optim.schedules import Schedule, Shape
+from surgrec.optim.schedules import Ramp, Schedule, Shape
 
 
 @pytest.mark.parametrize("shape", list(Shape))
@@ -25,6 +25,13 @@ def test_shapes_after_warm_up():
     assert make(Shape.linear).at(50) == pytest.approx(0.6)
     assert make(Shape.cosine).at(25) == pytest.approx(0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi / 4)))
     assert make(Shape.cosine).at(1000) == pytest.approx(0.2)
+
+
+def test_a_ramp_is_flat_linear_and_flat():
+    ramp = Ramp(0.5, first=15_000, last=30_000)
+    assert [ramp.at(step) for step in (0, 15_000, 30_000, 300_000)] == [0.0, 0.0, 0.5, 0.5]
+    assert ramp.at(21_000) == pytest.approx(0.5 * 6 / 15)
+    assert Ramp(0.5, 0, 0).at(0) == 0.5
 
 
 def test_biases_norms_and_mask_tokens_are_not_decayed():

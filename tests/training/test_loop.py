@@ -82,6 +82,17 @@ def test_another_configuration_in_the_same_folder_is_an_error_that_shows_the_dif
     assert "optim.lr 0.001 -> 0.0005" in said and "Traceback" not in said
 
 
+def test_dense_prediction_continues_in_the_middle_of_its_ramp(warm: Warm, footage: Path, tmp_path: Path) -> None:
+    """The weight of the context loss follows from the step alone: a run stopped while it rises equals one that was not."""
+    more = ("objective.dense=true", "objective.context_ramp_steps=[1,9]", "trainer.steps=6")
+    warm.run(overrides("jepa", footage, tmp_path, "whole", *more))
+    arguments = overrides("jepa", footage, tmp_path, "resumed", *more)
+    warm.run(["--stop-after", "4", *arguments], program=RECORDED)
+    warm.run(arguments)
+    assert_same_run(tmp_path / "resumed", tmp_path / "whole")
+    assert lines_of(tmp_path / "whole" / "metrics.jsonl")[-1]["step"] == 6
+
+
 # -- footage that cannot be read
 
 

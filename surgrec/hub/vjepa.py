@@ -1,0 +1,153 @@
+"""V-JEPA 1's checkpoints, and SurgRec-JEPA's.
+
+In: a file as the authors' code writes it: `encoder`, `predictor`, `target_encoder` and the state of training. Out: one of the two
+encoders, and the predictor. It is its own file because it is one family of keys; written from the names in the files (Bardes et al.
+2024, arXiv 2404.08471; Lu et al. 2026, arXiv 2603.29966) and from no code.
+
+The position tables are stored. They are not loaded but compared with those that are computed here, and the file is refused where they
+differ: a run that adds other positions than the weights were trained with is what this folder exists to prevent. Which encoder is taken
+is said after the path, `@take:encoder` or `@take:target_encoder`; V-JEPA's own evaluations take the target encoder, SurgRec's the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from surgrec.core.grid import TokenGrid
+from surgrec.hub.keys import ForeignWeightsError, Layout, Listed, Rule
+from surgrec.hub.pretrained import (
+    STEM,
+    Pretrained,
+    Source,
+    block_rules,
+    clip_arguments,
+    count_of,
+    filled,
+    heads_of,
+    on_meta,
+    prefix_of,
+    refuse_other_positions,
+    shape_arguments,
+    shape_at,
+    square_side,
+    stem_rules,
+)
+from surgrec.hub.weights_file import read_weights_file, weights_at
+from surgrec.models.encoder import Encoder
+from surgrec.models.predictor import Predictor
+
+HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
+ENCODERS = ("target_encoder", "encoder")
+_OPTIONS = ("heads", "head_heads", "frames", "crop", "take")
+_FRAMES = 16
+_TABLE = "position table, equal to the one computed here"
+
+
+def read_vjepa(source: str, family: str = "vjepa", take: str = "target_encoder") -> Pretrained:
+    """The encoder under `take`, or under what the user says instead, and the predictor. Raises `ForeignWeightsError`."""
+    given = Source.parse(source, _OPTIONS)
+    content = read_weights_file(given.path)
+    name, weights, said = chosen(content, given, (take,), family)
+    encoder, lines = _read_encoder(weights, given, family, f"{given.path} ({name})")
+    predictor: Predictor | None = None
+    if isinstance(content.get("predictor"), dict):
+        predictor, line = _read_predictor(content["predictor"], encoder, given, family, f"{given.path} (predictor)")
+        lines = (*lines, line)
+    return Pretrained(encoder, predictor, (said, *lines))
+
+
+def chosen(
+    content: Mapping[str, Any], given: Source, default: tuple[str, ...], family: str
+) -> tuple[str, dict[str, Tensor], str]:
+    """Name and weights of the encoder to take, the user's choice or the first of `default` that is there; and a line that says so."""
+    wanted = (given.options["take"],) if "take" in given.options else default
+    name, weights = weights_at(dict(content), wanted, given.path)
+    rest = ", ".join(str(key) for key in content if key not in (name, "predictor")) or "nothing"
+    how = "as you said" if "take" in given.options else "the default of this family"
+    return name, weights, f"{family}: the encoder is {name}, {how}; not read: {rest}"
+
+
+def encoder_layout(arguments: Mapping[str, Any], drops: tuple[tuple[str, str], ...]) -> Layout:
+    """Keys of an encoder, without the prefix."""
+    return Layout(
+        (*stem_rules(arguments, "", ""), Rule(r"(norm\.\w+)", (r"\1",)), *block_rules("blocks", "blocks")), drops
+    )
+
+
+def predictor_layout(num_mask_tokens: int, drops: tuple[tuple[str, str], ...]) -> Layout:
+    """Keys of a predictor, without the prefix."""
+    tokens = tuple(f"mask_tokens.{number}" for number in range(num_mask_tokens))
+    return Layout(
+        (
+            Rule(r"embed\.(.+)", (r"predictor_embed.\1",)),
+            Rule(r"mask_tokens", tokens, Listed()),
+            Rule(r"(norm|proj|proj_context)\.(\w+)", (r"predictor_\1.\2",)),
+            *block_rules("blocks", "predictor_blocks"),
+        ),
+        drops,
+    )
+
+
+def predictor_arguments(weights: Mapping[str, Any], prefix: str, num_heads: int | None, where: str) -> dict[str, Any]:
+    """What the shapes of a predictor tell; the mask tokens are as many as the file has, at least the one that is used."""
+    width = shape_at(weights, f"{prefix}predictor_norm.weight", 1, where)[0]
+    hidden = shape_at(weights, f"{prefix}predictor_blocks.0.mlp.fc1.weight", 2, where)[0]
+    return {
+        "width": width,
+        "depth": count_of(weights, f"{prefix}predictor_blocks"),
+        "num_heads": num_heads,
+        "mlp_ratio": hidden / width,
+        "num_mask_tokens": max(1, count_of(weights, f"{prefix}mask_tokens")),
+    }
+
+
+def _read_encoder(
+    weights: dict[str, Tensor], given: Source, family: str, where: str
+) -> tuple[Encoder, tuple[str, ...]]:
+    prefix = prefix_of(weights, STEM, where)
+    shape = shape_arguments(weights, prefix, where)
+    heads = heads_of(HEADS, shape["width"], shape["depth"], given.number("heads"), where)
+    clip = _clip(weights, prefix, shape, given, where)
+    arguments = shape | clip | {"num_heads": heads, "positions": "sincos_3d", "qkv_bias": "qkv", "init": "trunc_normal"}
+    with on_meta():
+        encoder = Encoder(**arguments)
+    refuse_other_positions(weights, f"{prefix}pos_embed", "sincos_3d", encoder.grid, encoder.width, where)
+    layout = encoder_layout(arguments, (("pos_embed", _TABLE),)).under(prefix)
+    encoder, line = filled(encoder, weights, layout, family=family, part="encoder", where=where)
+    grid = encoder.grid
+    positions = f"positions: the stored table is that of {grid.t} x {grid.h} x {grid.w} tokens"
+    return encoder, (line, f"{family}: {heads} heads, by the published sizes unless given", positions)
+
+
+def _read_predictor(
+    weights: dict[str, Tensor], encoder: Encoder, given: Source, family: str, where: str
+) -> tuple[Predictor, str]:
+    prefix = prefix_of(weights, "predictor_embed.weight", where)
+    heads = given.number("head_heads") or encoder.num_heads  # version 1's predictor has as many as its encoder
+    arguments = predictor_arguments(weights, prefix, heads, where)
+    with on_meta():
+        predictor = Predictor(encoder_width=encoder.width, positions="sincos_3d", **arguments)
+    key = f"{prefix}predictor_pos_embed"
+    refuse_other_positions(weights, key, "sincos_3d", encoder.grid, predictor.width, where)
+    layout = predictor_layout(arguments["num_mask_tokens"], (("predictor_pos_embed", _TABLE),)).under(prefix)
+    return filled(predictor, weights, layout, family=family, part="predictor", where=where)
+
+
+def _clip(
+    weights: Mapping[str, Any], prefix: str, shape: Mapping[str, Any], given: Source, where: str
+) -> dict[str, Any]:
+    """The training clip: what the user says, else the square one of 16 frames that has as many tokens as the stored table."""
+    num_tokens = shape_at(weights, f"{prefix}pos_embed", 3, where)[1]
+    frames = given.number("frames") or _FRAMES
+    side = square_side(num_tokens, max(1, frames // shape["tubelet"]))
+    crop = given.number("crop") or (None if side is None else side * shape["patch"])
+    if crop is None:
+        raise ForeignWeightsError(
+            f"{where} has {prefix}pos_embed with {num_tokens} positions, which are no square clip of {frames} frames; say what it was "
+            "trained on after the path: @frames:16@crop:224"
+        )
+    TokenGrid.of_clip(frames, crop, crop, shape["tubelet"], shape["patch"])
+    return clip_arguments(frames, crop)
