@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
-from surgrec.hub.image_start import BlockSizes, start_from_blocks
+from surgrec.hub.image_start import BlockSizes, fill_from_blocks, said_of_the_rest
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, Rule, read_weights
-from surgrec.hub.nested import STEM, find_weights, split_source, without_prefix
+from surgrec.hub.nested import find_weights, without_prefix
+from surgrec.hub.pretrained import STEM, Source, count_of, heads_of
 from surgrec.models.embed import grid_of_video
 from surgrec.models.encoder import Encoder
 from surgrec.models.errors import ModelError
@@ -150,7 +152,8 @@ def load_endofm(source: str) -> EndoFM:
     bare = without_prefix(weights, prefix)
     shape = _shape(bare, num_heads, path)
     transformers = _import_transformers()
-    model = transformers.TimesformerModel(transformers.TimesformerConfig(**shape, layer_norm_eps=_NORM_EPS))
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and overwritten
+        model = transformers.TimesformerModel(transformers.TimesformerConfig(**shape, layer_norm_eps=_NORM_EPS))
     layout = Layout(_LAYOUT.under(prefix).rules, _HEAD_DROPS)
     state, report = read_weights(model.state_dict(), weights, layout, family=FAMILY, part="encoder", where=str(path))
     model.load_state_dict(state, strict=True)
@@ -158,11 +161,11 @@ def load_endofm(source: str) -> EndoFM:
     return EndoFM(encoder, MEAN, STD, report)
 
 
-def start_from_endofm(encoder: Encoder, source: str) -> KeyReport:
+def start_from_endofm(encoder: Encoder, source: str) -> tuple[str, ...]:
     """Give `encoder` the spatial half of Endo-FM: patch embedding, spatial attention, MLPs, last norm, as those of an image model.
 
     Attention over time is a listed drop, for the run's encoder attends to space and time at once; so are class token and positions. What
-    comes out is a start, not Endo-FM. Raises `ForeignWeightsError` where it does not fit.
+    comes out is a start, not Endo-FM. Returns what was done, a sentence each. Raises `ForeignWeightsError` where it does not fit.
     """
     path, num_heads, weights, prefix = _opened(source)
     shape = _shape(without_prefix(weights, prefix), num_heads, path)
@@ -176,18 +179,15 @@ def start_from_endofm(encoder: Encoder, source: str) -> KeyReport:
         norm_eps=_NORM_EPS,
     )
     drops = tuple((re.escape(prefix) + pattern, reason) for pattern, reason in _TIME_DROPS)
-    return start_from_blocks(
+    report = fill_from_blocks(
         encoder, weights, sizes, family=FAMILY, where=str(path), prefix=prefix, drops=drops + _HEAD_DROPS
     )
+    return (report.text(), *said_of_the_rest(encoder, FAMILY))
 
 
 def _opened(source: str) -> tuple[Path, int | None, dict[str, Tensor], str]:
-    path, named, num_heads = split_source(source)
-    if named:
-        raise ForeignWeightsError(
-            f"{source} names a model, but {FAMILY} has one architecture; write PATH or PATH@heads:N"
-        )
-    return path, num_heads, *find_weights(path)
+    given = Source.parse(source, ("heads",))
+    return given.path, given.number("heads"), *find_weights(given.path)
 
 
 def _shape(bare: Mapping[str, Tensor], num_heads: int | None, path: Path) -> dict[str, Any]:
@@ -196,13 +196,8 @@ def _shape(bare: Mapping[str, Tensor], num_heads: int | None, path: Path) -> dic
     if absent := [key for key in needed if not isinstance(bare.get(key), Tensor)]:
         raise ForeignWeightsError(f"{path} is no TimeSformer: it lacks {', '.join(absent)}; check the family {FAMILY}")
     width, channels, patch, _ = bare[STEM].shape
-    depth = 1 + max(int(match[1]) for key in bare if (match := re.match(r"blocks\.(\d+)\.", key)))
-    num_heads = num_heads or _PUBLISHED_HEADS.get((width, depth))
-    if num_heads is None:
-        raise ForeignWeightsError(
-            f"{path} has width {width} and depth {depth}, which is not Endo-FM's, and a file does not say its number of heads; "
-            "give it, PATH@heads:N"
-        )
+    depth = count_of(bare, "blocks")
+    num_heads = heads_of(_PUBLISHED_HEADS, width, depth, num_heads, str(path))
     side = math.isqrt(bare["pos_embed"].shape[1] - 1)
     return {
         "image_size": side * patch,

@@ -5,7 +5,8 @@ place, and the report of keys. It is its own file because here the shapes in a f
 leaves out in silence is a rule or a listed drop here (`image_layouts`).
 
 What shapes do not say is a fact of the family: norms and activations come from the timm model that serves as the base, heads from the
-published sizes. Any other model is named: `PATH@vit_small_patch16_224`, or `PATH@heads:6` for a size that was never published.
+published sizes. Any other model is named: `PATH@model:vit_small_patch16_224`, or `PATH@heads:6` for a size that was never
+published.
 
 DINOv2 (Oquab et al. 2023, arXiv 2304.07193), registers (Darcet et al. 2023, arXiv 2309.16588), DINOv3 (Siméoni et al. 2025, arXiv
 2508.10104), ViT (Dosovitskiy et al. 2021, arXiv 2010.11929).
@@ -14,18 +15,19 @@ DINOv2 (Oquab et al. 2023, arXiv 2304.07193), registers (Darcet et al. 2023, arX
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from surgrec.hub.frame_encoder import FrameEncoder, ImagePositions
 from surgrec.hub.image_layouts import image_layout, refuse_other_rotations
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, read_weights
-from surgrec.hub.nested import STEM, find_weights, split_source, without_prefix
+from surgrec.hub.nested import find_weights, without_prefix
+from surgrec.hub.pretrained import STEM, Source, count_of, heads_of
 
 IMAGE_FAMILIES = ("dinov2", "dinov3", "vit")
 _HUB = "hub:"
@@ -54,7 +56,7 @@ class ImageModel:
 def load_image_model(family: str, source: str, positions: ImagePositions = "own") -> ImageModel:
     """The image encoder that `source` names, in evaluation mode and without gradients.
 
-    `source` is `PATH`, `PATH@TIMM_NAME` or `PATH@heads:N` for a file, or `hub:TIMM_NAME` for weights that timm fetches from the hub.
+    `source` is `PATH`, `PATH@model:TIMM_NAME` or `PATH@heads:N` for a file, or `hub:TIMM_NAME` for weights that timm fetches from the hub.
     `positions="interpolate"` allows frames of another size than the learned positions were trained on.
     Raises `ForeignWeightsError` for what cannot be read, naming the file and the keys.
     """
@@ -64,11 +66,12 @@ def load_image_model(family: str, source: str, positions: ImagePositions = "own"
     if source.startswith(_HUB):
         name = source.removeprefix(_HUB)
         return _finished(_create(name, dynamic, pretrained=True), name, dynamic, positions, None)
-    path, named, num_heads = split_source(source)
+    given = Source.parse(source, ("heads", "model"))
+    path, named = given.path, given.options.get("model")
     weights, prefix = find_weights(path)
     bare = without_prefix(weights, prefix)
     seen = _Seen(family, bare, path)
-    name, arguments = (named, seen.image_size()) if named else seen.model(num_heads)
+    name, arguments = (named, seen.image_size()) if named else seen.model(given.number("heads"))
     arguments |= dynamic
     model = _create(name, arguments)
     layout = image_layout(bare, prefix)
@@ -91,9 +94,9 @@ class _Seen:
 
     def model(self, num_heads: int | None) -> tuple[str, dict[str, Any]]:
         """The base model's name in timm and the arguments that make it this one."""
-        width, depth = self.shape("cls_token")[-1], self._depth()
+        width, depth = self.shape("cls_token")[-1], count_of(self.weights, "blocks")
         arguments: dict[str, Any] = {"embed_dim": width, "depth": depth, "patch_size": self.shape(STEM)[-1]}
-        arguments["num_heads"] = num_heads or self._published_heads(width, depth)
+        arguments["num_heads"] = heads_of(_PUBLISHED[self.family], width, depth, num_heads, str(self.path))
         arguments |= self.image_size()
         if self.family == "dinov3":
             return "vit_base_patch16_dinov3", arguments | self._dinov3(width)
@@ -134,7 +137,7 @@ class _Seen:
         if side * side != cells:
             raise ForeignWeightsError(
                 f"{self.path} has pos_embed of shape {tuple(self.shape('pos_embed'))}, which is no class token and a square of "
-                f"patches; check the family {self.family}, or name the model: PATH@TIMM_NAME"
+                f"patches; check the family {self.family}, or name the model: PATH@model:TIMM_NAME"
             )
         return {"img_size": side * self.shape(STEM)[-1]}
 
@@ -153,19 +156,6 @@ class _Seen:
         names = ("register_tokens", "storage_tokens", "reg_token")
         return next((self.shape(name)[1] for name in names if self._has(name)), 0)
 
-    def _depth(self) -> int:
-        numbers = [int(match[1]) for key in self.weights if (match := re.match(r"blocks\.(\d+)\.", key))]
-        return max(numbers, default=-1) + 1
-
-    def _published_heads(self, width: int, depth: int) -> int:
-        heads = _PUBLISHED[self.family].get((width, depth))
-        if heads is None:
-            raise ForeignWeightsError(
-                f"{self.path} has width {width} and depth {depth}, which is no published size of {self.family}, and a file does "
-                "not say its number of heads; give it, PATH@heads:N, or name the model, PATH@TIMM_NAME"
-            )
-        return heads
-
 
 def _ratio(hidden: int, width: int) -> float:
     """timm takes `int(width * ratio)`; where rounding would lose a row, half a row more."""
@@ -183,7 +173,10 @@ def _create(name: str, arguments: dict[str, Any], pretrained: bool = False) -> n
     if not timm.is_model(name):
         raise ForeignWeightsError(f"timm has no model {name!r}; `timm.list_models('vit_*')` lists those it has")
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # first weights are drawn, and overwritten; a run's own draws must not notice
+            return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
     except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:
         reason = " ".join(str(error).split())[:200]
         what = "could not be fetched" if pretrained else "does not fit the file"

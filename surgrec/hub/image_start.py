@@ -1,6 +1,6 @@
 """Starting a video encoder from an image encoder.
 
-In: a freshly built `Encoder` and a `FrameEncoder`. Out: the video encoder with the image encoder's patches and blocks. It is its own
+In: a freshly built `Encoder` and an image model. Out: the video encoder with the image encoder's patches and blocks. It is its own
 file because something is lost on the way, and this is the place that says what: positions of the image grid, class token, registers.
 
 What is kept computes the same. The patch kernel is repeated over the tubelet and divided by its length, so that a still clip is
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from surgrec.hub.frame_encoder import FrameEncoder
 from surgrec.hub.image_layouts import OneWay, Third
+from surgrec.hub.image_models import load_image_model
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, Rule, Shape, read_weights
 from surgrec.models.encoder import Encoder
 
@@ -29,6 +30,9 @@ _DROPS: Drops = (
     ("cls_token", "class token, the run has none"),
     ("reg_token", "registers, the run has none"),
 )
+
+
+OWN_OF_VIDEO = ("level_norms.", "modality")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,27 @@ class BlockSizes:
     norm_eps: float
 
 
-def start_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, where: str) -> KeyReport:
+def start_from_image(encoder: Encoder, family: str, source: str) -> tuple[str, ...]:
+    """Give `encoder` what it can use of the image model that `source` names, see `load_image_model`; what was done, a sentence each.
+
+    Raises `ForeignWeightsError` where the model cannot be read or is none that a video encoder can start from.
+    """
+    loaded = load_image_model(family, source)
+    report = fill_from_image(encoder, loaded.encoder, family=family, where=f"init={family}:{source}")
+    read = () if loaded.report is None else (loaded.report.text(),)
+    return (*read, report.text(), *said_of_the_rest(encoder, family))
+
+
+def said_of_the_rest(encoder: Encoder, family: str) -> tuple[str, ...]:
+    """A sentence about the weights that no image model has, where `encoder` has such."""
+    if not any(key.startswith(OWN_OF_VIDEO) for key in encoder.state_dict()):
+        return ()
+    return (
+        f"{family}: norms of inner levels and modality vector are not of an image model and stay as they were drawn",
+    )
+
+
+def fill_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, where: str) -> KeyReport:
     """Give `encoder` the patch embedding, blocks and last norm of `image`; positions, class token and registers are listed drops.
 
     `where` names the origin in errors. Raises `ForeignWeightsError`, and changes nothing, where the blocks of `image` cannot be those of
@@ -54,10 +78,10 @@ def start_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, wher
         raise ForeignWeightsError(
             f"{where} is a model with {reason}, which a video encoder of surgrec has not: it can be used for features, but not as a start"
         )
-    return start_from_blocks(encoder, image.model.state_dict(), _sizes(image), family=family, where=where)
+    return fill_from_blocks(encoder, image.model.state_dict(), _sizes(image), family=family, where=where)
 
 
-def start_from_blocks(
+def fill_from_blocks(
     encoder: Encoder,
     found: Mapping[str, Tensor],
     sizes: BlockSizes,
@@ -67,7 +91,7 @@ def start_from_blocks(
     prefix: str = "",
     drops: Drops = (),
 ) -> KeyReport:
-    """Like `start_from_image`, from weights `found` under timm's names of a plain ViT after `prefix`; `drops` are further listed drops.
+    """Like `fill_from_image`, from weights `found` under timm's names of a plain ViT after `prefix`; `drops` are further listed drops.
 
     `drops` are patterns of whole names as they stand in `found`.
     """
@@ -79,8 +103,10 @@ def start_from_blocks(
     is_scaled = f"{prefix}blocks.0.ls1.gamma" in found
     layout = _layout(encoder, is_scaled).under(prefix)
     layout = Layout(layout.rules, layout.drops + drops)
-    state, report = read_weights(encoder.state_dict(), found, layout, family=family, part="video encoder", where=where)
-    encoder.load_state_dict(state, strict=True)
+    own = encoder.state_dict()
+    wanted = {key: value for key, value in own.items() if not key.startswith(OWN_OF_VIDEO)}
+    state, report = read_weights(wanted, found, layout, family=family, part="video encoder", where=where)
+    encoder.load_state_dict(own | state, strict=True)
     return report
 
 

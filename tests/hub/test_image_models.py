@@ -94,7 +94,7 @@ def test_a_published_size_says_its_heads(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_named_model(tmp_path: Path) -> None:
     name = "vit_tiny_patch16_224"
     model = image_model(name, embed_dim=192, depth=12, num_heads=3, img_size=32, num_classes=4)
-    loaded = load_image_model("vit", f"{written(timm_layout(model), tmp_path / 'w.pth')}@{name}")
+    loaded = load_image_model("vit", f"{written(timm_layout(model), tmp_path / 'w.pth')}@model:{name}")
     assert same(loaded, model)
     assert loaded.report is not None and set(loaded.report.dropped) == {"head.weight", "head.bias"}
     assert loaded.encoder.name == name and loaded.encoder.height_pixels == 32
@@ -249,11 +249,11 @@ def test_sources_that_make_no_sense(tmp_path: Path) -> None:
     path = written(weights, tmp_path / "w.pth")
     for family, source, sentence in (
         ("dino", str(path), "no image family 'dino'"),
-        ("dinov2", str(path), r"width 48 and depth 2, which is no published size of dinov2.*heads:N"),
-        ("dinov2", f"{path}@heads:two", "no number of heads"),
-        ("dinov2", f"{path}@no_such_vit", "timm has no model 'no_such_vit'"),
+        ("dinov2", str(path), r"48 wide and 2 deep, which is no published size .*@heads:12"),
+        ("dinov2", f"{path}@heads:two", "is no number of heads"),
+        ("dinov2", f"{path}@model:no_such_vit", "timm has no model 'no_such_vit'"),
         ("dinov2", "hub:no_such_vit", "timm has no model 'no_such_vit'"),
-        ("dinov2", f"{path}@vit_tiny_patch16_224", "misfit"),
+        ("dinov2", f"{path}@model:vit_tiny_patch16_224", "misfit"),
         ("dinov2", str(tmp_path / "absent.pth"), "no file of weights"),
         ("vit", f"{written({'fc.weight': torch.ones(2)}, tmp_path / 'r.pth')}", r"lacks patch_embed\.proj\.weight"),
     ):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from surgrec.core.errors import UserError
 from surgrec.hub.frame_encoder import FrameEncoder
-from surgrec.hub.image_start import start_from_image
+from surgrec.hub.image_start import fill_from_image, said_of_the_rest
+from surgrec.hub.initial import start_from
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.models.encoder import Encoder
-from tests.hub.image_files import image_model
+from surgrec.models.predictor import Predictor
+from tests.core.test_imports import python
+from tests.hub.image_files import dinov2_official, dinov3_official, image_model, written
 
 IMAGES: dict[str, dict[str, Any]] = {
     "vit_small_patch14_dinov2": {"img_size": 28},
@@ -40,7 +45,7 @@ def video_encoder(patch: int, **changes: Any) -> Encoder:
 
 
 def start(encoder: Encoder, source: FrameEncoder) -> str:
-    return start_from_image(encoder, source, family="vit", where="init=vit:w.pth").text()
+    return fill_from_image(encoder, source, family="vit", where="init=vit:w.pth").text()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,6 +107,44 @@ def test_what_has_no_place_is_refused_as_a_start(name: str, changes: dict[str, A
     assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
 
 
+def test_what_only_a_video_encoder_has_stays_as_drawn() -> None:
+    source, encoder = image("vit_small_patch14_dinov2"), video_encoder(14, levels=(0, 1), has_modality_embedding=True)
+    before = weights_of(encoder)
+    assert "28 of 28" in start(encoder, source)
+    after = weights_of(encoder)
+    kept = {key for key in before if torch.equal(before[key], after[key])}
+    assert kept == {"level_norms.0.weight", "level_norms.0.bias", "modality"}
+    assert said_of_the_rest(encoder, "vit") and not said_of_the_rest(video_encoder(14), "vit")
+
+
+def run_parts(**changes: Any) -> tuple[Encoder, Predictor]:
+    encoder = video_encoder(14, **changes).train()
+    return encoder, Predictor(encoder_width=48, width=24, depth=1, num_heads=2, num_mask_tokens=1)
+
+
+@pytest.mark.parametrize("family", ["dinov2", "vit"])
+def test_a_run_starts_from_a_file_and_says_what_it_took(tmp_path: Path, family: str) -> None:
+    model = image_model("vit_small_patch14_dinov2", img_size=28)
+    path = written(dinov2_official(model), tmp_path / "w.pth")
+    encoder, predictor = run_parts()
+    state = torch.get_rng_state()
+    said = start_from(encoder, predictor, f"{family}:{path}@heads:2")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(encoder.blocks[1].norm1.weight, model.blocks[1].norm1.weight)
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+    assert said[0].endswith("1 keys dropped: 1 mask token, only for pretraining")
+    assert "positions of the image grid, the run has its own" in said[1] and "starts at random" in said[2]
+
+
+def test_a_run_that_cannot_start_is_told_so(tmp_path: Path) -> None:
+    dinov3 = written(dinov3_official(image_model("vit_small_patch16_dinov3")), tmp_path / "v3.pth")
+    dinov2 = written(dinov2_official(image_model("vit_small_patch14_dinov2", img_size=28)), tmp_path / "v2.pth")
+    with pytest.raises(UserError, match=r"init=dinov3:.* can be used for features, but not as a start"):
+        start_from(*run_parts(), f"dinov3:{dinov3}@heads:2")
+    with pytest.raises(UserError, match=r"init=dinov2:.*does not fit this run's encoder: its num_heads is 4, not 2"):
+        start_from(*run_parts(), f"dinov2:{dinov2}@heads:4")
+
+
 def test_other_sizes_are_refused() -> None:
     with pytest.raises(ForeignWeightsError, match=r"num_heads is 2, not 4, patch is 14, not 16; choose backbone"):
         start(video_encoder(16, num_heads=4), image("vit_small_patch14_dinov2"))
@@ -116,3 +159,8 @@ def test_other_norms_and_unknown_weights_are_refused() -> None:
         start(video_encoder(14), image("vit_small_patch14_dinov2", qk_norm=True))
     with pytest.raises(ForeignWeightsError, match=r"a bias of keys.*choose backbone\.qkv_bias=qkv"):
         start(video_encoder(14, qkv_bias="qv"), image("vit_small_patch14_dinov2"))
+
+
+def test_who_starts_from_no_image_model_does_not_wait_for_timm() -> None:
+    loaded = python("import sys, surgrec.hub.initial, surgrec.hub.endofm; print(*sys.modules)").split()
+    assert "torch" in loaded and not {"timm", "transformers", "torchvision"} & set(loaded)
