@@ -60,12 +60,13 @@ def start_from_image(encoder: Encoder, family: str, source: str) -> tuple[str, .
 
 
 def said_of_the_rest(encoder: Encoder, family: str) -> tuple[str, ...]:
-    """A sentence about the weights that no image model has, where `encoder` has such."""
-    if not any(key.startswith(OWN_OF_VIDEO) for key in encoder.state_dict()):
-        return ()
-    return (
-        f"{family}: norms of inner levels and modality vector are not of an image model and stay as they were drawn",
-    )
+    """What the report of keys does not show: a third of a bias that goes, and weights of `encoder` that no image model has."""
+    said = []
+    if encoder.qkv_bias == "qv":
+        said.append(f"{family}: biases of keys left out, the run has none; they change no attention")
+    if any(key.startswith(OWN_OF_VIDEO) for key in encoder.state_dict()):
+        said.append(f"{family}: norms of inner levels and modality vector are not of an image model and stay as drawn")
+    return tuple(said)
 
 
 def fill_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, where: str) -> KeyReport:

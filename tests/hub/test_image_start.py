@@ -114,7 +114,9 @@ def test_what_only_a_video_encoder_has_stays_as_drawn() -> None:
     after = weights_of(encoder)
     kept = {key for key in before if torch.equal(before[key], after[key])}
     assert kept == {"level_norms.0.weight", "level_norms.0.bias", "modality"}
-    assert said_of_the_rest(encoder, "vit") and not said_of_the_rest(video_encoder(14), "vit")
+    assert "stay as drawn" in said_of_the_rest(encoder, "vit")[0] and not said_of_the_rest(video_encoder(14), "vit")
+    (said,) = said_of_the_rest(video_encoder(14, positions="sincos", qkv_bias="qv"), "vit")
+    assert "biases of keys left out" in said
 
 
 def run_parts(**changes: Any) -> tuple[Encoder, Predictor]:
