@@ -6,7 +6,7 @@ puts the formulas of surgrec/models/flops.py together in the way that the object
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -58,7 +58,7 @@ class Cost:
 def estimate(config: Config) -> Cost:
     """The cost of the configured run. `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU."""
     with torch.device("meta"):
-        objective = build_objective(config)
+        objective = build_objective(replace(config, init=None))  # where weights start from costs nothing
     counts = {
         name: sum(parameter.numel() for parameter in module.parameters())
         for name, module in [*objective.learner.named_children(), *objective.frozen.named_children()]

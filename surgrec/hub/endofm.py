@@ -30,12 +30,13 @@ from surgrec.models.encoder import Encoder
 from surgrec.models.errors import ModelError
 
 FAMILY = "endofm"
+OPTIONS = ("heads",)
 # utils/defaults.py of the authors' repository (MIT): pixels in [0, 1]
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 _PUBLISHED_HEADS = {(768, 12): 12}
 _NORM_EPS = 1e-6
-_HEAD_DROPS = ((r"(?:module\.)?head\..*", "of the projection head, only for pretraining"),)
-_TIME_DROPS = (
+HEAD_DROPS = ((r"(?:module\.)?head\..*", "of the projection head, only for pretraining"),)
+TIME_DROPS = (
     ("time_embed", "positions in time, the run has its own"),
     (
         r"blocks\.\d+\.temporal_(?:norm1|attn|fc)\..*",
@@ -154,7 +155,7 @@ def load_endofm(source: str) -> EndoFM:
     transformers = _import_transformers()
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, and overwritten
         model = transformers.TimesformerModel(transformers.TimesformerConfig(**shape, layer_norm_eps=_NORM_EPS))
-    layout = Layout(_LAYOUT.under(prefix).rules, _HEAD_DROPS)
+    layout = Layout(_LAYOUT.under(prefix).rules, HEAD_DROPS)
     state, report = read_weights(model.state_dict(), weights, layout, family=FAMILY, part="encoder", where=str(path))
     model.load_state_dict(state, strict=True)
     encoder = TimesformerEncoder(model).eval().requires_grad_(False)
@@ -178,15 +179,15 @@ def start_from_endofm(encoder: Encoder, source: str) -> tuple[str, ...]:
         channels=shape["num_channels"],
         norm_eps=_NORM_EPS,
     )
-    drops = tuple((re.escape(prefix) + pattern, reason) for pattern, reason in _TIME_DROPS)
+    drops = tuple((re.escape(prefix) + pattern, reason) for pattern, reason in TIME_DROPS)
     report = fill_from_blocks(
-        encoder, weights, sizes, family=FAMILY, where=str(path), prefix=prefix, drops=drops + _HEAD_DROPS
+        encoder, weights, sizes, family=FAMILY, where=str(path), prefix=prefix, drops=drops + HEAD_DROPS
     )
     return (report.text(), *said_of_the_rest(encoder, FAMILY))
 
 
 def _opened(source: str) -> tuple[Path, int | None, dict[str, Tensor], str]:
-    given = Source.parse(source, ("heads",))
+    given = Source.parse(source, OPTIONS)
     return given.path, given.number("heads"), *find_weights(given.path)
 
 

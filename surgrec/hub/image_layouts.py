@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from surgrec.hub.keys import ForeignWeightsError, Layout, Rule, Shape
 
-_Drops = tuple[tuple[str, str], ...]
-_DROPS: _Drops = (
+Drops = tuple[tuple[str, str], ...]
+DROPS: Drops = (
     ("mask_token", "mask token, only for pretraining"),
     (r"head\.(?:weight|bias)", "of the classifier"),
 )
 # a self-distillation checkpoint holds its heads beside the backbone
-_HEADS: _Drops = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
-_DINOV3_DROPS: _Drops = (
+HEAD_DROPS: Drops = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
+DINOV3_DROPS: Drops = (
     (r"rope_embed\.periods", "rotary periods, equal to those that the model computes"),
     (r"blocks\.\d+\.attn\.qkv\.bias_mask", "mask of the keys' bias, which is zero"),
     (r"local_cls_norm\.(?:weight|bias)", "norm of local crops, only for pretraining"),
@@ -37,9 +37,9 @@ _DINOV3_DROPS: _Drops = (
 def image_layout(bare: Mapping[str, Tensor], prefix: str) -> Layout:
     """The layout of the weights `bare` (names without `prefix`), for the keys as they stand in the file, with the prefix."""
     rules: list[Rule] = []
-    drops = _DROPS
+    drops = DROPS
     if "storage_tokens" in bare:
-        rules, drops = _dinov3_rules("blocks.0.mlp.w1.weight" in bare), _DROPS + _DINOV3_DROPS
+        rules, drops = _dinov3_rules("blocks.0.mlp.w1.weight" in bare), DROPS + DINOV3_DROPS
     elif "register_tokens" in bare:
         rules = _register_rules(bare)
     if "blocks.0.mlp.w12.weight" in bare:
@@ -48,7 +48,7 @@ def image_layout(bare: Mapping[str, Tensor], prefix: str) -> Layout:
     if not prefix:
         return layout
     under = layout.under(prefix)
-    return Layout(under.rules, under.drops + _HEADS)
+    return Layout(under.rules, under.drops + HEAD_DROPS)
 
 
 def refuse_other_rotations(model: nn.Module, bare: Mapping[str, Tensor], path: Path) -> None:

@@ -30,6 +30,7 @@ from surgrec.hub.nested import find_weights, without_prefix
 from surgrec.hub.pretrained import STEM, Source, count_of, heads_of
 
 IMAGE_FAMILIES = ("dinov2", "dinov3", "vit")
+OPTIONS = ("heads", "model")
 _HUB = "hub:"
 
 # (width, depth) of the published sizes to their heads
@@ -66,7 +67,7 @@ def load_image_model(family: str, source: str, positions: ImagePositions = "own"
     if source.startswith(_HUB):
         name = source.removeprefix(_HUB)
         return _finished(_create(name, dynamic, pretrained=True), name, dynamic, positions, None)
-    given = Source.parse(source, ("heads", "model"))
+    given = Source.parse(source, OPTIONS)
     path, named = given.path, given.options.get("model")
     weights, prefix = find_weights(path)
     bare = without_prefix(weights, prefix)

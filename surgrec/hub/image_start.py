@@ -19,13 +19,12 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from surgrec.hub.frame_encoder import FrameEncoder
-from surgrec.hub.image_layouts import OneWay, Third
+from surgrec.hub.image_layouts import Drops, OneWay, Third
 from surgrec.hub.image_models import load_image_model
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, Rule, Shape, read_weights
 from surgrec.models.encoder import Encoder
 
-Drops = tuple[tuple[str, str], ...]
-_DROPS: Drops = (
+DROPS: Drops = (
     ("pos_embed", "positions of the image grid, the run has its own"),
     ("cls_token", "class token, the run has none"),
     ("reg_token", "registers, the run has none"),
@@ -122,7 +121,7 @@ def _layout(encoder: Encoder, is_scaled: bool) -> Layout:
             Rule(r"(blocks\.\d+)\.attention\.(.+)", (r"\1.attn.\2",)),
             Rule(r"(.+)", (r"\1",)),
         ),
-        _DROPS,
+        DROPS,
     )
 
 

@@ -132,13 +132,15 @@ def _start_head(ours: Decoder | Predictor, theirs: Decoder | Predictor | None, f
         ours.load_state_dict(weights, strict=True)
         return f"{family}: the decoder starts from the file too"
     there, used = len(weights["mask_tokens"]), len(ours.mask_tokens)
+    if there < used:
+        return f"{family}: the predictor that came along was not used, the run's starts at random: it has {there} mask tokens, not {used}"
     weights["mask_tokens"] = weights["mask_tokens"][:used]
     ours.load_state_dict(weights, strict=True)
     return f"{family}: the predictor starts from the file too, with the first {used} of its {there} mask tokens"
 
 
 def _head_facts(head: Decoder | Predictor) -> dict[str, Any]:
-    """What decides what a head computes, besides its weights; the first of the mask tokens are taken, so they must be enough only."""
+    """What decides what a head computes, besides its weights and the number of its mask tokens."""
     block = head.blocks[0]
     assert isinstance(block, Block)
     facts: dict[str, Any] = {

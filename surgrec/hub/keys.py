@@ -194,7 +194,7 @@ class KeyReport:
             return f"{line}; no key dropped"
         reasons = Counter(self.dropped.values())
         said = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        return f"{line}; {len(self.dropped)} keys dropped: {said}"
+        return f"{line}; {len(self.dropped)} key{'s' * (len(self.dropped) > 1)} dropped: {said}"
 
     def problems(self) -> str:
         """What is wrong, naming keys: "lacks a; has the unknown b"."""

@@ -19,8 +19,10 @@ from surgrec.config.build import (
     build_run,
     build_runtime,
     load_run,
+    say_first,
 )
 from surgrec.config.compose import compose_config, save_config
+from surgrec.config.estimate import estimate
 from surgrec.config.schema import Config
 from surgrec.core.errors import UserError
 from surgrec.data.preprocess import PreprocessSpec
@@ -32,6 +34,8 @@ from surgrec.objectives.mae import MAE
 from surgrec.training.loop import pretrain
 from surgrec.training.runtime import Runtime
 from tests.footage import write_corpus
+from tests.hub.official_files import mae_file, videomae_pretraining
+from tests.models.oracle import Case, oracle, videomae_config
 from tests.training.tiny import VARIANTS, overrides
 
 
@@ -141,6 +145,54 @@ def test_other_clips_fit_other_encoders_do_not(tmp_path: Path) -> None:
         build_objective(tiny("jepa", f"init=surgrec:{folder}", "backbone.num_heads=2"))
     with pytest.raises(UserError, match="positions is rope, not sincos"):
         build_objective(tiny("mae", f"init=surgrec:{folder}"))
+
+
+def test_added_positions_of_another_grid_are_not_computed_in_silence(tmp_path: Path) -> None:
+    folder, encoder = release(tmp_path / "there", "mae")
+    longer = (f"init=surgrec:{folder}", "data.num_frames=8")
+    with pytest.raises(UserError, match=r"on a grid of 2 x 4 x 4 tokens and this run has 4 x 4 x 4; .*position_grid="):
+        build_objective(tiny("mae", *longer))
+    said: list[str] = []
+    resampled = build_objective(tiny("mae", *longer, "backbone.position_grid=[2,4,4]"), said.append)
+    assert equal(resampled.learner.encoder, encoder) and "positions: resampled from a grid of 2 x 4 x 4" in said[1]
+    assert resampled.released_encoder.position_grid == (2, 4, 4) == resampled.learner.decoder.position_grid
+
+
+def nano_videomae(folder: Path) -> str:
+    """A VideoMAE checkpoint of the tiny run's own shape."""
+    case = Case((128, 6, 4, 4.0), (64, 1, 2, 4.0), (4, 32, 32, 2, 8))
+    weights = videomae_pretraining(oracle("VideoMAEForPreTraining", videomae_config(case)))
+    return f"videomae:{mae_file(folder / 'w.pth', weights, clip=(4, 32))}@heads:4@head_heads:2"
+
+
+def test_a_run_starts_from_a_foreign_checkpoint_says_so_once_and_continues_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init = nano_videomae(tmp_path)
+    manifest = write_corpus(tmp_path / "corpus")
+    config = compose_config(overrides("mae", manifest, tmp_path, "run", f"init={init}", "trainer.steps=1"))
+    assert estimate(config) == estimate(replace(config, init=None))
+    runtime = build_runtime(config)
+    (tmp_path / "run").mkdir()
+    run = build_run(config, runtime)
+    weights = torch.load(tmp_path / "w.pth", weights_only=False)["model"]
+    state = run.trained.learner.state_dict()
+    assert torch.equal(state["encoder.norm.weight"], weights["encoder.norm.weight"])
+    assert torch.equal(state["decoder.head.weight"], weights["decoder.head.weight"])
+    said = capsys.readouterr().err
+    assert "videomae: 101 of 101 weights of the encoder and decoder filled; no key dropped\n" in said
+    assert "videomae: the decoder starts from the file too\n" in said
+    pretrain(run)
+    (tmp_path / "w.pth").unlink()
+    assert pretrain(build_run(config, runtime)) is None
+    assert "videomae" not in capsys.readouterr().err
+    runtime.close()
+
+
+def test_only_the_first_rank_tells_what_was_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for is_first in (True, False):
+        say_first(cast(Runtime, SimpleNamespace(is_first=is_first)))("vjepa2: loaded")
+        assert ("vjepa2: loaded" in capsys.readouterr().err) == is_first
 
 
 @pytest.mark.parametrize("init", ["vjepa9:weights.pt", "surgrec", "surgrec:", "weights.pt"])

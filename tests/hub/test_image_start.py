@@ -134,7 +134,7 @@ def test_a_run_starts_from_a_file_and_says_what_it_took(tmp_path: Path, family: 
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(encoder.blocks[1].norm1.weight, model.blocks[1].norm1.weight)
     assert all(parameter.requires_grad for parameter in encoder.parameters())
-    assert said[0].endswith("1 keys dropped: 1 mask token, only for pretraining")
+    assert said[0].endswith("1 key dropped: 1 mask token, only for pretraining")
     assert "positions of the image grid, the run has its own" in said[1] and "starts at random" in said[2]
 
 

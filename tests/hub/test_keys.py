@@ -8,12 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from surgrec.hub.keys import ForeignWeightsError, Layout, Listed, Rule, Split, Unfolded, read_weights, write_weights
+from surgrec.hub.keys import (
+    ForeignWeightsError,
+    Layout,
+    Lifted,
+    Listed,
+    Rule,
+    Split,
+    Unfolded,
+    read_weights,
+    write_weights,
+)
 
 LAYOUT = Layout(
     rules=(
         Rule(r"embed\.weight", ("stem.weight",), Unfolded((3, 2, 4, 4))),
         Rule(r"blocks\.(\d+)\.qkv", (r"layer.\1.q", r"layer.\1.k", r"layer.\1.v"), Split()),
+        Rule(r"modality", ("video_mod_embed",), Lifted(2)),
         Rule(r"tokens", ("tokens.0", "tokens.1"), Listed()),
         Rule(r"(norm\.\w+)", (r"\1",)),
     ),
@@ -24,6 +35,7 @@ OURS = {
     "blocks.0.qkv": torch.randn(15, 5),
     "blocks.1.qkv": torch.randn(15, 5),
     "tokens": torch.randn(2, 1, 1, 5),
+    "modality": torch.randn(5),
     "norm.bias": torch.randn(5),
 }
 
@@ -43,7 +55,8 @@ def test_what_is_written_is_read_again() -> None:
     found = theirs()
     assert found["stem.weight"].shape == (5, 3, 2, 4, 4) and found["layer.1.k"].shape == (5, 5)
     assert torch.equal(found["layer.0.k"], OURS["blocks.0.qkv"][5:10]) and found["tokens.1"].shape == (1, 1, 5)
-    assert read(found) == "toy: 5 of 5 weights of the encoder filled; no key dropped"
+    assert found["video_mod_embed"].shape == (1, 1, 5)
+    assert read(found) == "toy: 6 of 6 weights of the encoder filled; no key dropped"
 
 
 def test_drops_are_listed_and_counted_by_reason() -> None:

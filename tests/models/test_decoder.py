@@ -60,3 +60,17 @@ def test_autocast_is_close(decoder: Decoder) -> None:
         rough = decoder(*batch, GRID)
     exact = decoder(*batch, GRID)
     assert torch.nn.functional.cosine_similarity(exact, rough.float(), dim=-1).min() > 0.999
+
+
+def test_a_decoder_has_the_epsilons_and_the_position_grid_that_it_was_given() -> None:
+    head = Decoder(encoder_width=48, width=24, depth=1, num_heads=2, norm_eps=1e-3, position_grid=(1, 2, 2))
+    assert {part.eps for part in head.modules() if isinstance(part, torch.nn.LayerNorm)} == {1e-3}
+    other = Decoder(encoder_width=48, width=24, depth=1, num_heads=2, norm_eps=1e-3, final_norm_eps=1e-2)
+    assert other.norm.eps == 1e-2 and other.blocks[0].norm1.eps == 1e-3
+    other.norm.eps = 1e-3
+    other.load_state_dict(head.state_dict())
+    batch = torch.randn(1, 4, 48), torch.arange(4)[None], torch.arange(4, 16)[None]
+    grid = TokenGrid(1, 4, 4)
+    assert (head(*batch, grid) - other(*batch, grid)).abs().max() > 1e-4
+    other.position_grid = (1, 2, 2)
+    assert torch.equal(head(*batch, grid), other(*batch, grid))

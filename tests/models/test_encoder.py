@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import socket
 
 import pytest
@@ -264,3 +265,26 @@ def test_what_cannot_be_built_is_refused() -> None:
         small_encoder("jepa", num_heads=12)
     with pytest.raises(GeometryError, match="frames 3"):
         small_encoder("mae")(torch.zeros(1, 3, 3, 32, 48))
+
+
+def test_norms_and_position_grid_are_part_of_the_architecture() -> None:
+    encoder = small_encoder("mae", norm_eps=1e-3, has_final_norm=False, position_grid=[1, 2, 2])
+    assert not any(key.startswith("norm.") for key in encoder.state_dict())
+    again = Encoder(**json.loads(json.dumps(encoder.architecture)))  # as a release keeps it
+    assert again.architecture == encoder.architecture and again.position_grid == (1, 2, 2)
+    again.load_state_dict(encoder.state_dict())
+    video = torch.randn(1, *CLIP)
+    assert torch.equal(again(video), encoder(video))
+    for change in ({"norm_eps": 1e-6}, {"position_grid": None}):
+        other = Encoder(**(encoder.architecture | change))
+        other.load_state_dict(encoder.state_dict())
+        assert (other(video) - encoder(video)).abs().max() > 1e-4
+    with_norm = Encoder(**(encoder.architecture | {"has_final_norm": True}))
+    with_norm.load_state_dict(encoder.state_dict(), strict=False)
+    torch.testing.assert_close(with_norm(video), with_norm.norm(encoder(video)))
+
+
+def test_the_mlp_ratio_is_that_of_the_rounded_width() -> None:
+    encoder = small_encoder("mae", mlp_ratio=2.7)
+    assert encoder.mlp_ratio == 130 / 48 and len(encoder.blocks[0].mlp.fc1.weight) == 130
+    assert Encoder(**encoder.architecture).architecture == encoder.architecture

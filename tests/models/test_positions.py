@@ -10,7 +10,15 @@ from torch import Tensor
 
 from surgrec.core.grid import TokenGrid
 from surgrec.models.errors import ModelError
-from surgrec.models.positions import check_rotary, rotary_table, sincos_3d_table, sincos_table
+from surgrec.models.positions import (
+    SinCosStyle,
+    added_table,
+    check_position_grid,
+    check_rotary,
+    rotary_table,
+    sincos_3d_table,
+    sincos_table,
+)
 from surgrec.models.rotary import Rotary
 
 
@@ -153,3 +161,28 @@ def test_heads_that_cannot_be_rotated_are_refused() -> None:
         check_rotary(64, "spiral")
     with pytest.raises(ModelError, match="at least 2 rows"):
         rotary_table(TokenGrid(1, 2, 2), 12, "tiled", rope_grid=1)
+
+
+@pytest.mark.parametrize("style", ["sincos", "sincos_3d"])
+def test_positions_of_another_grid_are_resampled_from_the_grid_that_was_trained(style: SinCosStyle) -> None:
+    trained, clip = (2, 4, 6), TokenGrid(2, 8, 12)
+    own = added_table(style, TokenGrid(*trained), 24)
+    assert torch.equal(added_table(style, TokenGrid(*trained), 24, position_grid=trained), own)
+    table = added_table(style, clip, 24, position_grid=trained)
+    assert table.shape == (clip.num_tokens, 24) and table.dtype == torch.float32
+    # twice as fine in both directions: cell centres lie at a quarter and three quarters between those of the trained grid
+    fine, coarse = table.view(2, 8, 12, 24), own.view(2, 4, 6, 24)
+    near, far = coarse[:, :-1, 0], coarse[:, 1:, 0]
+    torch.testing.assert_close(fine[:, 1:-2:2, 0], 0.75 * near + 0.25 * far, rtol=0, atol=1e-6)
+    torch.testing.assert_close(fine[:, 0, 0], coarse[:, 0, 0], rtol=0, atol=1e-6)
+    assert not torch.allclose(table, added_table(style, clip, 24), atol=1e-2)
+
+
+def test_a_position_grid_is_three_counts_of_added_positions() -> None:
+    assert check_position_grid([8, 14, 14], "sincos") == (8, 14, 14)
+    with pytest.raises(ModelError, match="three counts"):
+        check_position_grid([8, 14], "sincos")
+    with pytest.raises(ModelError, match="three counts"):
+        check_position_grid([8, 0, 14], "sincos_3d")
+    with pytest.raises(ModelError, match="rotary positions are computed for every clip"):
+        check_position_grid([8, 14, 14], "rope")

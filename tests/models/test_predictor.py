@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -140,3 +142,16 @@ def test_compiles_to_one_graph(predictor: Predictor) -> None:
     batch = inputs()
     torch.testing.assert_close(compiled(*batch, GRID), predictor(*batch, GRID), rtol=0, atol=5e-6)
     torch._dynamo.reset()
+
+
+def test_a_predictor_has_the_epsilon_and_the_position_grid_that_it_was_given() -> None:
+    shape: dict[str, Any] = {"encoder_width": 48, "width": 24, "depth": 1, "num_heads": 2, "positions": "sincos_3d"}
+    head = Predictor(**shape, norm_eps=1e-3, position_grid=(1, 2, 2))
+    assert {part.eps for part in head.modules() if isinstance(part, torch.nn.LayerNorm)} == {1e-3}
+    other = Predictor(**shape, norm_eps=1e-3)
+    other.load_state_dict(head.state_dict())
+    batch = torch.randn(1, 4, 48), torch.arange(4)[None], torch.arange(4, 16)[None]
+    grid = TokenGrid(1, 4, 4)
+    assert (head(*batch, grid) - other(*batch, grid)).abs().max() > 1e-5
+    other.position_grid = (1, 2, 2)
+    assert torch.equal(head(*batch, grid), other(*batch, grid))
