@@ -67,9 +67,8 @@ def to_transformers(model: Ours, *, normalise_targets: bool = True) -> nn.Module
                 **videomae.config_of(model.encoder, model.decoder), norm_pix_loss=normalise_targets
             )
             theirs = _empty(transformers.VideoMAEForPreTraining, config)
-            theirs.decoder.norm.eps = (
-                model.decoder.final_norm_eps
-            )  # not an option there, and lost when their model is saved
+            # not an option of theirs, and lost when their model is saved
+            theirs.decoder.norm.eps = model.decoder.final_norm_eps
         case JEPALearner():
             theirs = _empty(
                 transformers.VJEPA2Model, transformers.VJEPA2Config(**vjepa2.config_of(model.encoder, model.predictor))

@@ -121,7 +121,9 @@ def _positions(ours: Encoder, theirs: Encoder, init: str) -> tuple[str, ...]:
 def _start_head(ours: Decoder | Predictor, theirs: Decoder | Predictor | None, family: str) -> str:
     """Fill `ours` where it is the head that `theirs` is, but for mask tokens, of which the first are taken; and say what was done."""
     kind = "decoder" if isinstance(ours, Decoder) else "predictor"
-    if theirs is None or type(theirs) is not type(ours):
+    if theirs is None:
+        return f"{family}: only an encoder was read, the run's {kind} starts at random"
+    if type(theirs) is not type(ours):
         return f"{family}: no {kind} came along, the run's starts at random"
     found, wanted = _head_facts(theirs), _head_facts(ours)
     if names := [name for name in wanted if wanted[name] != found[name]]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
@@ -100,17 +99,17 @@ def shape_at(weights: Mapping[str, Any], key: str, ndim: int, where: str) -> tup
     tensor = weights.get(key)
     if not isinstance(tensor, Tensor):
         raise ForeignWeightsError(f"{where} lacks {key}; check the family and fetch the file anew")
-    if tensor.ndim != ndim:
+    if tensor.ndim != ndim or not tensor.numel():
         raise ForeignWeightsError(
-            f"{where} has the misfit {key} of shape {tuple(tensor.shape)} instead of {ndim} axes; check the family"
+            f"{where} has the misfit {key} of shape {tuple(tensor.shape)} instead of {ndim} filled axes; check the family"
         )
     return tuple(tensor.shape)
 
 
 def count_of(weights: Iterable[str], stem: str) -> int:
-    """How many entries the list `stem` has: one more than its highest number."""
-    numbers = [int(match[1]) for key in weights if (match := re.match(rf"{re.escape(stem)}\.(\d+)", str(key)))]
-    return max(numbers, default=-1) + 1
+    """How many entries the list `stem` has: one more than its highest number, which no more than the keys there are can make true."""
+    numbers = [int(match[1]) for key in weights if (match := re.match(rf"{re.escape(stem)}\.(\d+)", key))]
+    return min(max(numbers, default=-1), len(numbers)) + 1
 
 
 def heads_of(
@@ -183,8 +182,3 @@ def square_side(num_tokens: int, steps: int) -> int | None:
     """Rows of a square grid of `num_tokens` over `steps` time steps, None where there is none."""
     side = math.isqrt(num_tokens // steps)
     return side if steps * side * side == num_tokens else None
-
-
-def on_meta() -> torch.device:
-    """Where modules are built that are about to be filled."""
-    return torch.device("meta")

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from surgrec.hub.keys import ForeignWeightsError, Layout, Rule
@@ -28,7 +29,6 @@ from surgrec.hub.pretrained import (
     count_of,
     filled,
     heads_of,
-    on_meta,
     prefix_of,
     shape_arguments,
     shape_at,
@@ -41,8 +41,8 @@ from surgrec.objectives.mae import MAELearner
 
 # Published sizes (width, depth) and their heads: S, B, L, H, and version 2's g, whose patches are 14 pixels wide.
 _HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1408, 40): 16}
-# Decoders: version 1's of S, B, L, H; version 2's are all 4 deep.
-_DECODER_HEADS = {(192, 3): 3, (192, 4): 3, (384, 4): 6, (512, 12): 8, (512, 4): 8, (640, 8): 8, (640, 4): 8}
+# Decoders (width, depth): version 1's of S, B, L, H; version 2's are all 4 deep.
+_DECODER_HEADS = {(192, 4): 3, (384, 4): 6, (512, 12): 8, (512, 4): 8, (640, 12): 8, (640, 4): 8}
 _OPTIONS = ("heads", "head_heads", "frames", "crop")
 _CLASSIFIER = ((r"(?:fc_norm|head)\..*", "of the classifier"),)
 
@@ -71,7 +71,7 @@ def _read_pretraining(
     decoder_heads = heads_of(
         _DECODER_HEADS, width, depth, given.number("head_heads"), f"the decoder of {where}", "head_heads"
     )
-    with on_meta():
+    with torch.device("meta"):
         decoder = Decoder(
             encoder_width=encoder_width,
             width=width,
@@ -104,7 +104,7 @@ def _read_encoder(
     arguments = _arguments(weights, "", clip, given, where) | {
         "has_final_norm": not any(key.startswith("fc_norm.") for key in weights)
     }
-    with on_meta():
+    with torch.device("meta"):
         encoder = Encoder(**arguments)
     layout = Layout(_encoder_rules(arguments, "", ""), _CLASSIFIER)
     encoder, line = filled(encoder, weights, layout, family=family, part="encoder", where=where)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from surgrec.core.grid import TokenGrid
@@ -27,7 +28,6 @@ from surgrec.hub.pretrained import (
     count_of,
     filled,
     heads_of,
-    on_meta,
     prefix_of,
     refuse_other_positions,
     shape_arguments,
@@ -40,7 +40,6 @@ from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 
 HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
-ENCODERS = ("target_encoder", "encoder")
 _OPTIONS = ("heads", "head_heads", "frames", "crop", "take")
 _FRAMES = 16
 _TABLE = "position table, equal to the one computed here"
@@ -62,7 +61,12 @@ def read_vjepa(source: str, family: str = "vjepa", take: str = "target_encoder")
 def chosen(
     content: Mapping[str, Any], given: Source, default: tuple[str, ...], family: str
 ) -> tuple[str, dict[str, Tensor], str]:
-    """Name and weights of the encoder to take, the user's choice or the first of `default` that is there; and a line that says so."""
+    """Name and weights of the encoder to take, and a line that says so: the user's choice, or the first of `default` that is there.
+
+    A file of weights alone, without names for parts, is one encoder.
+    """
+    if any(key.endswith(STEM) for key in content):
+        return "the file", dict(content), f"{family}: the file holds one encoder and no predictor"
     wanted = (given.options["take"],) if "take" in given.options else default
     name, weights = weights_at(dict(content), wanted, given.path)
     rest = ", ".join(str(key) for key in content if key not in (name, "predictor")) or "nothing"
@@ -112,7 +116,7 @@ def _read_encoder(
     heads = heads_of(HEADS, shape["width"], shape["depth"], given.number("heads"), where)
     clip = _clip(weights, prefix, shape, given, where)
     arguments = shape | clip | {"num_heads": heads, "positions": "sincos_3d", "qkv_bias": "qkv", "init": "trunc_normal"}
-    with on_meta():
+    with torch.device("meta"):
         encoder = Encoder(**arguments)
     refuse_other_positions(weights, f"{prefix}pos_embed", "sincos_3d", encoder.grid, encoder.width, where)
     layout = encoder_layout(arguments, (("pos_embed", _TABLE),)).under(prefix)
@@ -128,7 +132,7 @@ def _read_predictor(
     prefix = prefix_of(weights, "predictor_embed.weight", where)
     heads = given.number("head_heads") or encoder.num_heads  # version 1's predictor has as many as its encoder
     arguments = predictor_arguments(weights, prefix, heads, where)
-    with on_meta():
+    with torch.device("meta"):
         predictor = Predictor(encoder_width=encoder.width, positions="sincos_3d", **arguments)
     key = f"{prefix}predictor_pos_embed"
     refuse_other_positions(weights, key, "sincos_3d", encoder.grid, predictor.width, where)

@@ -10,6 +10,7 @@ unless `@take:encoder` says otherwise.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from surgrec.hub.pretrained import (
@@ -19,7 +20,6 @@ from surgrec.hub.pretrained import (
     clip_arguments,
     filled,
     heads_of,
-    on_meta,
     prefix_of,
     shape_arguments,
 )
@@ -56,7 +56,7 @@ def _read_encoder(
     heads = heads_of(HEADS, shape["width"], shape["depth"], given.number("heads"), where)
     clip = clip_arguments(given.number("frames") or 16, given.number("crop") or 16 * shape["patch"])
     arguments = shape | clip | {"num_heads": heads, "positions": "rope", "qkv_bias": "qkv", "init": "trunc_normal"}
-    with on_meta():
+    with torch.device("meta"):
         encoder = Encoder(**arguments)
     layout = encoder_layout(arguments, (("pos_embed", _STRAY),)).under(prefix)
     encoder, line = filled(encoder, weights, layout, family=family, part="encoder", where=where)
@@ -68,7 +68,7 @@ def _read_predictor(
 ) -> tuple[Predictor, str]:
     prefix = prefix_of(weights, "predictor_embed.weight", where)
     arguments = predictor_arguments(weights, prefix, given.number("head_heads") or PREDICTOR_HEADS, where)
-    with on_meta():
+    with torch.device("meta"):
         predictor = Predictor(encoder_width=encoder.width, **arguments)
     layout = predictor_layout(arguments["num_mask_tokens"], (("predictor_pos_embed", _STRAY),)).under(prefix)
     return filled(predictor, weights, layout, family=family, part="predictor", where=where)

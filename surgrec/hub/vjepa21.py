@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from surgrec.hub.keys import ForeignWeightsError, Layout, Lifted, Rule
@@ -25,7 +26,6 @@ from surgrec.hub.pretrained import (
     clip_arguments,
     filled,
     heads_of,
-    on_meta,
     prefix_of,
     shape_arguments,
     shape_at,
@@ -69,7 +69,7 @@ def _read_encoder(
     clip = clip_arguments(given.number("frames") or 16, given.number("crop") or _ROPE_GRID * shape["patch"])
     arguments = shape | clip | _ROTATION | {"num_heads": heads, "qkv_bias": "qkv", "init": "trunc_normal"}
     levels = _levels(shape["depth"], where)
-    with on_meta():
+    with torch.device("meta"):
         encoder = Encoder(**arguments, levels=levels, has_modality_embedding=True)
     last = len(levels) - 1
     common = encoder_layout(arguments, _ENCODER_DROPS)
@@ -89,7 +89,7 @@ def _read_predictor(
     first = "predictor_embed.0.weight" if has_levels else "predictor_embed.weight"
     prefix = prefix_of(weights, first, where)
     arguments = predictor_arguments(weights, prefix, given.number("head_heads") or PREDICTOR_HEADS, where)
-    with on_meta():
+    with torch.device("meta"):
         predictor = Predictor(
             encoder_width=encoder.width,
             num_levels=shape_at(weights, prefix + first, 2, where)[1] // encoder.width,

@@ -31,7 +31,7 @@ def read_weights_file(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ForeignWeightsError(f"there is no file of weights {path}; check the path")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    if not isinstance(content, dict):
+    if not _is_named(content):
         raise ForeignWeightsError(f"{path} holds a {type(content).__name__} and no weights by name; check the file")
     return content
 
@@ -39,10 +39,14 @@ def read_weights_file(path: str | Path) -> dict[str, Any]:
 def weights_at(content: dict[str, Any], names: tuple[str, ...], path: str | Path) -> tuple[str, dict[str, Tensor]]:
     """The first of `names` under which `content` holds weights, and those weights. Raises `ForeignWeightsError` where there is none."""
     for name in names:
-        if isinstance(content.get(name), dict):
+        if _is_named(content.get(name)):
             return name, dict(content[name])
-    there = ", ".join(map(str, list(content)[:5])) or "nothing"
+    there = ", ".join(list(content)[:5]) or "nothing"
     raise ForeignWeightsError(f"{path} has no weights under {' or '.join(names)} (it has {there}); check the family")
+
+
+def _is_named(content: Any) -> bool:
+    return isinstance(content, dict) and all(isinstance(key, str) for key in content)
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -34,8 +34,6 @@ from surgrec.objectives.mae import MAE
 from surgrec.training.loop import pretrain
 from surgrec.training.runtime import Runtime
 from tests.footage import write_corpus
-from tests.hub.official_files import mae_file, videomae_pretraining
-from tests.models.oracle import Case, oracle, videomae_config
 from tests.training.tiny import VARIANTS, overrides
 
 
@@ -159,7 +157,10 @@ def test_added_positions_of_another_grid_are_not_computed_in_silence(tmp_path: P
 
 
 def nano_videomae(folder: Path) -> str:
-    """A VideoMAE checkpoint of the tiny run's own shape."""
+    """A VideoMAE checkpoint of the tiny run's own shape; skips without transformers."""
+    from tests.hub.official_files import mae_file, videomae_pretraining
+    from tests.models.oracle import Case, oracle, videomae_config
+
     case = Case((128, 6, 4, 4.0), (64, 1, 2, 4.0), (4, 32, 32, 2, 8))
     weights = videomae_pretraining(oracle("VideoMAEForPreTraining", videomae_config(case)))
     return f"videomae:{mae_file(folder / 'w.pth', weights, clip=(4, 32))}@heads:4@head_heads:2"

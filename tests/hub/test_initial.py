@@ -120,7 +120,7 @@ def test_the_fine_tuned_layout_wants_an_encoder_without_a_final_norm(tmp_path: P
     with pytest.raises(UserError, match="has_final_norm is False, not True"):
         start_from(run_encoder("mae"), decoder(), init)
     said = start_from(run_encoder("mae", has_final_norm=False), decoder(), init)
-    assert said[-1] == "videomae: no decoder came along, the run's starts at random"
+    assert said[-1] == "videomae: only an encoder was read, the run's decoder starts at random"
 
 
 # -- positions

@@ -92,6 +92,8 @@ def test_an_absent_file_and_one_without_names(tmp_path: Path) -> None:
     assert "no file of weights" in one_sentence(tmp_path / "absent.pt")
     torch.save(torch.ones(2), tmp_path / "tensor.pt")
     assert "holds a Tensor" in one_sentence(tmp_path / "tensor.pt")
+    torch.save({0: torch.ones(2)}, tmp_path / "numbered.pt")
+    assert "no weights by name" in one_sentence(tmp_path / "numbered.pt")
 
 
 def test_the_weights_are_under_one_of_some_names() -> None:
