@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from surgrec.core.errors import UserError
+from surgrec.hub.endofm import start_from_endofm
+from surgrec.hub.image_start import start_from_image
 from surgrec.hub.load import load_release
 from surgrec.hub.pretrained import Pretrained
 from surgrec.hub.videomae import read_videomae
@@ -44,7 +46,14 @@ _READERS: dict[str, Callable[[str], Pretrained]] = {
     "surgrec-mae": lambda source: read_videomae(source, "surgrec-mae"),
     "surgrec-jepa": lambda source: read_vjepa(source, "surgrec-jepa", take="encoder"),
 }
-FAMILIES = tuple(_READERS)
+# A family of image models to what fills the run's encoder from it; they are no video encoders that could be compared.
+_FILLERS: dict[str, Callable[[Encoder, str], tuple[str, ...]]] = {
+    "dinov2": lambda encoder, source: start_from_image(encoder, "dinov2", source),
+    "dinov3": lambda encoder, source: start_from_image(encoder, "dinov3", source),
+    "vit": lambda encoder, source: start_from_image(encoder, "vit", source),
+    "endofm": start_from_endofm,
+}
+FAMILIES = (*_READERS, *_FILLERS)
 
 
 def start_from(encoder: Encoder, head: Decoder | Predictor, init: str) -> tuple[str, ...]:
@@ -54,10 +63,12 @@ def start_from(encoder: Encoder, head: Decoder | Predictor, init: str) -> tuple[
     not tell after it: `vjepa2:vitl.pt@take:encoder`. Raises `UserError` for an unknown family, and where the encoder does not fit.
     """
     family, has_path, path = init.partition(":")
-    if family not in _READERS or not has_path or not path:
+    if family not in FAMILIES or not has_path or not path:
         raise UserError(
             f"init={init} is not FAMILY:PATH with a known family ({', '.join(FAMILIES)}); write init=surgrec:RELEASE"
         )
+    if family in _FILLERS:
+        return (*_FILLERS[family](encoder, path), _start_head(head, None, family))
     found = _READERS[family](path)
     _refuse_other_encoder(encoder, found.encoder, init)
     positions = _positions(encoder, found.encoder, init)
