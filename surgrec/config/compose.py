@@ -6,6 +6,7 @@ its own file because a run is compared twice: with what stands in its folder, be
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,6 @@ _NOT_THE_RECIPE = (
     "trainer.checkpoint_every",
     "trainer.picture_every",
 )
-# Options that the shared base of the objectives has, so that one overlay can scale either, and this objective does not read.
-_NOT_READ = {MAEConfig: ("objective.ema", "objective.ema_end"), JEPAConfig: ("objective.normalise_targets",)}
 
 
 def typed(composed: DictConfig) -> Config:
@@ -63,7 +62,7 @@ def typed(composed: DictConfig) -> Config:
     check(config)
     if isinstance(config.objective, JEPAConfig) != (config.variant == "jepa"):
         raise UserError(
-            f"the objective belongs to another mask or objective than variant {config.variant}; leave objective= out"
+            f"objective= belongs to another mask or objective than variant {config.variant} has; leave it out"
         )
     return _with_tuples(config)
 
@@ -74,9 +73,32 @@ def compose_config(overrides: list[str]) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-            return typed(compose("config", overrides=overrides))
+            return typed(compose("config", overrides=with_variant_files(overrides)))
     except COMPOSITION_ERRORS as error:
         raise UserError(one_sentence(error)) from error
+
+
+def with_variant_files(overrides: list[str]) -> list[str]:
+    """The overrides, and after every `+experiment=NAME` its part for the chosen variant, `configs/experiment/NAME/VARIANT.yaml`.
+
+    Objectives share few options and an unknown one is an error, so an overlay for several variants keeps apart what only one of them
+    has. Hydra's own interpolation (`${variant}` in a defaults list) knows only the overlays to the right of the one that asks.
+
+    Raises `UserError` where the experiment has such parts, but none for this variant.
+    """
+    chosen = [match[1] for override in overrides if (match := re.fullmatch(r"\+variant=(\w+)", override))]
+    if not chosen:
+        return overrides  # which `typed` tells
+    completed: list[str] = []
+    for override in overrides:
+        completed.append(override)
+        name = match[1] if (match := re.fullmatch(r"\+experiment=(\w+)", override)) else None
+        parts = sorted(path.stem for path in (CONFIGS / "experiment" / str(name)).glob("*.yaml"))
+        if parts and chosen[0] in _KINDS and chosen[0] not in parts:
+            raise UserError(f"there is no +experiment={name} for variant {chosen[0]}, only for {', '.join(parts)}")
+        if chosen[0] in parts:
+            completed.append(f"+experiment/{name}={chosen[0]}")
+    return completed
 
 
 def save_config(config: Config, file: Path) -> None:
@@ -113,7 +135,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def recipe_of(config: Config) -> dict[str, Any]:
     """Dotted names to values of all that decides what a run learns: what `distance_from_variant` compares."""
-    return flat(config, (*_NOT_THE_RECIPE, *_NOT_READ[type(config.objective)]))
+    return flat(config, _NOT_THE_RECIPE)
 
 
 def distance_from_variant(config: Config) -> list[str]:

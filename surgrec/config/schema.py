@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from surgrec.optim.schedules import Shape
 
@@ -123,27 +123,26 @@ class BackboneConfig:
 
 @dataclass
 class ObjectiveConfig:
-    """What both objectives have, so that an overlay such as quickstart can scale either: the decoder or predictor on top of the encoder
-    (`head_*`), `normalise_targets` (masked autoencoding only), and the target encoder's momentum `ema`, moving linearly to `ema_end`
-    where that is given (latent prediction only).
-    """
+    """What both objectives have: the decoder or predictor on top of the encoder."""
 
     head_width: int = MISSING
     head_depth: int = MISSING
     head_heads: int = MISSING
-    normalise_targets: bool = True
-    ema: float = 0.99925
-    ema_end: float | None = None
 
 
 @dataclass
 class MAEConfig(ObjectiveConfig):
     """Masked autoencoding; see surgrec/objectives/mae.py."""
 
+    normalise_targets: bool = True
+
 
 @dataclass
 class JEPAConfig(ObjectiveConfig):
-    """Latent prediction; see surgrec/objectives/jepa.py."""
+    """Latent prediction; see surgrec/objectives/jepa.py. The target encoder's momentum is `ema`, moving linearly to `ema_end` if given."""
+
+    ema: float = 0.99925
+    ema_end: float | None = None
 
 
 @dataclass
@@ -226,8 +225,7 @@ class Config:
 
 
 def register() -> None:
-    """Put the dataclasses where the YAML files of `configs/` find them by name, and `choose`, for an option that depends on another."""
-    OmegaConf.register_new_resolver("choose", lambda key, values: values[key], replace=True)
+    """Put the dataclasses where the YAML files of `configs/` find them by name."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="mask", name="tube_schema", node=TubeMaskConfig)
