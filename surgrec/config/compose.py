@@ -13,6 +13,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import schema
 from surgrec.config.check import check
@@ -56,7 +57,10 @@ def typed(composed: DictConfig) -> Config:
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
-    config = OmegaConf.to_object(composed)
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:  # of an interpolation, which nothing has followed so far
+        raise UserError(one_sentence(error)) from error
     assert isinstance(config, Config)
     refuse_unknown(config)
     check(config)
@@ -186,9 +190,16 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, dict):
             named |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            named[f"{prefix}{key}"] = [_given(item) for item in value]
         else:
             named[f"{prefix}{key}"] = value
     return named
+
+
+def _given(item: Any) -> Any:
+    """An entry of a list without the options that it leaves alone."""
+    return {key: value for key, value in item.items() if value is not None} if isinstance(item, dict) else item
 
 
 def _with_tuples(config: Config) -> Config:

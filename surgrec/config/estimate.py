@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from surgrec.config.build import build_grid, build_masker, build_objective, patch_pixels
+from surgrec.config.build import build_grid, build_masker, build_objective, head_size, patch_pixels
 from surgrec.config.schema import Config, JEPAConfig, MAEConfig, Strategy
 from surgrec.models.flops import (
     TRAINING_OVER_FORWARD,
@@ -56,7 +56,10 @@ class Cost:
 
 
 def estimate(config: Config) -> Cost:
-    """The cost of the configured run. `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU."""
+    """The cost of a run of one phase, or of one phase by its configuration.
+
+    `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU.
+    """
     with torch.device("meta"):
         objective = build_objective(config)
     counts = {
@@ -133,7 +136,8 @@ def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_byt
 
 def _head_shape(config: Config) -> tuple[int, int, float]:
     """Width, depth and MLP ratio of decoder or predictor."""
-    return config.objective.head_width, config.objective.head_depth, 4.0
+    size = head_size(config)
+    return size.width, size.depth, 4.0
 
 
 def _stack_bytes(config: Config, num_tokens: int, width: int, depth: int, mlp_ratio: float, compute_bytes: int) -> int:

@@ -42,6 +42,8 @@ def one_sentence(error: Exception) -> str:
         return f"{twice[1]} is given more than once; give it once"
     if bare := re.search(r"Error merging override (\S+?)=(.*)\n.*is not a ListConfig", said):
         return f"{bare[1]} is a list; write '{bare[1]}=[{bare[2]}]'"
+    if asked := re.search(rf"{schema.Asked.__name__} raised while resolving interpolation: (.*)", said):
+        return asked[1]
     place = match[1] if (match := re.search(r"^In '([^']+)'", said, re.MULTILINE)) else ""
     if unknown := re.search(r"[Kk]ey '([^']+)' (?:is )?not in '([^']+)'", said):
         return unknown_option(_full_key(error) or unknown[1], place)
