@@ -54,10 +54,10 @@ def typed(composed: DictConfig) -> Config:
     """Hydra's configuration as dataclasses. Raises `UserError` naming what is missing, unknown or out of range."""
     if OmegaConf.is_missing(composed, "variant"):
         raise UserError("no variant is chosen; add +variant=mae or +variant=jepa (with the plus)")
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
     try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:  # of an interpolation, which nothing has followed so far
         raise UserError(one_sentence(error)) from error
@@ -156,9 +156,12 @@ def headline(config: Config) -> str:
 
 
 def claim_folder(config: Config, file: Path) -> None:
-    """Write `config.yaml`, or check that the run that stands there is this one."""
+    """Write `config.yaml`, or check that the run that stands there is this one, perhaps with further phases after its last."""
     if file.exists():
-        changes = difference(read_config(file), config, _FREE_WHEN_CONTINUING)
+        before = read_config(file)
+        done = before.trainer.phases
+        is_prolonged = done == config.trainer.phases[: len(done)]  # which changes nothing of what has been trained
+        changes = difference(before, config, (*_FREE_WHEN_CONTINUING, *(["trainer.phases"] if is_prolonged else [])))
         if changes:
             raise UserError(
                 f"{file.parent} holds a run with another configuration ({'; '.join(changes)}); "

@@ -28,7 +28,15 @@ from surgrec.optim.schedules import Shape
 
 VARIANTS = ("mae", "jepa")
 FILES = sorted(path.relative_to(compose.CONFIGS) for path in compose.CONFIGS.glob("*/*.yaml"))
-OF_ONE_VARIANT = {"mask/tube": "mae", "objective/mae": "mae", "mask/multiblock": "jepa", "objective/jepa": "jepa"}
+OF_ONE_VARIANT = {
+    "mask/tube": "mae",
+    "objective/mae": "mae",
+    "experiment/videomae2": "mae",
+    "mask/multiblock": "jepa",
+    "objective/jepa": "jepa",
+    "experiment/cooldown": "jepa",
+}
+NEEDED = {"experiment/continue": ["init=surgrec:somewhere"]}  # from the command line
 
 
 def option_for(file: Path, variant: str) -> list[str]:
@@ -36,7 +44,11 @@ def option_for(file: Path, variant: str) -> list[str]:
     group, name = file.parent.as_posix(), file.stem
     if group == "variant":
         return [f"+variant={name}"]
-    return [f"+variant={variant}", f"{'+' if group == 'experiment' else ''}{group}={name}"]
+    return [
+        f"+variant={variant}",
+        f"{'+' if group == 'experiment' else ''}{group}={name}",
+        *NEEDED.get(f"{group}/{name}", []),
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
