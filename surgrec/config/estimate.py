@@ -6,7 +6,7 @@ puts the formulas of surgrec/models/flops.py together in the way that the object
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -61,7 +61,7 @@ def estimate(config: Config) -> Cost:
     `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU.
     """
     with torch.device("meta"):
-        objective = build_objective(config)
+        objective = build_objective(replace(config, init=None))  # what it starts from changes no shape
     counts = {
         name: sum(parameter.numel() for parameter in module.parameters())
         for name, module in [*objective.learner.named_children(), *objective.frozen.named_children()]

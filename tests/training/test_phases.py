@@ -12,6 +12,7 @@ from surgrec.config.build import build_data, load_run
 from surgrec.core.grid import TokenGrid
 from surgrec.core.spans import Spans
 from surgrec.data.augment import AugmentSpec, ClipAugment
+from surgrec.export import main as export
 from surgrec.masks.tube import TubeMasker
 from surgrec.training.phases import PhasedAugment, PhasedMasker
 from tests.training.tiny import (
@@ -94,6 +95,7 @@ def test_to_continue_is_never_to_have_stopped(
     assert_same_run(tmp_path / "stopped", whole / variant)
 
 
+@pytest.mark.slow
 def test_a_phase_added_to_a_finished_run_is_as_if_it_had_been_planned(
     warm: Warm, footage: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +132,23 @@ def test_a_release_takes_clips_as_its_last_phase_did(variant: str, whole: Path) 
     architecture = run.objective.released_encoder.architecture
     assert (architecture["num_frames"], architecture["height_pixels"], architecture["width_pixels"]) == (8, 48, 48)
     assert any(line.startswith("trainer.phases [] -> ") for line in run.distance)
+
+
+def test_continuing_from_a_release_on_surgery_and_general_video(
+    warm: Warm, footage: Path, whole: Path, tmp_path: Path
+) -> None:
+    """The preset, made small: weights of a release, a momentum by its half-life, rehearsal, a second phase."""
+    release = tmp_path / "release"
+    assert export(["--run", str(whole / "jepa"), "--out", str(release)]) == 0
+    few = ("trainer.steps=2", "trainer.phases.0.steps=1", "trainer.phases.0.num_frames=8", "optim.warmup_steps=1")
+    rehearsal = ("mix.rehearsal_sources=[gamma]", "mix.rehearsal_share=0.5")
+    preset = ("+experiment=continue", f"init=surgrec:{release}", *few, *rehearsal)
+    said = warm.run(overrides("jepa", footage, tmp_path, "further", *preset))
+    assert f"init None -> surgrec:{release}" in said and "trainer.phases [] -> [{'steps': 1" in said
+    lines = metrics_of(tmp_path / "further")
+    assert [line["phase"] for line in lines] == [0, 0, 1] and sum(lines[-1]["sources"].values()) == 24
+    table = load_run(tmp_path / "further").table
+    assert table.rehearsed == ("gamma",) and table.shares[2] == pytest.approx(0.5)
 
 
 # -- by position
