@@ -64,10 +64,6 @@ def typed(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     refuse_unknown(config)
     check(config)
-    if isinstance(config.objective, JEPAConfig) != (config.variant == "jepa"):
-        raise UserError(
-            f"objective= belongs to another mask or objective than variant {config.variant} has; leave it out"
-        )
     return _with_tuples(config)
 
 
@@ -88,20 +84,23 @@ def with_variant_files(overrides: list[str]) -> list[str]:
     Objectives share few options and an unknown one is an error, so an overlay for several variants keeps apart what only one of them
     has. Hydra's own interpolation (`${variant}` in a defaults list) knows only the overlays to the right of the one that asks.
 
-    Raises `UserError` where the experiment has such parts, but none for this variant.
+    Raises `UserError` where the experiment has such parts, but none for this variant, and where it stands before the variant, which
+    would undo it.
     """
-    chosen = [match[1] for override in overrides if (match := re.fullmatch(r"\+variant=(\w+)", override))]
+    chosen = [match[1] for override in overrides if (match := re.fullmatch(r"\+?variant=(\w+)", override))]
     if not chosen:
         return overrides  # which `typed` tells
-    completed: list[str] = []
+    variant, completed = chosen[-1], list[str]()
     for override in overrides:
         completed.append(override)
         name = match[1] if (match := re.fullmatch(r"\+experiment=(\w+)", override)) else None
+        if name and not any(re.match(r"\+variant=", before) for before in completed):
+            raise UserError(f"overlays apply from left to right; write +variant={variant} before +experiment={name}")
         parts = sorted(path.stem for path in (CONFIGS / "experiment" / str(name)).glob("*.yaml"))
-        if parts and chosen[0] in _KINDS and chosen[0] not in parts:
-            raise UserError(f"there is no +experiment={name} for variant {chosen[0]}, only for {', '.join(parts)}")
-        if chosen[0] in parts:
-            completed.append(f"+experiment/{name}={chosen[0]}")
+        if parts and variant in _KINDS and variant not in parts:
+            raise UserError(f"there is no +experiment={name} for variant {variant}, only for {', '.join(parts)}")
+        if variant in parts:
+            completed.append(f"+experiment/{name}={variant}")
     return completed
 
 

@@ -57,6 +57,9 @@ def unknown_option(key: str, place: str = "") -> str:
     """The sentence for an option that does not exist, with the closest that does; `place` names a file of `configs/`."""
     where = f" (configs/{place}.yaml has it)" if place and place != "config" else ""
     options = list(all_options())
+    if key in options and place.startswith("variant/"):  # whose own objective or mask was replaced
+        group = key.partition(".")[0]
+        return f"{group}= belongs to another mask or objective than {place.replace('/', ' ')} has; leave {group}= out"
     if key in options:
         return f"this variant has no option {key}{where}; it belongs to another mask or objective"
     close = difflib.get_close_matches(key, options, n=1)

@@ -94,6 +94,8 @@ def test_an_experiment_keeps_apart_what_one_variant_has(variant: str) -> None:
     assert getattr(compose_config(quick).objective, option) == value
     assert getattr(compose_config([*quick, f"objective.{option}={other}"]).objective, option) == yaml.safe_load(other)
     assert with_variant_files(quick) == [*quick, f"+experiment/quickstart={variant}"]
+    changed = with_variant_files([*quick, "variant=jepa"])  # as Hydra takes it: jepa in the place of the first
+    assert changed[2] == "+experiment/quickstart=jepa"
 
 
 def test_an_experiment_of_the_other_variant_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +104,11 @@ def test_an_experiment_of_the_other_variant_is_told(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(compose, "CONFIGS", tmp_path / "configs")
     with pytest.raises(UserError, match=r"no \+experiment=quickstart for variant mae, only for jepa"):
         compose_config(["+variant=mae", "+experiment=quickstart"])
+
+
+def test_an_experiment_before_its_variant_is_told() -> None:
+    with pytest.raises(UserError, match=r"write \+variant=mae before \+experiment=quickstart"):
+        compose_config(["+experiment=quickstart", "+variant=mae"])
 
 
 def test_an_experiment_without_a_variant_is_told() -> None:
@@ -175,6 +182,11 @@ def test_a_file_that_is_no_yaml_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         ("optim.betas=[0.9]", "optim.betas=[0.9] must be a list of 2 numbers"),
         ("augment.mean=[0.5,0.5]", "augment.mean=[0.5, 0.5] must be a list of 3 numbers"),
         ("objective.ema=0.9", "this variant has no option objective.ema; it belongs to another mask or objective"),
+        (
+            "objective=jepa",
+            "objective= belongs to another mask or objective than variant mae has; leave objective= out",
+        ),
+        ("mask=multiblock", "mask= belongs to another mask or objective than variant mae has; leave mask= out"),
         ("+variant=jepa", "variant is given more than once"),
     ],
 )

@@ -87,7 +87,7 @@ def test_to_continue_is_never_to_have_stopped(
     variant: str, stop: int, warm: Warm, footage: Path, whole: Path, tmp_path: Path
 ) -> None:
     """Stopped before the boundary (3), at it (4), inside the second phase (6)."""
-    command = options(variant, footage, tmp_path, "stopped", "data.workers=1" if stop == 4 else "data.workers=0")
+    command = options(variant, footage, tmp_path, "stopped", "data.workers=1" if stop == 3 else "data.workers=0")
     warm.run(["--stop-after", str(stop), *command], program=RECORDED)
     assert metrics_of(tmp_path / "stopped")[-1]["step"] == stop
     assert load_run(tmp_path / "stopped").clip.num_frames == (4 if stop <= 4 else 8)
