@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from surgrec.config.application import run_application
 from surgrec.config.compose import headline
 from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.phases import Phase, phases_of, rate_of
 from surgrec.config.schema import Config, JEPAConfig
 
 if TYPE_CHECKING:
@@ -33,18 +34,27 @@ def preview(config: Config) -> int:
     """Print and draw what the configured run would see and cost."""
     resolve_footage(config)
     provide_footage(config)
-    from surgrec.config.build import build_data, run_folder
+    from surgrec.config.build import build_data, build_reader, run_folder
     from surgrec.config.estimate import estimate
 
-    data, folder = build_data(config), run_folder(config).previews
+    data, folder, phases = build_data(config), run_folder(config).previews, phases_of(config)
     print(headline(config))
-    print("\n".join(["", *mixture_lines(config, data), "", *cost_lines(config, estimate(config)), ""]), flush=True)
-    clips = [data.reader.read(position) for position in range(NUM_CLIPS)]
-    for clip in clips:
-        for failure in clip.failures:
-            print(f"could not read {failure.video_id} ({failure.reason}); {failure.replaced_by} takes its place")
+    print("\n".join(["", *mixture_lines(config, data), ""]))
+    for phase in phases:
+        title = phase_lines(phase) if len(phases) > 1 else []
+        print("\n".join([*title, *cost_lines(phase.config, estimate(phase.config)), ""]), flush=True)
+    files = []
+    for phase in phases:
+        its = build_reader(phase.config, data.manifest, data.mixture)
+        first = phase.span.first_position // config.data.repeats
+        clips = [its.reader.read(first + number) for number in range(NUM_CLIPS)]
+        for clip in clips:
+            for failure in clip.failures:
+                print(f"could not read {failure.video_id} ({failure.reason}); {failure.replaced_by} takes its place")
+        files += draw(phase, its, clips, folder)
+    files += draw_whole(config, data, folder)
     print("pictures")
-    for file in draw(config, data, clips, folder):
+    for file in files:
         print(f"  {file}")
     print("the same options with `surgrec train` start the run")
     return 0
@@ -55,23 +65,51 @@ def preview(config: Config) -> int:
 
 def mixture_lines(config: Config, data: DataPath) -> list[str]:
     """One line a source, most hours first: its hours, share, clips drawn and passes over its footage in the whole run, as expected."""
-    table, size = data.mixture.table, config.data.global_batch_size
-    num_clips = config.trainer.steps * size
+    table, phases = data.mixture.table, phases_of(config)
+    num_clips = sum(phase.span.num_steps * phase.span.batch for phase in phases) // config.data.repeats
+    num_seconds = sum(_clip_seconds(phase) * phase.span.num_steps * phase.span.batch for phase in phases)
+    num_seconds /= config.data.repeats
     policy = config.mix.policy.value + (f", alpha {config.mix.alpha:g}" if config.mix.policy == "temperature" else "")
-    clip_seconds = config.data.num_frames * config.data.frame_interval_seconds
+    if table.rehearsed:
+        policy += f"; {config.mix.rehearsal_share:.0%} of all clips are rehearsal: {', '.join(table.rehearsed)}"
 
     def line(source: str, videos: int, hours: float, share: float) -> str:
-        clips = share * num_clips
-        passes = clips * clip_seconds / (3600 * hours)
-        return f"  {source:<28}{videos:>7}{hours:>10,.3f}{share:>8.1%}{clips:>15,.0f}{passes:>13,.1f}"
+        passes = share * num_seconds / (3600 * hours)
+        return f"  {source:<28}{videos:>7}{hours:>10,.3f}{share:>8.1%}{share * num_clips:>15,.0f}{passes:>13,.1f}"
 
     rows = zip(table.sources, table.num_videos, table.hours, table.shares, strict=True)
     return [
-        f"mixture ({policy}): {config.trainer.steps} steps of {size} clips, {clip_seconds:.2f} seconds each",
+        f"mixture ({policy}): {', then '.join(_clips_of(phase) for phase in phases)}",
         f"  {'source':<28}{'videos':>7}{'hours':>10}{'share':>8}{'clips':>15}{'passes':>13}",
         *(line(*row) for row in sorted(rows, key=lambda row: -row[2]) if row[1]),
         line("all", table.num_videos.sum(), table.hours.sum(), 1.0),
     ]
+
+
+def _clip_seconds(phase: Phase) -> float:
+    return phase.config.data.num_frames * phase.config.data.frame_interval_seconds
+
+
+def _clips_of(phase: Phase) -> str:
+    """How many clips of which length a phase draws at each step."""
+    repeats = phase.config.data.repeats
+    several = f", each in {repeats} of {phase.span.batch} samples" if repeats > 1 else ""
+    clips = phase.span.batch // repeats
+    return f"{phase.span.num_steps} steps of {clips} clips, {_clip_seconds(phase):.2f} seconds each{several}"
+
+
+def phase_lines(phase: Phase) -> list[str]:
+    """What holds in a phase: steps, clip, learning rate; and what a new clip means to positions that are added."""
+    data, augment, rate, span = phase.config.data, phase.config.augment, rate_of(phase.config), phase.span
+    lines = [
+        f"phase {phase.number}: steps {span.first_step} to {span.stop_step}",
+        f"  clips                    {data.num_frames} frames every {data.frame_interval_seconds:g} s, "
+        f"{augment.crop_pixels} pixels, {span.batch} a step",
+        f"  learning rate            {rate.at(0):.3g} to {rate.at(span.num_steps):.3g}",
+    ]
+    if phase.number and phase.config.backbone.positions != "rope":
+        lines.append("  positions                those of this clip's own grid; see docs/continue_pretraining.md")
+    return lines
 
 
 def cost_lines(config: Config, cost: Cost) -> list[str]:
@@ -81,7 +119,9 @@ def cost_lines(config: Config, cost: Cost) -> list[str]:
 
     masks = "; ".join(f"{context} seen, {target} predicted" for context, target in cost.tokens)
     counts = ", ".join(f"{name.replace('_', ' ')} {count / 1e6:.1f} M" for name, count in cost.counts.items())
-    micro = PositionPlan(config.data.global_batch_size, accumulation=config.runtime.accumulation).micro_batch_size
+    micro = PositionPlan(
+        config.data.global_batch_size, accumulation=config.runtime.accumulation, repeats=config.data.repeats
+    ).micro_batch_size
     fits = ", ".join(f"{cost.clips_that_fit(size * 1e9)} in {size} GB" for size in _GPU_GIGABYTES)
     hours = cost.run_flops / 1e14 / 3600
     return [
@@ -108,28 +148,39 @@ def _bytes(count: int) -> str:
 # -- in pictures
 
 
-def draw(config: Config, data: DataPath, clips: list[Clip], folder: Path) -> list[Path]:
-    """Write clips.png, masks.png, mixture.png and schedules.png; returns the files."""
+def draw(phase: Phase, data: DataPath, clips: list[Clip], folder: Path) -> list[Path]:
+    """Write clips.png and masks.png of a phase, whose number is in the name from 1 on; returns the files."""
     import numpy as np
 
     from surgrec.config.build import build_augment, build_grid, build_masker
     from surgrec.training.pictures import to_pixels
-    from surgrec.training.sheets import clip_sheet, mask_sheet, mixture_chart, save_figure, schedule_chart
+    from surgrec.training.sheets import clip_sheet, mask_sheet, save_figure
 
-    augment, table = build_augment(config), data.mixture.table
-    positions = np.array([clip.position for clip in clips])
+    config, table = phase.config, data.mixture.table
+    augment = build_augment(config)
+    positions = np.array([clip.position for clip in clips]) * config.data.repeats
     pixels = to_pixels(augment([clip.pixels for clip in clips], positions), augment.spec)
     captions = [
         f"{data.manifest.video_ids[clip.row]} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
         for clip in clips
     ]
     masks = build_masker(config).draw(positions[:NUM_MASKED_CLIPS])
-    steps, curves = schedules(config)
     figures = {
         "clips": clip_sheet(pixels, captions),
         "masks": mask_sheet(pixels[:NUM_MASKED_CLIPS], masks, build_grid(config)),
+    }
+    ending = f"_phase_{phase.number}" if phase.number else ""
+    return [save_figure(figure, folder / f"{name}{ending}.png") for name, figure in figures.items()]
+
+
+def draw_whole(config: Config, data: DataPath, folder: Path) -> list[Path]:
+    """Write mixture.png and schedules.png, over all phases; returns the files."""
+    from surgrec.training.sheets import mixture_chart, save_figure, schedule_chart
+
+    table = data.mixture.table
+    figures = {
         "mixture": mixture_chart(table.sources, table.hours, table.shares),
-        "schedules": schedule_chart(steps, curves),
+        "schedules": schedule_chart(*schedules(config)),
     }
     return [save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
@@ -145,7 +196,7 @@ def schedules(config: Config) -> tuple[Any, dict[str, Any]]:
     plan = build_plan(config)
     curves: dict[str, Any] = {"learning rate": plan.rate, "weight decay": plan.weight_decay}
     if isinstance(config.objective, JEPAConfig):
-        curves["momentum of the target encoder"] = build_momentum(config.objective, plan.steps)
+        curves["momentum of the target encoder"] = build_momentum(config, config.objective)
         if (weight := build_context_weight(config.objective)) is not None:
             curves["weight of the context loss"] = weight
     steps = np.unique(np.linspace(0, plan.steps - 1, _SCHEDULE_POINTS).round().astype(np.int64))

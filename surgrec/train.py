@@ -15,8 +15,10 @@ from pathlib import Path
 from surgrec.config.application import run_application
 from surgrec.config.compose import claim_folder, headline
 from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK
+from surgrec.core.memory import keep_freed_memory
 
 
 def train(config: Config) -> int:
@@ -27,6 +29,8 @@ def train(config: Config) -> int:
     from surgrec.training.loop import pretrain
 
     runtime = build_runtime(config)
+    if not runtime.has_cuda:
+        keep_freed_memory()
     try:
         runtime.on_first(lambda: provide_footage(config))
         run = build_run(config, runtime)
@@ -35,7 +39,7 @@ def train(config: Config) -> int:
         if runtime.is_first:
             print(headline(config), file=sys.stderr, flush=True)
         before = run.checkpoints.latest()
-        was_done = before is not None and read_progress(before).step == config.trainer.steps
+        was_done = before is not None and read_progress(before).step == spans_of(config).num_steps
         stopped_by = pretrain(run)
         if runtime.is_first:
             say_what_next(config, run.folder.path, stopped_by, was_done)
@@ -50,7 +54,7 @@ def say_what_next(config: Config, folder: Path, stopped_by: str | None, was_done
         print(f"stopped by {stopped_by}; saved in {folder / 'checkpoints'}. The same command continues.")
         return
     print(
-        f"done: {config.trainer.steps} steps{'; nothing was left to do' if was_done else ''}\n"
+        f"done: {spans_of(config).num_steps} steps{'; nothing was left to do' if was_done else ''}\n"
         f"  checkpoint  {folder / 'checkpoints' / (folder / 'checkpoints' / 'latest').read_text().strip()}\n"
         f"  pictures    {folder / 'previews'}\n"
         f"  metrics     {folder / 'metrics.jsonl'}\n"

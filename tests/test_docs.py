@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from surgrec import __main__ as console
 from surgrec.config import compose
 from surgrec.config.compose import compose_config, recipe_of
+from surgrec.config.phases import phases_of
 from surgrec.config.schema import JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
 from tests.footage import write_corpus
 
@@ -72,6 +74,37 @@ def test_the_page_visits_every_stage() -> None:
     assert folders >= {
         "config", "corpus", "data", "features", "hub", "masks", "models", "objectives", "optim", "training", "video"
     }  # fmt: skip
+
+
+# -- docs/continue_pretraining.md
+
+CONTINUE_PAGE = (DOCS / "continue_pretraining.md").read_text(encoding="utf-8")
+CONTINUE_LINES = [
+    shlex.split(line)
+    for block in re.findall(r"^```console\n(.*?)^```$", CONTINUE_PAGE, flags=re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def test_the_commands_of_the_page_are_runs() -> None:
+    verbs = [words[1] for words in CONTINUE_LINES]
+    assert verbs.count("index") == 2 and verbs.count("preview") == 1 and verbs.count("train") == 4
+    for words in CONTINUE_LINES:
+        if words[1] != "index":
+            assert phases_of(compose_config(words[2:]))[-1].span.num_steps > 0
+    assert [len(phases_of(compose_config(words[2:]))) for words in CONTINUE_LINES[-2:]] == [2, 3]
+
+
+def test_the_table_of_the_page_is_the_preset() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([\d.e-]+) \| ([\d.]+) \|$", CONTINUE_PAGE, flags=re.MULTILINE)
+    assert len(rows) == 5
+    for batch, lr, momentum in rows:
+        config = compose_config(
+            ["+variant=jepa", "+experiment=continue", "init=surgrec:x", f"data.global_batch_size={batch}"]
+        )
+        assert isinstance(config.objective, JEPAConfig) and config.objective.ema_half_life_samples is not None
+        assert f"{config.optim.lr:.3e}" == lr
+        assert f"{0.5 ** (int(batch) / config.objective.ema_half_life_samples):.6f}" == momentum
 
 
 # -- docs/paper.md

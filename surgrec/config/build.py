@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from surgrec.config.compose import distance_from_variant, read_config
+from surgrec.config.phases import Phase, phase_after, phases_of, rate_of, spans_of
 from surgrec.config.schema import (
     Config,
     JEPAConfig,
@@ -28,8 +29,8 @@ from surgrec.core.grid import TokenGrid
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
-from surgrec.data.loader import ClipLoader, PositionPlan
-from surgrec.data.mixture import Mixture, MixtureTable
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
+from surgrec.data.mixture import Mixture, MixtureTable, Rehearsal
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.data.sampler import Sampler
 from surgrec.hub.initial import start_from
@@ -40,16 +41,17 @@ from surgrec.masks.tube import TubeMasker
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder, spread_levels
 from surgrec.models.predictor import Predictor
-from surgrec.models.sizes import size_named
+from surgrec.models.sizes import DECODERS, PREDICTORS, HeadSize, size_named
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
 from surgrec.objectives.objective import Objective
 from surgrec.optim.optimizer import build_adamw
 from surgrec.optim.schedules import Ramp, Schedule, Shape
-from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights
+from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights, read_progress
 from surgrec.training.folder import RunFolder
 from surgrec.training.log import Sink, TensorBoardSink, WandbSink
 from surgrec.training.loop import Plan, Run
+from surgrec.training.phases import PhasedAugment, PhasedMasker
 from surgrec.training.pictures import draw_pictures
 from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.step import Step
@@ -112,6 +114,14 @@ def build_encoder(config: Config) -> Encoder:
     )
 
 
+def head_size(config: Config) -> HeadSize:
+    """Shape of decoder or predictor: what the configuration says, else by the encoder's size."""
+    node, table = config.objective, DECODERS if isinstance(config.objective, MAEConfig) else PREDICTORS
+    size_named(config.backbone.size)  # names the sizes there are
+    own = table[config.backbone.size]
+    return HeadSize(node.head_width or own.width, node.head_depth or own.depth, node.head_heads or own.num_heads)
+
+
 def build_objective(config: Config, say: Callable[[str], object] = lambda line: None) -> Objective:
     """Encoder, decoder or predictor, and target encoder; random weights depend on `seed` alone, so all ranks start alike.
 
@@ -128,19 +138,20 @@ def build_objective(config: Config, say: Callable[[str], object] = lambda line: 
         case MAEConfig() as node, Decoder():
             return MAE(encoder, head, config.augment.mean, config.augment.std, node.normalise_targets)
         case JEPAConfig() as node, Predictor():
-            return JEPA(encoder, head, build_momentum(node, config.trainer.steps), build_context_weight(node))
+            return JEPA(encoder, head, build_momentum(config, node), build_context_weight(node))
     raise AssertionError("a head follows from its objective")
 
 
 def build_head(config: Config, encoder: Encoder) -> Decoder | Predictor:
     """The decoder or predictor on top of the encoder."""
+    size = head_size(config)
     match config.objective:
-        case MAEConfig() as node:
+        case MAEConfig():
             return Decoder(
                 encoder_width=encoder.width,
-                width=node.head_width,
-                depth=node.head_depth,
-                num_heads=node.head_heads,
+                width=size.width,
+                depth=size.depth,
+                num_heads=size.num_heads,
                 tubelet=encoder.tubelet,
                 patch=encoder.patch,
                 positions="sincos" if encoder.positions == "sincos" else "sincos_3d",
@@ -155,9 +166,9 @@ def build_head(config: Config, encoder: Encoder) -> Decoder | Predictor:
                 num_levels=max(1, len(encoder.levels)),
                 has_context_head=node.dense,
                 has_modality_embedding=encoder.has_modality_embedding,
-                width=node.head_width,
-                depth=node.head_depth,
-                num_heads=node.head_heads,
+                width=size.width,
+                depth=size.depth,
+                num_heads=size.num_heads,
                 num_mask_tokens=1,
                 positions=encoder.positions,
                 rope_style=config.backbone.rope_style,  # type: ignore[arg-type]
@@ -170,10 +181,24 @@ def build_head(config: Config, encoder: Encoder) -> Decoder | Predictor:
     raise UserError("the configuration names no objective; add +variant=mae or +variant=jepa")
 
 
-def build_momentum(node: JEPAConfig, steps: int) -> Schedule:
-    """The target encoder's momentum over the run."""
-    end = node.ema if node.ema_end is None else node.ema_end
-    return Schedule(node.ema, steps, Shape.linear, end=end)
+def build_momentum(config: Config, node: JEPAConfig) -> Schedule:
+    """The target encoder's momentum over the run, all phases of it."""
+    if node.ema is not None:
+        end = node.ema if node.ema_end is None else node.ema_end
+        return Schedule(node.ema, config.trainer.steps, Shape.linear, end=end)
+    assert node.ema_half_life_samples is not None
+    half_life = node.ema_half_life_samples
+    return _one_after_another(
+        [Schedule(0.5 ** (phase.span.batch / half_life), phase.span.num_steps) for phase in phases_of(config)]
+    )
+
+
+def _one_after_another(schedules: list[Schedule]) -> Schedule:
+    """The schedules of all phases as one."""
+    *before, whole = schedules
+    for schedule in reversed(before):
+        whole = replace(schedule, then=whole)
+    return whole
 
 
 def build_context_weight(node: JEPAConfig) -> Ramp | None:
@@ -202,7 +227,13 @@ def build_clip(config: Config) -> ClipSpec:
 def build_data(config: Config) -> DataPath:
     """Manifests to a reader of addressed clips."""
     manifest = Manifest.read([Path(path) for path in config.mix.manifests])
-    mixture = Mixture(manifest, config.mix.policy.value, config.mix.alpha)
+    node = config.mix
+    rehearsal = None if node.rehearsal_share is None else Rehearsal(node.rehearsal_share, tuple(node.rehearsal_sources))
+    return build_reader(config, manifest, Mixture(manifest, node.policy.value, node.alpha, rehearsal))
+
+
+def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:
+    """The reader of the clips of a phase, whose configuration is `config`."""
     spec = build_clip(config)
     sampler = Sampler(mixture, config.seed, spec.span_seconds)
     reader = ClipReader(manifest, sampler, spec, config.data.decoder, config.data.max_attempts)
@@ -225,18 +256,19 @@ def build_preprocess(config: Config) -> PreprocessSpec:
 
 
 def build_plan(config: Config) -> Plan:
-    """Length, rhythm and schedules."""
-    node, steps = config.optim, config.trainer.steps
+    """Length, rhythm and schedules of the whole run."""
+    node, phases = config.optim, phases_of(config)
     decay_end = node.weight_decay if node.weight_decay_end is None else node.weight_decay_end
     return Plan(
-        steps=steps,
+        steps=phases[-1].span.stop_step,
         log_every=config.trainer.log_every,
         checkpoint_every=config.trainer.checkpoint_every,
         picture_every=config.trainer.picture_every,
         clip_norm=node.clip_norm,
-        rate=Schedule(node.lr, steps, node.lr_shape, node.lr_start, node.lr_end, node.warmup_steps),
-        weight_decay=Schedule(node.weight_decay, steps, Shape.cosine, end=decay_end),
-        global_batch_size=config.data.global_batch_size,
+        rate=_one_after_another([rate_of(phase.config) for phase in phases]),
+        weight_decay=Schedule(node.weight_decay, config.trainer.steps, Shape.cosine, end=decay_end),
+        spans=spans_of(config),
+        repeats=config.data.repeats,
     )
 
 
@@ -247,16 +279,11 @@ def run_folder(config: Config) -> RunFolder:
 
 def build_run(config: Config, runtime: Runtime) -> Run:
     """All parts of a run, on their devices."""
-    data, folder = build_data(config), run_folder(config)
+    data, folder, phases, plan = build_data(config), run_folder(config), phases_of(config), build_plan(config)
     checkpoints = Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints)
     starting = config if checkpoints.latest() is None else replace(config, init=None)
     objective = build_objective(starting, say_first(runtime))
-    positions = PositionPlan(
-        config.data.global_batch_size,
-        runtime.fabric.world_size,
-        runtime.fabric.global_rank,
-        config.runtime.accumulation,
-    )
+    positions = [build_positions(phase, runtime) for phase in phases]
     learner = runtime.wrap_learner(objective.learner)
     runtime.place_frozen(objective.frozen)
     optimizer = build_adamw(
@@ -266,18 +293,29 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         config.optim.weight_decay,
         config.runtime.fused_optimizer,
     )
-    step = Step(runtime, learner, objective, build_masker(config), build_augment(config))
+    masker = PhasedMasker(plan.spans, [build_masker(phase.config) for phase in phases])
+    augment = PhasedAugment(plan.spans, [build_augment(phase.config) for phase in phases])
+    step = Step(runtime, learner, objective, masker, augment)
+    readers = [build_reader(phase.config, data.manifest, data.mixture).reader for phase in phases]
 
-    def make_loader(first_step: int) -> ClipLoader:
-        return ClipLoader(
-            data.reader, positions, first_step, config.trainer.steps, config.data.workers, config.data.prefetch_batches,
-            pin_memory=runtime.has_cuda,
-        )  # fmt: skip
+    def make_loader(first_step: int) -> LoaderChain:
+        return LoaderChain([
+            ClipLoader(
+                reader, its, max(first_step, phase.span.first_step), phase.span.stop_step, config.data.workers,
+                config.data.prefetch_batches, pin_memory=runtime.has_cuda,
+            )
+            for phase, reader, its in zip(phases, readers, positions, strict=True)
+        ])  # fmt: skip
+
+    def draw(done: int) -> list[Path]:
+        phase = phase_after(config, done)
+        first = phase.span.first_position
+        return draw_pictures(step, readers[phase.number], folder.previews, done, first, config.data.repeats)
 
     return Run(
         runtime=runtime,
         folder=folder,
-        plan=build_plan(config),
+        plan=plan,
         step=step,
         optimizer=optimizer,
         trained=Trained(objective.learner, objective.frozen, optimizer),
@@ -286,7 +324,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         source_names=data.mixture.table.sources,
         video_ids=data.manifest.video_ids,
         make_loader=make_loader,
-        draw_pictures=lambda done: draw_pictures(step, data.reader, folder.previews, done),
+        draw_pictures=draw,
         make_sink=lambda: build_sink(config, folder),
     )
 
@@ -294,6 +332,18 @@ def build_run(config: Config, runtime: Runtime) -> Run:
 def say_first(runtime: Runtime) -> Callable[[str], object]:
     """What prints a line on the first rank and nothing on the others."""
     return (lambda line: print(line, file=sys.stderr, flush=True)) if runtime.is_first else (lambda line: None)
+
+
+def build_positions(phase: Phase, runtime: Runtime) -> PositionPlan:
+    """What this process reads in a phase."""
+    return PositionPlan(
+        phase.span.batch,
+        runtime.fabric.world_size,
+        runtime.fabric.global_rank,
+        phase.config.runtime.accumulation,
+        phase.config.data.repeats,
+        phase.span,
+    )
 
 
 def build_sink(config: Config, folder: RunFolder) -> Sink | None:
@@ -320,11 +370,17 @@ class LoadedRun:
 
 
 def load_run(folder: Path, step: int | None = None) -> LoadedRun:
-    """Read the checkpoint of `step`, or the newest, of a run folder, into one process on the CPU."""
+    """Read the checkpoint of `step`, or the newest, of a run folder, into one process on the CPU.
+
+    The clip and the preprocessing are those of the phase that this checkpoint ends or lies in.
+    """
     config = read_config(folder / "config.yaml")
     path = checkpoint_of(RunFolder(folder).checkpoints, step)
-    objective = build_objective(replace(config, init=None))
+    phase = phase_after(config, read_progress(path).step)
+    objective = build_objective(replace(phase.config, init=None))
     progress = load_weights(path, objective.learner, objective.frozen)
     table = build_data(config).mixture.table
     distance = distance_from_variant(config)
-    return LoadedRun(config, objective, progress, table, build_clip(config), build_preprocess(config), distance)
+    return LoadedRun(
+        config, objective, progress, table, build_clip(phase.config), build_preprocess(phase.config), distance
+    )

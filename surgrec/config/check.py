@@ -10,11 +10,12 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from surgrec.config.schema import Config
+from surgrec.config.schema import Config, JEPAConfig, PhaseConfig
 from surgrec.core.errors import UserError
 
 _AT_LEAST_ONE = (
     "data.global_batch_size",
+    "data.repeats",
     "data.max_attempts",
     "trainer.steps",
     "trainer.log_every",
@@ -44,11 +45,48 @@ def check(config: Config) -> None:
     for option in _NOT_NEGATIVE:
         value = _value(config, option)
         _require(option, value, value is None or (math.isfinite(value) and value >= 0), "a number of at least 0")
-    for option in ("objective.ema", "objective.ema_end"):
-        value = _value(config, option)
-        _require(option, value, value is None or 0 <= value <= 1, "between 0 and 1")
     ramp = _value(config, "objective.context_ramp_steps")
     _require("objective.context_ramp_steps", ramp, ramp is None or 0 <= ramp[0] <= ramp[1], "two ascending steps")
+    if isinstance(config.objective, JEPAConfig):
+        _check_momentum(config.objective)
+    for option in ("objective.head_width", "objective.head_depth", "objective.head_heads"):
+        _require(option, value := _value(config, option), value is None or value >= 1, "at least 1, or null")
+    share = config.mix.rehearsal_share
+    _require(
+        "mix.rehearsal_share", share, share is None or 0 <= share < 1, "null, or a share of at least 0 and below 1"
+    )
+    for number, phase in enumerate(config.trainer.phases):
+        _check_phase(f"trainer.phases[{number}]", phase)
+
+
+def _check_momentum(node: JEPAConfig) -> None:
+    """It is said in one way, not in two or in none."""
+    for option, value in (("ema", node.ema), ("ema_end", node.ema_end)):
+        _require(f"objective.{option}", value, value is None or 0 <= value <= 1, "between 0 and 1")
+    samples = node.ema_half_life_samples
+    _require("objective.ema_half_life_samples", samples, samples is None or 0 < samples < math.inf, "above 0")
+    if (node.ema is None) == (samples is None):
+        raise UserError(
+            f"objective.ema={node.ema} and objective.ema_half_life_samples={samples} both say how slowly the target encoder follows; "
+            "give exactly one and set the other to null"
+        )
+    if samples is not None and node.ema_end is not None:
+        raise UserError(
+            f"objective.ema_end={node.ema_end} is where objective.ema moves to; with objective.ema_half_life_samples set it to null"
+        )
+
+
+def _check_phase(option: str, phase: PhaseConfig) -> None:
+    """The ranges of the options that it replaces."""
+    for name in ("steps", "num_frames", "short_side_pixels", "crop_pixels", "global_batch_size"):
+        value = getattr(phase, name)
+        _require(f"{option}.{name}", value, value is None or value >= 1, "at least 1")
+    interval = phase.frame_interval_seconds
+    _require(f"{option}.frame_interval_seconds", interval, interval is None or 0 < interval < math.inf, "above 0")
+    for name in ("lr", "lr_end"):
+        value = getattr(phase, name)
+        is_right = value is None or (math.isfinite(value) and value >= 0)
+        _require(f"{option}.{name}", value, is_right, "a number of at least 0")
 
 
 def _check_lengths(group: str, node: Any) -> None:

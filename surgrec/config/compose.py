@@ -6,12 +6,14 @@ its own file because a run is compared twice: with what stands in its folder, be
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import schema
 from surgrec.config.check import check
@@ -46,25 +48,22 @@ _NOT_THE_RECIPE = (
     "trainer.checkpoint_every",
     "trainer.picture_every",
 )
-# Options that the shared base of the objectives has, so that one overlay can scale either, and this objective does not read.
-_NOT_READ = {MAEConfig: ("objective.ema", "objective.ema_end"), JEPAConfig: ("objective.normalise_targets",)}
 
 
 def typed(composed: DictConfig) -> Config:
     """Hydra's configuration as dataclasses. Raises `UserError` naming what is missing, unknown or out of range."""
     if OmegaConf.is_missing(composed, "variant"):
         raise UserError("no variant is chosen; add +variant=mae or +variant=jepa (with the plus)")
-    missing = sorted(OmegaConf.missing_keys(composed))
-    if missing:
-        raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
-    config = OmegaConf.to_object(composed)
+    try:
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise UserError(f"the configuration leaves open: {', '.join(missing)}; set it on the command line")
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:  # of an interpolation, which nothing has followed so far
+        raise UserError(one_sentence(error)) from error
     assert isinstance(config, Config)
     refuse_unknown(config)
     check(config)
-    if isinstance(config.objective, JEPAConfig) != (config.variant == "jepa"):
-        raise UserError(
-            f"the objective belongs to another mask or objective than variant {config.variant}; leave objective= out"
-        )
     return _with_tuples(config)
 
 
@@ -74,9 +73,35 @@ def compose_config(overrides: list[str]) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-            return typed(compose("config", overrides=overrides))
+            return typed(compose("config", overrides=with_variant_files(overrides)))
     except COMPOSITION_ERRORS as error:
         raise UserError(one_sentence(error)) from error
+
+
+def with_variant_files(overrides: list[str]) -> list[str]:
+    """The overrides, and after every `+experiment=NAME` its part for the chosen variant, `configs/experiment/NAME/VARIANT.yaml`.
+
+    Objectives share few options and an unknown one is an error, so an overlay for several variants keeps apart what only one of them
+    has. Hydra's own interpolation (`${variant}` in a defaults list) knows only the overlays to the right of the one that asks.
+
+    Raises `UserError` where the experiment has such parts, but none for this variant, and where it stands before the variant, which
+    would undo it.
+    """
+    chosen = [match[1] for override in overrides if (match := re.fullmatch(r"\+?variant=(\w+)", override))]
+    if not chosen:
+        return overrides  # which `typed` tells
+    variant, completed = chosen[-1], list[str]()
+    for override in overrides:
+        completed.append(override)
+        name = match[1] if (match := re.fullmatch(r"\+experiment=(\w+)", override)) else None
+        if name and not any(re.match(r"\+variant=", before) for before in completed):
+            raise UserError(f"overlays apply from left to right; write +variant={variant} before +experiment={name}")
+        parts = sorted(path.stem for path in (CONFIGS / "experiment" / str(name)).glob("*.yaml"))
+        if parts and variant in _KINDS and variant not in parts:
+            raise UserError(f"there is no +experiment={name} for variant {variant}, only for {', '.join(parts)}")
+        if variant in parts:
+            completed.append(f"+experiment/{name}={variant}")
+    return completed
 
 
 def save_config(config: Config, file: Path) -> None:
@@ -113,7 +138,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def recipe_of(config: Config) -> dict[str, Any]:
     """Dotted names to values of all that decides what a run learns: what `distance_from_variant` compares."""
-    return flat(config, (*_NOT_THE_RECIPE, *_NOT_READ[type(config.objective)]))
+    return flat(config, _NOT_THE_RECIPE)
 
 
 def distance_from_variant(config: Config) -> list[str]:
@@ -130,9 +155,12 @@ def headline(config: Config) -> str:
 
 
 def claim_folder(config: Config, file: Path) -> None:
-    """Write `config.yaml`, or check that the run that stands there is this one."""
+    """Write `config.yaml`, or check that the run that stands there is this one, perhaps with further phases after its last."""
     if file.exists():
-        changes = difference(read_config(file), config, _FREE_WHEN_CONTINUING)
+        before = read_config(file)
+        done = before.trainer.phases
+        is_prolonged = done == config.trainer.phases[: len(done)]  # which changes nothing of what has been trained
+        changes = difference(before, config, (*_FREE_WHEN_CONTINUING, *(["trainer.phases"] if is_prolonged else [])))
         if changes:
             raise UserError(
                 f"{file.parent} holds a run with another configuration ({'; '.join(changes)}); "
@@ -164,9 +192,16 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, dict):
             named |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            named[f"{prefix}{key}"] = [_given(item) for item in value]
         else:
             named[f"{prefix}{key}"] = value
     return named
+
+
+def _given(item: Any) -> Any:
+    """An entry of a list without the options that it leaves alone."""
+    return {key: value for key, value in item.items() if value is not None} if isinstance(item, dict) else item
 
 
 def _with_tuples(config: Config) -> Config:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from surgrec.config.build import build_grid, build_masker, build_objective, patch_pixels
+from surgrec.config.build import build_grid, build_masker, build_objective, head_size, patch_pixels
 from surgrec.config.schema import Checkpointing, Config, JEPAConfig, MAEConfig, MaskMode, MultiBlockMaskConfig, Strategy
 from surgrec.data.loader import PositionPlan
 from surgrec.models.flops import (
@@ -59,7 +59,10 @@ class Cost:
 
 
 def estimate(config: Config) -> Cost:
-    """The cost of the configured run. `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU."""
+    """The cost of a run of one phase, or of one phase by its configuration.
+
+    `runtime.precision=auto` counts as bf16 unless the accelerator is the CPU.
+    """
     with torch.device("meta"):
         objective = build_objective(replace(config, init=None))  # where weights start from costs nothing
     counts = {
@@ -162,7 +165,8 @@ def _num_levels(config: Config) -> int:
 
 def _head_shape(config: Config) -> tuple[int, int, float]:
     """Width, depth and MLP ratio of decoder or predictor."""
-    return config.objective.head_width, config.objective.head_depth, 4.0
+    size = head_size(config)
+    return size.width, size.depth, 4.0
 
 
 def _stack_bytes(config: Config, num_tokens: int, width: int, depth: int, mlp_ratio: float, compute_bytes: int) -> int:

@@ -42,6 +42,8 @@ def one_sentence(error: Exception) -> str:
         return f"{twice[1]} is given more than once; give it once"
     if bare := re.search(r"Error merging override (\S+?)=(.*)\n.*is not a ListConfig", said):
         return f"{bare[1]} is a list; write '{bare[1]}=[{bare[2]}]'"
+    if asked := re.search(rf"{schema.Asked.__name__} raised while resolving interpolation: (.*)", said):
+        return asked[1]
     place = match[1] if (match := re.search(r"^In '([^']+)'", said, re.MULTILINE)) else ""
     if unknown := re.search(r"[Kk]ey '([^']+)' (?:is )?not in '([^']+)'", said):
         return unknown_option(_full_key(error) or unknown[1], place)
@@ -55,6 +57,9 @@ def unknown_option(key: str, place: str = "") -> str:
     """The sentence for an option that does not exist, with the closest that does; `place` names a file of `configs/`."""
     where = f" (configs/{place}.yaml has it)" if place and place != "config" else ""
     options = list(all_options())
+    if key in options and place.startswith("variant/"):  # whose own objective or mask was replaced
+        group = key.partition(".")[0]
+        return f"{group}= belongs to another mask or objective than {place.replace('/', ' ')} has; leave {group}= out"
     if key in options:
         return f"this variant has no option {key}{where}; it belongs to another mask or objective"
     close = difflib.get_close_matches(key, options, n=1)

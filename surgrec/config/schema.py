@@ -59,22 +59,32 @@ class LoggerKind(StrEnum):
 
 @dataclass
 class MixConfig:
-    """What is trained on. `embedded`: scale of the synthesised corpus to use where `manifests` is empty."""
+    """What is trained on. `embedded`: scale of the synthesised corpus to use where `manifests` is empty.
+
+    `rehearsal_share`: share of all clips that come from general video, so that it is not forgotten: from `rehearsal_sources`, or, where
+    none is named, from every source of the domain `other`. The policy then holds within either part.
+    """
 
     manifests: list[str] = field(default_factory=list)
     embedded: str | None = None
     policy: Policy = Policy.temperature
     alpha: float = 0.5
+    rehearsal_share: float | None = None
+    rehearsal_sources: list[str] = field(default_factory=list)
 
 
 @dataclass
 class DataConfig:
-    """Clip geometry in seconds, the global batch, and how clips are read."""
+    """Clip geometry in seconds, the global batch, and how clips are read.
+
+    `global_batch_size` counts samples. `repeats` of them show the same decoded clip, each cropped and masked anew.
+    """
 
     num_frames: int = 16
     frame_interval_seconds: float = 0.16
     short_side_pixels: int | None = 320
     global_batch_size: int = MISSING
+    repeats: int = 1
     decoder: str = "pyav"
     max_attempts: int = 8
     workers: int = 2
@@ -148,22 +158,18 @@ class BackboneConfig:
 
 @dataclass
 class ObjectiveConfig:
-    """What both objectives have, so that an overlay such as quickstart can scale either: the decoder or predictor on top of the encoder
-    (`head_*`), `normalise_targets` (masked autoencoding only), and the target encoder's momentum `ema`, moving linearly to `ema_end`
-    where that is given (latent prediction only).
-    """
+    """What both objectives have: the decoder or predictor on top of the encoder; null is by its size, see surgrec/models/sizes.py."""
 
-    head_width: int = MISSING
-    head_depth: int = MISSING
-    head_heads: int = MISSING
-    normalise_targets: bool = True
-    ema: float = 0.99925
-    ema_end: float | None = None
+    head_width: int | None = MISSING
+    head_depth: int | None = MISSING
+    head_heads: int | None = MISSING
 
 
 @dataclass
 class MAEConfig(ObjectiveConfig):
     """Masked autoencoding; see surgrec/objectives/mae.py."""
+
+    normalise_targets: bool = True
 
 
 @dataclass
@@ -172,8 +178,14 @@ class JEPAConfig(ObjectiveConfig):
 
     `dense` is V-JEPA 2.1's form: `levels` of the encoder, evenly spread, are predicted, and context tokens too, their loss weighted
     by `context_weight`, which is 0 before the first and whole from the second of the `context_ramp_steps` on.
+
+    The target encoder's momentum is either `ema` per update, moving linearly to `ema_end` over the first phase if that is given, or
+    follows from `ema_half_life_samples`, after how many samples a weight counts half: 0.5 ** (global batch / half-life).
     """
 
+    ema: float | None = None
+    ema_end: float | None = None
+    ema_half_life_samples: float | None = None
     dense: bool = False
     levels: int = 4
     context_weight: float = 0.5
@@ -197,10 +209,29 @@ class OptimConfig:
 
 
 @dataclass
-class TrainerConfig:
-    """Length of the run and how often it reports and saves, in steps."""
+class PhaseConfig:
+    """A further phase of the run: `steps` steps in which what is given here replaces `data`, `augment` and `optim`; null keeps it.
+
+    Its learning rate goes from `lr` (null: where the phase before ended) to `lr_end`, without warm-up.
+    """
 
     steps: int = MISSING
+    num_frames: int | None = None
+    frame_interval_seconds: float | None = None
+    short_side_pixels: int | None = None
+    crop_pixels: int | None = None
+    global_batch_size: int | None = None
+    lr: float | None = None
+    lr_end: float = MISSING
+    lr_shape: Shape = Shape.linear
+
+
+@dataclass
+class TrainerConfig:
+    """Length of the run and how often it reports and saves, in steps. `phases` follow after the first `steps`."""
+
+    steps: int = MISSING
+    phases: list[PhaseConfig] = field(default_factory=list)
     log_every: int = 10
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
@@ -259,9 +290,21 @@ class Config:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
+class Asked(Exception):
+    """What `ask` raises; surgrec/config/explain.py tells its sentence."""
+
+
+def _ask(sentence: str) -> None:
+    raise Asked(sentence)
+
+
 def register() -> None:
-    """Put the dataclasses where the YAML files of `configs/` find them by name, and `choose`, for an option that depends on another."""
-    OmegaConf.register_new_resolver("choose", lambda key, values: values[key], replace=True)
+    """Put the dataclasses where the YAML files of `configs/` find them by name, and `scaled`, for a learning rate linear in the batch:
+    `${scaled:VALUE,ITS_BATCH,BATCH}` (Goyal et al. 2017, arXiv 1706.02677); and `ask`, for an option that an overlay needs from the
+    command line: `${ask:SENTENCE}`. A `???` does not do: merged over a value, it leaves that value.
+    """
+    OmegaConf.register_new_resolver("ask", _ask, replace=True)
+    OmegaConf.register_new_resolver("scaled", lambda value, of, batch: value * batch / of, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="mask", name="tube_schema", node=TubeMaskConfig)

@@ -114,10 +114,13 @@ class ClipAugment:
         boxes = self.boxes(positions, heights, widths)
         size = self.spec.crop_pixels
         video = torch.empty((len(clips), 3, clips[0].shape[0], size, size), device=device)
+        moved = torch.empty(0)
         for index, clip in enumerate(clips):
+            if index == 0 or clip is not clips[index - 1]:  # samples of one clip follow one another
+                moved = clip.to(device, non_blocking=True)
             top, left = int(boxes.top[index]), int(boxes.left[index])
             bottom, right = top + int(boxes.height[index]), left + int(boxes.width[index])
-            crop = clip.to(device, non_blocking=True)[:, top:bottom, left:right]
+            crop = moved[:, top:bottom, left:right]
             resized = resize(crop, size, size, self.spec.interpolation)
             resized = resized.flip(-1) if boxes.is_flipped[index] else resized
             video[index] = rearrange(resized, "t c h w -> c t h w")

@@ -63,7 +63,7 @@ class Failure:
 class Clip:
     """Frames of one video.
 
-    `pixels` uint8 (T, H, W, 3) RGB, `position` in the run's sequence, manifest `row` and index of the source they come from,
+    `pixels` uint8 (T, H, W, 3) RGB, `position` in the run's sequence of clips, manifest `row` and index of the source they come from,
     `start_seconds` in the video, and the videos that failed before this one was read.
     """
 

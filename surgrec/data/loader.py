@@ -7,13 +7,14 @@ because order is its whole matter: which rank reads what, and when; the processe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from surgrec.core.errors import UserError
+from surgrec.core.spans import Span
 from surgrec.data.clips import Clip, ClipReader, Failure
 from surgrec.data.mixture import Integers
 from surgrec.data.pool import ReaderPool, prepare_fork_server
@@ -24,51 +25,74 @@ MAX_CLIPS_PER_CHUNK = 8  # of a worker's unit of work: more makes the first batc
 class PositionPlan:
     """Which positions of the run's sequence this rank reads, and when.
 
-    Step s owns the slots [s * G, (s + 1) * G), G the global batch. Its micro-batch a on rank r is the b = G / (world * A)
-    slots from s * G + (a * world + r) * b. So the sequence of a run depends on G alone.
+    A position is that of a sample: one augmented and masked view of a clip. The sample at position p shows the clip at p // repeats
+    (repeated augmentation: Hoffer et al. 2020, arXiv 1901.09335). Step s owns the slots [s * G, (s + 1) * G), G the global batch. Its
+    micro-batch a on rank r is the b = G / (world * A) slots from s * G + (a * world + r) * b. So the sequence of a run depends on G
+    and the repeats alone. All samples of a clip lie in one micro-batch, so that a clip is decoded once.
 
     Args:
-        global_batch_size: clips of a step, over all ranks and micro-batches.
+        global_batch_size: samples of a step, over all ranks and micro-batches.
         world_size, rank: of this process.
         accumulation: micro-batches of a step.
+        repeats: samples of each clip.
+        span: the phase of the run that is read; the batch is its own. None for a run of one phase.
 
     Raises:
-        UserError: world size times accumulation does not divide the global batch.
+        UserError: world size times accumulation times repeats does not divide the global batch.
     """
 
-    def __init__(self, global_batch_size: int, world_size: int = 1, rank: int = 0, accumulation: int = 1) -> None:
-        if min(global_batch_size, world_size, accumulation) < 1 or not 0 <= rank < world_size:
+    def __init__(
+        self,
+        global_batch_size: int,
+        world_size: int = 1,
+        rank: int = 0,
+        accumulation: int = 1,
+        repeats: int = 1,
+        span: Span | None = None,
+    ) -> None:
+        if min(global_batch_size, world_size, accumulation, repeats) < 1 or not 0 <= rank < world_size:
             raise UserError(
-                f"a global batch of {global_batch_size}, {accumulation} micro-batches, rank {rank} of {world_size} processes: "
-                "each must be at least 1 and the rank below the number of processes"
+                f"a global batch of {global_batch_size}, {accumulation} micro-batches, {repeats} samples of a clip, rank {rank} of "
+                f"{world_size} processes: each must be at least 1 and the rank below the number of processes"
             )
-        if global_batch_size % (world_size * accumulation):
-            raise UserError(_sizes_that_divide(global_batch_size, world_size, accumulation))
+        if global_batch_size % (world_size * accumulation * repeats):
+            raise UserError(_sizes_that_divide(global_batch_size, world_size, accumulation, repeats))
         self.global_batch_size = global_batch_size
         self.world_size = world_size
         self.rank = rank
         self.accumulation = accumulation
+        self.repeats = repeats
         self.micro_batch_size = global_batch_size // (world_size * accumulation)
+        self.num_clips = self.micro_batch_size // repeats
+        self._span = span or Span(0, 0, 0, global_batch_size)
 
     def positions(self, step: int, micro: int) -> Integers:
-        """The positions (b,) of micro-batch `micro` of step `step` on this rank."""
-        first = step * self.global_batch_size + (micro * self.world_size + self.rank) * self.micro_batch_size
+        """The sample positions (b,) of micro-batch `micro` of step `step` on this rank."""
+        first = self._span.positions_before(step) + (micro * self.world_size + self.rank) * self.micro_batch_size
         return np.arange(first, first + self.micro_batch_size, dtype=np.int64)
 
+    def clips(self, step: int, micro: int) -> Integers:
+        """The clip positions (b / repeats,) that these samples show."""
+        return self.positions(step, micro)[:: self.repeats] // self.repeats
 
-def _sizes_that_divide(batch: int, world: int, accumulation: int) -> str:
+
+def _sizes_that_divide(batch: int, world: int, accumulation: int, repeats: int) -> str:
     """The sentence for a global batch that cannot be split evenly, with what can."""
-    part = world * accumulation
+    part = world * accumulation * repeats
     below, above = batch // part * part, -(-batch // part) * part
     sizes = " or ".join(str(size) for size in (below, above) if size)
+    of_clips = f" of clips with data.repeats={repeats} samples" if repeats > 1 else ""
     message = (
-        f"data.global_batch_size={batch} cannot be split over {world} processes with {accumulation} micro-batches each; "
+        f"data.global_batch_size={batch} cannot be split over {world} processes with {accumulation} micro-batches each{of_clips}; "
         f"use a global batch of {sizes}"
     )
-    allowed = [str(number) for number in range(1, batch // world + 1) if batch % (world * number) == 0]
+    if batch % repeats:
+        return message
+    clips = batch // repeats
+    allowed = [str(number) for number in range(1, clips // world + 1) if clips % (world * number) == 0]
     if allowed:
         return f"{message}, or keep it and accumulate {', '.join(allowed)}"
-    worlds = ", ".join(str(number) for number in range(1, batch + 1) if batch % number == 0)
+    worlds = ", ".join(str(number) for number in range(1, clips + 1) if clips % number == 0)
     return f"{message}, or keep it and start {worlds} processes"
 
 
@@ -76,27 +100,29 @@ def _sizes_that_divide(batch: int, world: int, accumulation: int) -> str:
 class ClipBatch:
     """The clips of one micro-batch; heights and widths differ between videos, so the pixels are a list.
 
-    `clips` b of them, `positions` int64 (b,), and the `step` and `micro` they are for.
+    `clips`, each once, in the order of the samples that show them; sample `positions` int64 (b,); the `step` and `micro` they are for;
+    `repeats` samples of each clip.
     """
 
     clips: list[Clip]
     positions: Integers
     step: int
     micro: int
+    repeats: int = 1
 
     @property
     def pixels(self) -> list[torch.Tensor]:
-        """uint8 (T, H, W, 3) of every clip."""
-        return [clip.pixels for clip in self.clips]
+        """uint8 (T, H, W, 3) of every sample, b of them; those of one clip are the same tensor."""
+        return [clip.pixels for clip in self.clips for _ in range(self.repeats)]
 
     @property
     def source_index(self) -> Integers:
-        """(b,) index of every clip's source in the mixture's table."""
+        """(b / repeats,) index of every clip's source in the mixture's table."""
         return np.array([clip.source_index for clip in self.clips], dtype=np.int64)
 
     @property
     def rows(self) -> Integers:
-        """(b,) manifest row of every clip."""
+        """(b / repeats,) manifest row of every clip."""
         return np.array([clip.row for clip in self.clips], dtype=np.int64)
 
     @property
@@ -164,8 +190,8 @@ class ClipLoader:
     def __iter__(self) -> Iterator[ClipBatch]:
         self.close()
         began = time.perf_counter()
-        size = min(MAX_CLIPS_PER_CHUNK, -(-self.plan.micro_batch_size // max(self.num_workers, 1)))
-        per_batch = -(-self.plan.micro_batch_size // size)
+        size = min(MAX_CLIPS_PER_CHUNK, -(-self.plan.num_clips // max(self.num_workers, 1)))
+        per_batch = -(-self.plan.num_clips // size)
         chunks = _Chunks(self.plan, self.first_step, len(self) * per_batch, size)
         ahead = self.prefetch * per_batch
         self._pool = pool = ReaderPool(self.reader, chunks, self.num_workers, ahead, self.pin_memory)
@@ -175,7 +201,7 @@ class ClipLoader:
                 step += self.first_step
                 clips = [clip for _ in range(per_batch) for clip in pool.next()]
                 self.seconds_waiting += time.perf_counter() - began
-                yield ClipBatch(clips, self.plan.positions(step, micro), step, micro)
+                yield ClipBatch(clips, self.plan.positions(step, micro), step, micro, self.plan.repeats)
                 began = time.perf_counter()
         finally:
             pool.close()
@@ -187,8 +213,30 @@ class ClipLoader:
             self._pool = None
 
 
+class LoaderChain:
+    """Loaders one after another, as one: each phase of a run reads clips of its own geometry."""
+
+    def __init__(self, loaders: Sequence[ClipLoader]) -> None:
+        self.loaders = tuple(loaders)
+
+    @property
+    def seconds_waiting(self) -> float:
+        """Total time the caller has waited for clips; it only grows."""
+        return sum(loader.seconds_waiting for loader in self.loaders)
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        for loader in self.loaders:
+            if len(loader):  # a phase that is over has nothing to read
+                yield from loader
+
+    def close(self) -> None:
+        """End the workers of whichever is reading."""
+        for loader in self.loaders:
+            loader.close()
+
+
 class _Chunks:
-    """The positions of chunk i; every micro-batch from `first_step` on is cut into chunks of `size` positions or fewer."""
+    """The clip positions of chunk i; every micro-batch from `first_step` on is cut into chunks of `size` positions or fewer."""
 
     def __init__(self, plan: PositionPlan, first_step: int, length: int, size: int) -> None:
         self.plan = plan
@@ -200,6 +248,6 @@ class _Chunks:
         return self.length
 
     def __getitem__(self, index: int) -> Integers:
-        batch, chunk = divmod(index, -(-self.plan.micro_batch_size // self.size))
+        batch, chunk = divmod(index, -(-self.plan.num_clips // self.size))
         step, micro = divmod(batch, self.plan.accumulation)
-        return self.plan.positions(self.first_step + step, micro)[chunk * self.size : (chunk + 1) * self.size]
+        return self.plan.clips(self.first_step + step, micro)[chunk * self.size : (chunk + 1) * self.size]

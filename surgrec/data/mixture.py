@@ -6,6 +6,7 @@ from them (`sampler`) is mere arithmetic.
 
 Policies, with h the usable hours of a source: `natural` h, `uniform` 1, `temperature` h**alpha (alpha 1 is natural, alpha 0
 uniform; the exponent is the inverse temperature of multilingual language models: Arivazhagan et al. 2019, arXiv 1907.05019).
+With a `Rehearsal` the sources are in two parts, each with its own total share, and the policy holds within either.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
 
+GENERAL_DOMAIN = "other"  # what a manifest calls footage of none of the four kinds of surgery
 Policy = Literal["natural", "uniform", "temperature"]
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -49,13 +51,64 @@ def shares_of(hours: Mapping[str, float] | npt.ArrayLike, policy: str, alpha: fl
 
 
 @dataclass(frozen=True)
+class Rehearsal:
+    """General video beside the surgical, so that a continued run does not forget what its first weights knew.
+
+    `share` of all clips, at least 0 and below 1, comes from the sources called `sources`, or, where none is named, from those all of
+    whose videos are of the domain `other`.
+    """
+
+    share: float
+    sources: tuple[str, ...] = ()
+
+    def is_source(self, manifest: Manifest, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        """Which of the manifest's sources `names` (S,) are rehearsed. Raises `UserError` for one that is not among them."""
+        if unknown := sorted(set(self.sources) - set(names)):
+            raise UserError(
+                f"mix.rehearsal_sources names {', '.join(unknown)}, which no manifest has; there are {', '.join(names)}"
+            )
+        if self.sources:
+            return np.isin(names, self.sources)
+        surgical = set(manifest.sources[manifest.column("domain") != GENERAL_DOMAIN].tolist())
+        return np.array([name not in surgical for name in names])
+
+    def shares(self, hours: Floats, is_rehearsal: npt.NDArray[np.bool_], policy: str, alpha: float) -> Floats:
+        """Share of every source (S,), summing to 1: `share` for the rehearsed ones; `UserError` for a part without footage."""
+        shares = np.zeros_like(hours)
+        for part, total in ((is_rehearsal, self.share), (~is_rehearsal, 1 - self.share)):
+            if total and not hours[part].any():
+                raise UserError(_nothing_to_rehearse(self) if part is is_rehearsal else _nothing_but_rehearsal(self))
+            if total:
+                shares[part] = total * shares_of(hours[part], policy, alpha)
+        return shares
+
+
+def _nothing_to_rehearse(rehearsal: Rehearsal) -> str:
+    return (
+        f"mix.rehearsal_share={rehearsal.share:g} needs usable footage of general video: index some with --domain {GENERAL_DOMAIN} and "
+        "add its manifest to mix.manifests, name sources that are there in mix.rehearsal_sources, or set mix.rehearsal_share=null"
+    )
+
+
+def _nothing_but_rehearsal(rehearsal: Rehearsal) -> str:
+    return (
+        f"mix.rehearsal_share={rehearsal.share:g}, but every source with usable footage is rehearsal; add the manifest of what is to be "
+        "learned to mix.manifests, or name only some sources in mix.rehearsal_sources"
+    )
+
+
+@dataclass(frozen=True)
 class MixtureTable:
-    """One entry a source, ordered by name: usable `hours`, `shares` of the draws (sum 1), `num_videos` with usable footage."""
+    """One entry a source, ordered by name: usable `hours`, `shares` of the draws (sum 1), `num_videos` with usable footage.
+
+    `rehearsed`: names of the sources that are there for rehearsal.
+    """
 
     sources: tuple[str, ...]
     hours: Floats
     shares: Floats
     num_videos: Integers
+    rehearsed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,12 +152,14 @@ class Mixture:
     Args:
         manifest: every source to draw from.
         policy, alpha: see `shares_of`.
+        rehearsal: which sources are general video, and their share of all clips; None: all sources are in one part.
 
     Raises:
         DataError: no video of the manifest has usable footage.
+        UserError: the rehearsal cannot be.
     """
 
-    def __init__(self, manifest: Manifest, policy: str, alpha: float = 0.5) -> None:
+    def __init__(self, manifest: Manifest, policy: str, alpha: float = 0.5, rehearsal: Rehearsal | None = None) -> None:
         row, start, end = _intervals(manifest.table.column("usable"))
         if not len(row):
             raise DataError("the manifest has no video with usable footage; index a folder of videos into it first")
@@ -125,4 +180,9 @@ class Mixture:
         seconds = np.bincount(source_of_row[rows], weights=self.footage.video_seconds, minlength=len(sources))
         hours = seconds / 3600.0
         names = tuple(str(source) for source in sources)
-        self.table = MixtureTable(names, hours, shares_of(hours, policy, alpha), num_videos)
+        if rehearsal is None:
+            self.table = MixtureTable(names, hours, shares_of(hours, policy, alpha), num_videos)
+            return
+        is_rehearsal = rehearsal.is_source(manifest, names)
+        shares = rehearsal.shares(hours, is_rehearsal, policy, alpha)
+        self.table = MixtureTable(names, hours, shares, num_videos, tuple(np.array(names)[is_rehearsal].tolist()))

@@ -24,6 +24,9 @@ class TubeMasker:
     With `running_cells=True` only half of each time step is decoded: in every 2 x 2 cell two neighbouring places, moving one
     place on with each time step. A hidden cell is then decoded at exactly half of the time steps, so the number of targets
     stays constant (704 instead of 1408 for ViT-B at 16 x 224 x 224). It needs even rows and columns and a multiple of 4 time steps.
+    VideoMAE V2 gives its decoder a mask token for all 784 places of the pattern and takes the loss where the encoder has not looked;
+    here the 80 or so others are left out, which nothing is learnt from. Its pattern moves through the cell row by row, so that at
+    every other step the two places lie across; here it moves clockwise and they are always neighbours.
     """
 
     def __init__(self, grid: TokenGrid, ratio: float, seed: int, running_cells: bool = False) -> None:

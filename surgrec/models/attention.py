@@ -37,7 +37,8 @@ def mix(q: Tensor, k: Tensor, v: Tensor, segments: tuple[int, ...], backend: Att
     `segments`: lengths that sum to N, or nothing for a single one. A block-diagonal mask says the same and multiplies what it hides.
     """
     if not segments:
-        return attend(*(part.transpose(1, 2) for part in (q, k, v)), backend).transpose(1, 2).flatten(2)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        return attend(q, k, v, backend).transpose(1, 2).flatten(2)
     pieces = zip(q.split(segments, 1), k.split(segments, 1), v.split(segments, 1), strict=True)
     return torch.cat([mix(*piece, (), backend) for piece in pieces], dim=1)
 

@@ -112,9 +112,10 @@ class Predictor(nn.Module):
         With `with_context`, a pair: these, and (B, K, P) for the context tokens themselves, by `proj_context`.
         Raises `ModelError` for a mask token or a head that is not there.
         """
-        return self.forward_all(
-            (context_tokens,), (context_ids,), (target_ids,), grid, mask_index, with_context=with_context
-        )[0]
+        predicted, seen = self.forward_all(
+            [context_tokens], [context_ids], [target_ids], grid, mask_index, with_context=with_context
+        )
+        return (predicted[0], seen[0]) if with_context else predicted[0]
 
     def forward_all(
         self,
@@ -125,8 +126,11 @@ class Predictor(nn.Module):
         mask_index: int = 0,
         *,
         with_context: bool = False,
-    ) -> list[Tensor] | list[tuple[Tensor, Tensor]]:
-        """`forward` for several masks of the same clips: in one pass where all have as many tokens in sum, else one after another."""
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """`forward` for several masks of the same clips: in one pass where all have as many tokens in sum, else one after another.
+
+        Returns what is predicted for the targets of every mask, and, `with_context`, for the context tokens of every mask.
+        """
         self._refuse(mask_index, with_context)
         joined = [self._join(*mask, mask_index) for mask in zip(context_tokens, context_ids, target_ids, strict=True)]
         if len({ids.shape[1] for _, ids in joined}) == 1:
@@ -136,10 +140,10 @@ class Predictor(nn.Module):
             outputs = tuple(self._run(tokens, ids, grid) for tokens, ids in joined)
         counts = [ids.shape[1] for ids in context_ids]
         predicted = [self.proj(self.norm(out[:, count:])) for out, count in zip(outputs, counts, strict=True)]
-        if not with_context or self.proj_context is None:
-            return predicted
-        seen = [self.proj_context(self.norm(out[:, :count])) for out, count in zip(outputs, counts, strict=True)]
-        return list(zip(predicted, seen, strict=True))
+        seen: list[Tensor] = []
+        if with_context and self.proj_context is not None:
+            seen = [self.proj_context(self.norm(out[:, :count])) for out, count in zip(outputs, counts, strict=True)]
+        return predicted, seen
 
     def _refuse(self, mask_index: int, with_context: bool) -> None:
         if with_context and self.proj_context is None:

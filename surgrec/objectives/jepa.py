@@ -27,6 +27,11 @@ from surgrec.optim.schedules import Ramp, Schedule
 TARGET_NORM_EPS = 1e-5  # of the target's LayerNorm without weights; the encoder's own norms use 1e-6
 
 
+def ids_of(masks: tuple[MaskSet, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """The context ids and the target ids of every mask."""
+    return [mask.context for mask in masks], [mask.target for mask in masks]
+
+
 class JEPALearner(nn.Module):
     """Encoder over each mask's visible tokens, predictor over visible and hidden ones."""
 
@@ -38,7 +43,8 @@ class JEPALearner(nn.Module):
         """`video` (B, C, T, H, W); mask sets and targets (B, M, D) in the same order. Masks weigh equally, whatever their size."""
         grid = self.encoder.grid_of(video)
         contexts = self.encode(video, masks)
-        predictions = tuple(self.predictor.forward_all(contexts, *zip(*masks, strict=True), grid))
+        predicted, _ = self.predictor.forward_all(contexts, *ids_of(masks), grid)
+        predictions = tuple(predicted)
         losses = [F.l1_loss(predicted.float(), target) for predicted, target in zip(predictions, targets, strict=True)]
         return Outcome(torch.stack(losses).mean(), predictions, contexts)
 
@@ -70,8 +76,7 @@ class DenseJEPALearner(JEPALearner):
         """
         grid = self.encoder.grid_of(video)
         contexts = self.encode(video, masks, all_levels=True)
-        pairs = self.predictor.forward_all(contexts, *zip(*masks, strict=True), grid, with_context=True)
-        hidden, seen = tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
+        hidden, seen = self.predictor.forward_all(contexts, *ids_of(masks), grid, with_context=True)
         hidden_losses = [F.l1_loss(p.float(), t) for p, t in zip(hidden, targets[: len(masks)], strict=True)]
         seen_losses = [
             ((p.float() - t).abs().mean(-1) * nearness(mask.context, mask.target, grid)).mean()
@@ -79,7 +84,7 @@ class DenseJEPALearner(JEPALearner):
         ]
         loss = torch.stack(hidden_losses).mean() + self.context_weight * torch.stack(seen_losses).mean()
         width = self.encoder.width
-        return Outcome(loss, hidden + seen, tuple(context[..., -width:] for context in contexts))
+        return Outcome(loss, (*hidden, *seen), tuple(context[..., -width:] for context in contexts))
 
 
 class JEPA:

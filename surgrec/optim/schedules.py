@@ -21,7 +21,10 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up from `start` to `peak` over `warmup_steps`, then `shape` to `end` at `total_steps`."""
+    """Linear warm-up from `start` to `peak` over `warmup_steps`, then `shape` to `end` at `total_steps`.
+
+    From `total_steps` on, `then` applies where there is one, with its own steps counted from 0; else the value stays.
+    """
 
     peak: float
     total_steps: int
@@ -29,9 +32,12 @@ class Schedule:
     start: float = 0.0
     end: float = 0.0
     warmup_steps: int = 0
+    then: Schedule | None = None
 
     def at(self, step: int) -> float:
         """The value used for the update number `step` (0 is the first)."""
+        if self.then is not None and step >= self.total_steps:
+            return self.then.at(step - self.total_steps)
         if step < self.warmup_steps:
             return self.start + (self.peak - self.start) * step / self.warmup_steps
         if self.shape is Shape.constant:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,17 +75,23 @@ class TensorBoardSink:
 
 
 class Log:
-    """Writes a step's numbers everywhere; made on the first rank only. `clips_per_step` is the global batch."""
+    """Writes a step's numbers everywhere; made on the first rank only. `clips_before`: how many samples were drawn before a step.
 
-    def __init__(self, folder: RunFolder, sink: Sink | None, clips_per_step: int, first_step: int) -> None:
-        self.folder, self.sink, self.clips_per_step = folder, sink, clips_per_step
+    A clip counts as often as it is trained on: with `data.repeats`, the rate is that of samples.
+    """
+
+    def __init__(
+        self, folder: RunFolder, sink: Sink | None, clips_before: Callable[[int], int], first_step: int
+    ) -> None:
+        self.folder, self.sink, self.clips_before = folder, sink, clips_before
         self._last_time, self._last_step, self._last_waiting = time.monotonic(), first_step, 0.0
 
     def add(self, step: int, numbers: dict[str, float], sources: dict[str, int], seconds_waiting: float) -> None:
         """Numbers after the update `step`; `seconds_waiting` is the loader's running total."""
         now = time.monotonic()
+        num_clips = self.clips_before(step) - self.clips_before(self._last_step)
         timings = {
-            "clips_per_second": (step - self._last_step) * self.clips_per_step / max(now - self._last_time, 1e-9),
+            "clips_per_second": num_clips / max(now - self._last_time, 1e-9),
             "seconds_waiting_for_data": seconds_waiting - self._last_waiting,
         }
         self._last_time, self._last_step, self._last_waiting = now, step, seconds_waiting

@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 
 from surgrec.core.console import progress as progress_bar
 from surgrec.core.errors import UserError
-from surgrec.data.loader import ClipLoader
+from surgrec.core.spans import Spans
+from surgrec.data.loader import LoaderChain
 from surgrec.data.sampler import Sampler
 from surgrec.objectives.diagnostics import health
 from surgrec.optim.optimizer import set_hyper_parameters
@@ -35,7 +36,10 @@ class NonFiniteLossError(UserError):
 
 @dataclass(frozen=True)
 class Plan:
-    """Length of the run and its rhythm, in steps; schedules of learning rate and weight decay; `clip_norm` may be absent."""
+    """Length of the run and its rhythm, in steps; schedules of learning rate and weight decay; `clip_norm` may be absent.
+
+    `spans`: where the phases lie; `repeats`: samples of each clip.
+    """
 
     steps: int
     log_every: int
@@ -44,7 +48,8 @@ class Plan:
     clip_norm: float | None
     rate: Schedule
     weight_decay: Schedule
-    global_batch_size: int
+    spans: Spans
+    repeats: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Run:
     sampler: Sampler
     source_names: tuple[str, ...]
     video_ids: npt.NDArray[np.str_]
-    make_loader: Callable[[int], ClipLoader]
+    make_loader: Callable[[int], LoaderChain]
     draw_pictures: Callable[[int], object]
     make_sink: Callable[[], Sink | None]
 
@@ -73,7 +78,7 @@ def pretrain(run: Run) -> str | None:
         run.folder.rewind(progress.step)
     run.runtime.barrier()
     plan, loader = run.plan, run.make_loader(progress.step)
-    log = Log(run.folder, run.make_sink(), plan.global_batch_size, progress.step) if run.runtime.is_first else None
+    log = Log(run.folder, run.make_sink(), plan.spans.positions_before, progress.step) if run.runtime.is_first else None
     batches = iter(loader)
     with listen() as stop, progress_bar("training", plan.steps if log else None, progress.step) as advance:
         try:
@@ -94,6 +99,7 @@ def pretrain(run: Run) -> str | None:
                 is_last = progress.step == plan.steps or is_stopping
                 if log and (progress.step % plan.log_every == 0 or progress.step == 1 or progress.step == plan.steps):
                     numbers = {"loss": loss, "lr": lr, "weight_decay": weight_decay, "grad_norm": grad_norm}
+                    numbers["phase"] = plan.spans.number_at(progress.step - 1)
                     numbers |= health(result.outcome, result.targets)
                     log.add(progress.step, numbers, progress.sources, loader.seconds_waiting)
                     advance(0, describe(numbers))
@@ -141,9 +147,11 @@ def clip_gradients(run: Run) -> float:
 
 
 def count_sources(run: Run, progress: Progress) -> None:
-    """Add the step's clips, of all ranks, to the count per source; computed from their positions, so no rank need be asked."""
-    first = (progress.step - 1) * run.plan.global_batch_size
-    drawn = run.sampler.draw(np.arange(first, first + run.plan.global_batch_size)).source_index
+    """Add the step's clips, of all ranks, each once, to the count per source; computed from positions, so no rank need be asked."""
+    first, stop = (
+        run.plan.spans.positions_before(step) // run.plan.repeats for step in (progress.step - 1, progress.step)
+    )
+    drawn = run.sampler.draw(np.arange(first, stop)).source_index
     for index, count in enumerate(np.bincount(drawn, minlength=len(run.source_names))):
         name = run.source_names[index]
         progress.sources[name] = progress.sources.get(name, 0) + int(count)

@@ -31,10 +31,15 @@ _GAP_PIXELS = 4
 
 
 @torch.no_grad()
-def draw_pictures(step: Step, reader: ClipReader, folder: Path, done: int) -> list[Path]:
-    """Write the pictures of the run's first clips after `done` updates; all ranks call it, the first one writes. Returns the files."""
-    positions = np.arange(NUM_CLIPS)
-    video = step.augment([reader.read(int(at)).pixels for at in positions], positions, step.runtime.device)
+def draw_pictures(
+    step: Step, reader: ClipReader, folder: Path, done: int, first_position: int = 0, repeats: int = 1
+) -> list[Path]:
+    """Write the pictures of the first clips of a phase after `done` updates; all ranks call it, the first one writes. Returns the files.
+
+    `first_position` is the phase's first sample; `repeats` samples show the same clip, of which one is drawn.
+    """
+    positions = first_position + repeats * np.arange(NUM_CLIPS)
+    video = step.augment([reader.read(int(at) // repeats).pixels for at in positions], positions, step.runtime.device)
     encoder = step.objective.released_encoder
     pictures = {"features": feature_picture(step, video, encoder)}
     if isinstance(step.objective, MAE):

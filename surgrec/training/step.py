@@ -18,6 +18,7 @@ from surgrec.data.clips import Clip
 from surgrec.data.loader import ClipBatch
 from surgrec.masks.masks import Masker
 from surgrec.objectives.objective import Objective, Outcome
+from surgrec.training.phases import PhasedAugment
 from surgrec.training.runtime import Runtime
 
 
@@ -39,7 +40,7 @@ class Step:
     learner: nn.Module
     objective: Objective
     masker: Masker
-    augment: ClipAugment
+    augment: ClipAugment | PhasedAugment
 
     def run(self, batches: Iterator[ClipBatch]) -> StepResult:
         """Forward and backward over one step's micro-batches; gradients are averaged over them and over ranks."""
@@ -56,7 +57,7 @@ class Step:
         return StepResult(total, outcome, targets, clips)
 
     def _forward(self, batch: ClipBatch) -> tuple[Outcome, tuple[Tensor, ...]]:
-        video = self.augment([clip.pixels for clip in batch.clips], batch.positions, self.runtime.device)
+        video = self.augment(batch.pixels, batch.positions, self.runtime.device)
         masks = tuple(mask.to(self.runtime.device) for mask in self.masker.draw(np.asarray(batch.positions)))
         with self.runtime.fabric.autocast():
             targets = self.objective.targets(video, masks)

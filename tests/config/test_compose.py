@@ -19,6 +19,7 @@ from surgrec.config.compose import (
     headline,
     read_config,
     save_config,
+    with_variant_files,
 )
 from surgrec.config.explain import all_options
 from surgrec.config.schema import Config, Policy
@@ -27,8 +28,16 @@ from surgrec.optim.schedules import Shape
 
 VARIANTS = ("mae", "jepa")
 FILES = sorted(path.relative_to(compose.CONFIGS) for path in compose.CONFIGS.glob("*/*.yaml"))
-OF_ONE_VARIANT = {"mask/tube": "mae", "objective/mae": "mae", "mask/multiblock": "jepa", "objective/jepa": "jepa"}
-OF_ONE_VARIANT |= {"experiment/vjepa21": "jepa"}
+OF_ONE_VARIANT = {
+    "mask/tube": "mae",
+    "objective/mae": "mae",
+    "experiment/videomae2": "mae",
+    "mask/multiblock": "jepa",
+    "objective/jepa": "jepa",
+    "experiment/vjepa21": "jepa",
+    "experiment/cooldown": "jepa",
+}
+NEEDED = {"experiment/continue": ["init=surgrec:somewhere"]}  # from the command line
 
 
 def option_for(file: Path, variant: str) -> list[str]:
@@ -36,7 +45,11 @@ def option_for(file: Path, variant: str) -> list[str]:
     group, name = file.parent.as_posix(), file.stem
     if group == "variant":
         return [f"+variant={name}"]
-    return [f"+variant={variant}", f"{'+' if group == 'experiment' else ''}{group}={name}"]
+    return [
+        f"+variant={variant}",
+        f"{'+' if group == 'experiment' else ''}{group}={name}",
+        *NEEDED.get(f"{group}/{name}", []),
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -71,6 +84,37 @@ def test_overlays_apply_from_left_to_right_then_the_command_line() -> None:
     config = compose_config(["+variant=jepa", "+experiment=quickstart", "optim.lr=0.5", "mix=uniform"])
     assert config.mix.embedded == "quickstart" and config.optim.lr == 0.5 and config.mix.policy is Policy.uniform
     assert config.name == "jepa" and config.optim.lr_shape is Shape.cosine
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_experiment_keeps_apart_what_one_variant_has(variant: str) -> None:
+    """Each variant's file applies right after its experiment, so the command line and what stands further right still win."""
+    own = {"mae": ("normalise_targets", False, "true"), "jepa": ("ema", 0.996, "0.9")}
+    option, value, other = own[variant]
+    quick = [f"+variant={variant}", "+experiment=quickstart"]
+    assert getattr(compose_config(quick).objective, option) == value
+    assert getattr(compose_config([*quick, f"objective.{option}={other}"]).objective, option) == yaml.safe_load(other)
+    assert with_variant_files(quick) == [*quick, f"+experiment/quickstart={variant}"]
+    changed = with_variant_files([*quick, "variant=jepa"])  # as Hydra takes it: jepa in the place of the first
+    assert changed[2] == "+experiment/quickstart=jepa"
+
+
+def test_an_experiment_of_the_other_variant_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(compose.CONFIGS, tmp_path / "configs")
+    (tmp_path / "configs" / "experiment" / "quickstart" / "mae.yaml").unlink()
+    monkeypatch.setattr(compose, "CONFIGS", tmp_path / "configs")
+    with pytest.raises(UserError, match=r"no \+experiment=quickstart for variant mae, only for jepa"):
+        compose_config(["+variant=mae", "+experiment=quickstart"])
+
+
+def test_an_experiment_before_its_variant_is_told() -> None:
+    with pytest.raises(UserError, match=r"write \+variant=mae before \+experiment=quickstart"):
+        compose_config(["+experiment=quickstart", "+variant=mae"])
+
+
+def test_an_experiment_without_a_variant_is_told() -> None:
+    with pytest.raises(UserError, match=r"no variant is chosen; add \+variant=mae or \+variant=jepa"):
+        compose_config(["+experiment=quickstart"])
 
 
 @pytest.mark.parametrize(
@@ -138,6 +182,12 @@ def test_a_file_that_is_no_yaml_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         ("mix.manifests=a.parquet", "mix.manifests is a list; write 'mix.manifests=[a.parquet]'"),
         ("optim.betas=[0.9]", "optim.betas=[0.9] must be a list of 2 numbers"),
         ("augment.mean=[0.5,0.5]", "augment.mean=[0.5, 0.5] must be a list of 3 numbers"),
+        ("objective.ema=0.9", "this variant has no option objective.ema; it belongs to another mask or objective"),
+        (
+            "objective=jepa",
+            "objective= belongs to another mask or objective than variant mae has; leave objective= out",
+        ),
+        ("mask=multiblock", "mask= belongs to another mask or objective than variant mae has; leave mask= out"),
         ("+variant=jepa", "variant is given more than once"),
     ],
 )

@@ -63,6 +63,11 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart", *more)
         wire(watch(compose_config(options), seen), RunFolder(tmp_path / "runs"))
     assert len(given) == 2 * len(runs)
+    other = ("objective.ema=null", "objective.ema_half_life_samples=1e5", "mix.rehearsal_share=0.5")
+    options = overrides("jepa", manifest, tmp_path / "runs", "other", *other, "mix.rehearsal_sources=[large]")
+    otherwise = watch(compose_config(options), seen)  # what takes the place of what was read above
+    build.build_objective(otherwise)
+    build.build_data(otherwise)
     assert set(all_options()) - seen == {"variant"}
     assert "config.variant" in inspect.getsource(distance_from_variant)  # with which a whole run is compared
 

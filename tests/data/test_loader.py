@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from surgrec.core.errors import UserError
+from surgrec.core.spans import Spans
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.clips import Clip, ClipReader, ClipSpec
 from surgrec.data.errors import DataError
-from surgrec.data.loader import ClipLoader, PositionPlan
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
 from tests.data.readers import NumberReader, SlowReader, slow_loader
@@ -70,6 +71,66 @@ def test_ranks_and_micro_batches_share_out_the_same_slots(world_size: int, accum
 def test_a_batch_that_cannot_be_split_is_explained(sizes: tuple[int, int, int, int], says: str) -> None:
     with pytest.raises(UserError, match=says):
         PositionPlan(*sizes)
+
+
+# Repeated samples
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_all_samples_of_a_clip_lie_in_one_micro_batch(world_size: int, accumulation: int) -> None:
+    plans = [PositionPlan(48, world_size, rank, accumulation, repeats=3) for rank in range(world_size)]
+    for step in (0, 7):
+        micros = [(plan, micro) for micro in range(accumulation) for plan in plans]
+        samples = np.concatenate([plan.positions(step, micro) for plan, micro in micros])
+        np.testing.assert_array_equal(samples, np.arange(step * 48, (step + 1) * 48))
+        for plan, micro in micros:
+            np.testing.assert_array_equal(np.repeat(plan.clips(step, micro), 3), plan.positions(step, micro) // 3)
+        clips = np.concatenate([plan.clips(step, micro) for plan, micro in micros])
+        np.testing.assert_array_equal(clips, np.arange(step * 16, (step + 1) * 16))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ((24, 2, 0, 1, 5), "data.repeats=5 samples; use a global batch of 20 or 30$"),
+        ((16, 2, 0, 4, 4), "data.repeats=4 samples; use a global batch of 32, or keep it and accumulate 1, 2"),
+        ((4, 2, 0, 1, 4), "use a global batch of 8, or keep it and start 1 processes"),
+    ],
+)
+def test_a_batch_that_would_part_the_samples_of_a_clip_is_explained(sizes: tuple[int, ...], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        PositionPlan(*sizes)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_clip_is_read_once_for_all_its_samples(corpus: Manifest, expected: list[Clip], num_workers: int) -> None:
+    plan = PositionPlan(24, accumulation=2, repeats=4)
+    with ClipLoader(reader_of(corpus), plan, 1, 4, num_workers) as loader:
+        batches = list(loader)
+    assert_same_clips([clip for batch in batches for clip in batch.clips], expected[6:24])
+    for batch in batches:
+        pixels = [expected[position // 4].pixels for position in batch.positions]
+        assert all(torch.equal(one, other) for one, other in zip(batch.pixels, pixels, strict=True))
+        assert len(batch.clips) == 3 and len({id(one) for one in batch.pixels}) == 3
+
+
+def test_a_chain_reads_phase_after_phase() -> None:
+    spans = Spans([(2, 4), (3, 6)])
+
+    def chain(first_step: int) -> LoaderChain:
+        return LoaderChain([
+            ClipLoader(NumberReader(), PositionPlan(span.batch, span=span), max(first_step, span.first_step), span.stop_step)  # type: ignore[arg-type]
+            for span in spans.phases
+        ])  # fmt: skip
+
+    batches = list(chain(0))
+    assert [batch.step for batch in batches] == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(np.concatenate([batch.positions for batch in batches]), np.arange(26))
+    for first in range(5):
+        for again, whole in zip(chain(first), batches[first:], strict=True):
+            np.testing.assert_array_equal(again.positions, whole.positions)
+            assert again.step == whole.step
 
 
 # Order

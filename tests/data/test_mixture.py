@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from surgrec.core.errors import UserError
+from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
-from surgrec.data.mixture import Mixture, shares_of
+from surgrec.data.mixture import Mixture, Rehearsal, shares_of
+from surgrec.data.sampler import Sampler
 from tests.data.conftest import manifest_of
 
 HOURS = {"a": 40.0, "b": 10.0, "c": 0.0, "d": 0.4}
@@ -71,3 +73,70 @@ def test_a_manifest_without_usable_footage_is_explained() -> None:
     manifest = manifest_of([{"video_id": "a", "source": "a", "usable": []}])
     with pytest.raises(DataError, match="usable footage"):
         Mixture(manifest, "natural")
+
+
+# -- rehearsal
+
+REHEARSED = {
+    "surgery_a": ("laparoscopy", 4.0),
+    "surgery_b": ("cataract", 1.0),
+    "web": ("other", 100.0),
+    "film": ("other", 25.0),
+}
+
+
+def rehearsal_manifest(domains: dict[str, tuple[str, float]] = REHEARSED) -> Manifest:
+    return manifest_of([
+        {"video_id": name, "source": name, "domain": domain, "usable": [(0.0, 3600 * hours)]}
+        for name, (domain, hours) in domains.items()
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["natural", "uniform", "temperature"])
+@pytest.mark.parametrize("share", [0.0, 0.37, 0.9])
+def test_rehearsal_has_its_share_and_the_policy_holds_within_either_part(policy: str, share: float) -> None:
+    table = Mixture(rehearsal_manifest(), policy, 0.5, Rehearsal(share)).table
+    assert table.rehearsed == ("film", "web") and table.sources == ("film", "surgery_a", "surgery_b", "web")
+    assert table.shares[[0, 3]] == pytest.approx(share * shares_of([25.0, 100.0], policy))
+    assert table.shares[[1, 2]] == pytest.approx((1 - share) * shares_of([4.0, 1.0], policy))
+
+
+def test_named_sources_are_rehearsed_in_place_of_a_domain() -> None:
+    table = Mixture(rehearsal_manifest(), "uniform", 0.5, Rehearsal(0.5, ("surgery_b", "film"))).table
+    assert table.rehearsed == ("film", "surgery_b") and table.shares.tolist() == [0.25] * 4
+
+
+@pytest.mark.parametrize("first", [0, 10**9])
+def test_drawn_rehearsal_is_its_share_over_any_window(first: int) -> None:
+    mixture = Mixture(rehearsal_manifest(), "temperature", 0.5, Rehearsal(0.37))
+    drawn = Sampler(mixture, 3, 4.0).draw(np.arange(first, first + 20_000)).source_index
+    count = np.isin(drawn, [0, 3]).sum()
+    assert abs(count - 0.37 * 20_000) < 4 * (20_000 * 0.37 * 0.63) ** 0.5  # four deviations of the binomial
+
+
+def test_without_rehearsal_general_video_is_never_drawn() -> None:
+    mixture = Mixture(rehearsal_manifest(), "temperature", 0.5, Rehearsal(0.0))
+    assert set(Sampler(mixture, 3, 4.0).draw(np.arange(5000)).source_index.tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("domains", "rehearsal", "says"),
+    [
+        (
+            {"a": ("cataract", 1.0)},
+            Rehearsal(0.3),
+            "needs usable footage of general video: index some with --domain other",
+        ),
+        ({"a": ("other", 1.0)}, Rehearsal(0.3), "every source with usable footage is rehearsal"),
+        (
+            REHEARSED,
+            Rehearsal(0.3, ("tv",)),
+            "names tv, which no manifest has; there are film, surgery_a, surgery_b, web",
+        ),
+    ],
+)
+def test_rehearsal_that_cannot_be_is_told(
+    domains: dict[str, tuple[str, float]], rehearsal: Rehearsal, says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        Mixture(rehearsal_manifest(domains), "temperature", 0.5, rehearsal)

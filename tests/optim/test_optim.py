@@ -53,3 +53,11 @@ def test_update_uses_the_values_of_the_step():
     optimizer.step()
     # First AdamW step in closed form: decay, then lr * sign(gradient).
     assert torch.allclose(module.weight, before * (1 - 0.1 * 0.1) - 0.1, atol=1e-6)
+
+
+def test_schedules_follow_one_another():
+    last = Schedule(peak=0.5, total_steps=4, shape=Shape.linear, end=0.1)
+    middle = Schedule(peak=2.0, total_steps=2, then=last)
+    whole = Schedule(peak=1.0, start=0.0, warmup_steps=2, total_steps=3, then=middle)
+    assert [whole.at(step) for step in range(9)] == pytest.approx([0.0, 0.5, 1.0, 2.0, 2.0, 0.5, 0.4, 0.3, 0.2])
+    assert whole.at(9) == whole.at(1000) == pytest.approx(0.1)

@@ -18,7 +18,7 @@ def test_the_rate_and_the_waiting_are_those_since_the_line_before(
 ) -> None:
     clock = iter([100.0, 102.0, 107.0])
     monkeypatch.setattr("surgrec.training.log.time.monotonic", lambda: next(clock))
-    log = Log(RunFolder(tmp_path), None, clips_per_step=16, first_step=40)
+    log = Log(RunFolder(tmp_path), None, clips_before=lambda step: 16 * step, first_step=40)
     log.add(41, NUMBERS, {"alpha": 656}, seconds_waiting=0.5)
     log.add(51, NUMBERS, {"alpha": 816}, seconds_waiting=0.75)
     log.close()

@@ -35,7 +35,7 @@ def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupt
     folder = RunFolder(uninterrupted / variant)
     lines = lines_of(folder.metrics_file)
     assert [line["step"] for line in lines] == list(range(1, 13))  # health from the first step on
-    keys = {"step", "loss", "lr", "weight_decay", "grad_norm", "sources", *TIMINGS, *HEALTH}
+    keys = {"step", "loss", "lr", "weight_decay", "grad_norm", "phase", "sources", *TIMINGS, *HEALTH}
     assert all(set(line) == keys for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert all(line["clips_per_second"] > 0 and line["seconds_waiting_for_data"] >= 0 for line in lines)
