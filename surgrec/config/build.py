@@ -27,8 +27,10 @@ from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
 from surgrec.data.loader import ClipLoader, PositionPlan
 from surgrec.data.mixture import Mixture, MixtureTable
-from surgrec.data.preprocess import PreprocessSpec
+from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
+from surgrec.evaluation.labels import choose_windows
+from surgrec.evaluation.online import NUM_FOLDS, OnlineProbe
 from surgrec.hub.initial import start_from
 from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
@@ -49,6 +51,7 @@ from surgrec.training.loop import Plan, Run
 from surgrec.training.pictures import draw_pictures
 from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.step import Step
+from surgrec.training.watch import WatchSpec, told_rollbacks
 
 
 @dataclass(frozen=True)
@@ -198,11 +201,29 @@ def build_plan(config: Config) -> Plan:
         log_every=config.trainer.log_every,
         checkpoint_every=config.trainer.checkpoint_every,
         picture_every=config.trainer.picture_every,
+        probe_every=config.probe.every,
         clip_norm=node.clip_norm,
         rate=Schedule(node.lr, steps, node.lr_shape, node.lr_start, node.lr_end, node.warmup_steps),
         weight_decay=Schedule(node.weight_decay, steps, Shape.cosine, end=decay_end),
         global_batch_size=config.data.global_batch_size,
     )
+
+
+def build_watch(config: Config) -> WatchSpec:
+    """How the run's health is watched."""
+    node = config.trainer
+    return WatchSpec(node.health_every, node.collapse_patience_steps, config.optim.warmup_steps, node.on_collapse.value)
+
+
+def build_probe(config: Config, step: Step) -> OnlineProbe | None:
+    """The probe on labelled windows, where one is asked for."""
+    node = config.probe
+    if node.every is None or node.manifest is None or node.labels is None:
+        return None
+    manifest, clip = Manifest.read([Path(node.manifest)]), build_clip(config)
+    seconds = clip.num_frames * clip.frame_interval_seconds
+    windows = choose_windows(Path(node.labels), node.column, manifest, seconds, node.windows, NUM_FOLDS)
+    return OnlineProbe(step, manifest, windows, clip, Preprocess(build_preprocess(config)), config.data.decoder)
 
 
 def run_folder(config: Config) -> RunFolder:
@@ -242,6 +263,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         runtime=runtime,
         folder=folder,
         plan=build_plan(config),
+        watch=build_watch(config),
         step=step,
         optimizer=optimizer,
         trained=Trained(objective.learner, objective.frozen, optimizer),
@@ -251,6 +273,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         video_ids=data.manifest.video_ids,
         make_loader=make_loader,
         draw_pictures=lambda done: draw_pictures(step, data.reader, folder.previews, done),
+        probe=build_probe(config, step),
         make_sink=lambda: build_sink(config, folder),
     )
 
@@ -285,5 +308,5 @@ def load_run(folder: Path, step: int | None = None) -> LoadedRun:
     objective = build_objective(replace(config, init=None))
     progress = load_weights(path, objective.learner, objective.frozen)
     table = build_data(config).mixture.table
-    distance = distance_from_variant(config)
+    distance = distance_from_variant(config) + told_rollbacks(progress)
     return LoadedRun(config, objective, progress, table, build_clip(config), build_preprocess(config), distance)

@@ -21,6 +21,9 @@ _AT_LEAST_ONE = (
     "trainer.checkpoint_every",
     "trainer.keep_checkpoints",
     "trainer.picture_every",
+    "trainer.health_every",
+    "trainer.collapse_patience_steps",
+    "probe.windows",
     "runtime.accumulation",
 )
 _NOT_NEGATIVE = (
@@ -43,6 +46,10 @@ def check(config: Config) -> None:
     for option in _NOT_NEGATIVE:
         value = _value(config, option)
         _require(option, value, value is None or (math.isfinite(value) and value >= 0), "a number of at least 0")
+    if (every := config.probe.every) is not None:
+        _require("probe.every", every, every >= 1, "at least 1")
+        for option in ("probe.manifest", "probe.labels"):
+            _require(option, _value(config, option), _value(config, option) is not None, "given with probe.every")
     for option in ("objective.ema", "objective.ema_end"):
         value = _value(config, option)
         _require(option, value, value is None or 0 <= value <= 1, "between 0 and 1")

@@ -33,6 +33,7 @@ _FREE_WHEN_CONTINUING = (
     "data.workers",
     "data.prefetch_batches",
     "trainer.keep_checkpoints",
+    "trainer.on_collapse",
 )
 _NOT_THE_RECIPE = (
     *_FREE_WHEN_CONTINUING,
@@ -45,6 +46,9 @@ _NOT_THE_RECIPE = (
     "trainer.log_every",
     "trainer.checkpoint_every",
     "trainer.picture_every",
+    "trainer.health_every",
+    "trainer.collapse_patience_steps",
+    "probe",
 )
 # Options that the shared base of the objectives has, so that one overlay can scale either, and this objective does not read.
 _NOT_READ = {MAEConfig: ("objective.ema", "objective.ema_end"), JEPAConfig: ("objective.normalise_targets",)}
