@@ -38,9 +38,11 @@ PROGRESS_FILE = "progress.json"
 
 @dataclass(frozen=True)
 class Pulse:
-    """Which step had the last good reading, which the first of the bad ones since (0: none), and whether an alarm was raised over them."""
+    """Up to which step checkpoints are trusted (the last good reading, less some patience), which step had the first of the bad readings
+    since (0: none), and whether an alarm was raised over them.
+    """
 
-    last_good: int = 0
+    safe_until: int = 0
     bad_since: int = 0
     is_told: bool = False
 
@@ -151,10 +153,10 @@ class Checkpoints:
         return progress
 
     def healthy(self, progress: Progress) -> Path | None:
-        """The newest checkpoint after which a reading was still good, of this run since it was last rolled back (or gone back to then)."""
+        """The newest checkpoint that is trusted, of the way the run has gone since its last rollback; None where there is none."""
         for path in sorted(self.folder.glob("step_*"), reverse=True):
             saved = read_progress(path)
-            if saved.step <= progress.pulse.last_good and len(saved.rollbacks) >= len(progress.rollbacks):
+            if saved.step <= progress.pulse.safe_until and len(saved.rollbacks) >= len(progress.rollbacks):
                 return path
         return None
 

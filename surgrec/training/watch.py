@@ -7,6 +7,7 @@ must be read in one place; they are explained, with measured bands, in docs/heal
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -46,54 +47,44 @@ class CollapseError(UserError):
 
 @dataclass(frozen=True)
 class Sign:
-    """A number that must not be `below` or `above`; `what` it measures."""
+    """A number that must not be `below` so much; `what` it measures."""
 
     number: str
     what: str
-    below: float | None = None
-    above: float | None = None
+    below: float
 
     def is_in(self, numbers: dict[str, float]) -> bool:
         """Whether the reading shows it; a number that was not measured shows nothing."""
-        value = numbers.get(self.number)
-        if value is None:
-            return False
-        return (self.below is not None and value < self.below) or (self.above is not None and value > self.above)
+        return numbers.get(self.number, self.below) < self.below
 
     def told(self, numbers: dict[str, float]) -> str:
-        """`effective rank 4.2 (below 6)`."""
-        bound = f"below {self.below:g}" if self.below is not None else f"above {self.above:g}"
-        return f"{self.what} {numbers[self.number]:.3g} ({bound})"
+        """`effective rank of the features 4.2 (below 8)`."""
+        return f"{self.what} {numbers[self.number]:.3g} (below {self.below:g})"
 
 
-SIGNS = (
+SIGNS = (  # each means what it says whatever the model's width, and is far from what healthy runs show
     Sign("effective_rank", "effective rank of the features", below=8.0),
-    Sign("feature_std", "standard deviation of the features", below=0.25),
-    Sign("clip_similarity", "cosine between features of different clips", above=0.9),
-    Sign("target_std", "standard deviation of the targets", below=0.25),
+    Sign("feature_std", "standard deviation of the features", below=0.05),
+    Sign("target_std", "standard deviation of the targets", below=0.05),
 )
-NUM_SIGNS = 2  # at least, in a bad reading: each alone has harmless causes, such as a corpus of much the same pictures
 MEANING = "the features no longer tell clips apart, so a lower loss means nothing"
 REMEDIES = "a lower optim.lr, a longer optim.warmup_steps or a larger data.global_batch_size"
 EMA_REMEDY = "objective.ema nearer to 1 (the target encoder follows at once: its distance is 0)"
 
 
 def read_health(runtime: Runtime, objective: Objective, result: StepResult) -> dict[str, float]:
-    """Health of the last micro-batch of every rank, averaged over ranks; with a target encoder, also `target_distance`. Waits for the
-    device. All ranks call it and get the same.
+    """Health over the last micro-batch of all ranks; with a target encoder, also `target_distance`. Waits for the device. All ranks
+    call it and get the same.
 
-    A number that could not be measured is left out: the similarity of clips where a rank has one clip in a micro-batch.
+    A number that could not be measured is left out: the similarity of clips where there is one clip.
     """
-    values = health(result.outcome, result.targets)
+    values = health(result.outcome, result.targets, runtime.sum)
     if "target_encoder" in objective.frozen:
         apart = squared_distance(objective.frozen["target_encoder"], objective.learner.encoder)  # type: ignore[arg-type]
-        values = torch.cat([values, apart.float()])
-    measured = runtime.mean(values).tolist()
-    numbers = dict(zip(HEALTH, measured, strict=False))
-    if len(measured) > len(HEALTH):
-        squared, size = measured[len(HEALTH) :]
-        numbers["target_distance"] = (squared / size) ** 0.5 if size else 0.0
-    return {name: value for name, value in numbers.items() if value == value}
+        squared, size = runtime.sum(apart.double())  # of sharded weights
+        values = torch.cat([values, (squared / size).sqrt()[None]])
+    numbers = zip((*HEALTH, "target_distance"), values.tolist(), strict=False)
+    return {name: value for name, value in numbers if math.isfinite(value)}
 
 
 def signs_in(numbers: dict[str, float]) -> list[Sign]:
@@ -102,10 +93,13 @@ def signs_in(numbers: dict[str, float]) -> list[Sign]:
 
 
 def felt(spec: WatchSpec, pulse: Pulse, step: int, numbers: dict[str, float]) -> Pulse:
-    """The pulse after the reading of `step`. No reading is bad before `grace_steps`."""
-    if step <= spec.grace_steps or len(signs_in(numbers)) < NUM_SIGNS:
-        return Pulse(last_good=step)
-    return replace(pulse, bad_since=pulse.bad_since or step)
+    """The pulse after the reading of `step`. One with signs is neither good nor bad up to `grace_steps`.
+
+    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience.
+    """
+    if not signs_in(numbers):
+        return Pulse(safe_until=max(0, step - spec.patience_steps))
+    return pulse if step <= spec.grace_steps else replace(pulse, bad_since=pulse.bad_since or step)
 
 
 def is_collapsed(spec: WatchSpec, pulse: Pulse, step: int) -> bool:
