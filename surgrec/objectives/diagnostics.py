@@ -37,7 +37,8 @@ def health(
     1 where they cannot be told apart (not a number where there is one clip). Of the targets: `target_std`, as `feature_std`. Of the
     predictions: `prediction_spread`, their standard deviation over that of the targets, 0 for one that is always the same;
     `loss_over_mean`, how far they are from the targets, over how far the mean of this rank's targets is (mean absolute differences),
-    1 for that mean. Ranks add up moments, so the rest is as if one had had all clips.
+    1 for that mean. Ranks add up moments, so the rest is as if one had had all clips. Where a rank has more than 1024 tokens, as many are
+    looked at, evenly spread over its clips; but for the similarity of clips, which costs nothing.
     """
     context = outcome.context[0].float()
     tokens = _some(context.flatten(0, 1)).double()
@@ -46,7 +47,7 @@ def health(
     )  # a mean of cosines is a cosine of means of unit vectors
     sums = [tokens.T @ tokens, _moments(tokens), directions.sum(0), directions.square().sum(), _count(directions)]
     for predicted, target in zip(outcome.predictions, targets, strict=True):
-        predicted, target = predicted.float().flatten(0, 1), target.float().flatten(0, 1)
+        predicted, target = (_some(each.flatten(0, 1)).float() for each in (predicted, target))
         apart, mean_apart = (predicted - target).abs().mean(), (target - target.mean(0)).abs().mean()
         sums += [_moments(target), _moments(predicted), torch.stack([apart, mean_apart]).double()]
     total = sum_over_ranks(torch.cat([each.flatten() for each in sums])).split([each.numel() for each in sums])
