@@ -3,9 +3,9 @@
     python benchmarks/monitors.py --out benchmarks/results
 
 In: nothing; a model with random weights and random clips. Out: a table, printed and written with date and hardware: for both
-objectives, at the quickstart's size and at ViT-B of 224 pixels, the median time of a whole step (forward, backward, AdamW, target encoder), of
-each monitor, and its share at its default interval, time / (step x interval). `--device cuda` measures on a GPU, in bf16, with
-larger batches (`--batch`).
+objectives, at the quickstart's size and at ViT-B of 224 pixels, the median time of a whole step (forward, backward, AdamW, target
+encoder), of each monitor, and its share at its default interval, time / (step x interval). `--device cuda` measures on a GPU, in
+bf16; give it larger batches (`--batch`).
 
 The rows: `health`, all numbers of a reading together, and below it its parts; `verdict`, what every step does so that no broken gradient
 reaches the weights: the gradient's norm, the judgement, the numbers' way to the host (interval 1). The online probe is not among

@@ -16,7 +16,7 @@ from surgrec.config.explain import all_options
 from surgrec.config.footage import provide_footage, resolve_footage
 from surgrec.config.schema import Config, LoggerKind
 from surgrec.training.folder import RunFolder
-from tests.footage import write_corpus
+from tests.footage import write_corpus, write_labels
 from tests.training.tiny import VARIANTS, overrides
 
 
@@ -58,8 +58,9 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(build, "TensorBoardSink", lambda *arguments: given.append(arguments))
     monkeypatch.setattr(build, "asdict", pick_augment(build.asdict))
     manifest = write_corpus(tmp_path / "corpus")
+    probe = ("probe.every=1", f"probe.manifest={manifest}", f"probe.labels={write_labels(manifest)}")
     for variant in VARIANTS:
-        options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart")
+        options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart", *probe)
         wire(watch(compose_config(options), seen), RunFolder(tmp_path / "runs"))
     assert len(given) == 2 * len(VARIANTS)
     assert set(all_options()) - seen == {"variant"}

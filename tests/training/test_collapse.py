@@ -136,6 +136,15 @@ def test_two_processes_see_the_same_collapse_and_go_back_together(
         assert mine[0][name] == pytest.approx(alone[0][name], rel=1e-3, abs=1e-6), name
 
 
+def test_a_run_that_may_be_rolled_back_and_is_not_is_the_same_run(
+    warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """It saves where it starts, and goes on from there."""
+    warm.run(overrides("jepa", footage, tmp_path, "calm", "trainer.on_collapse=rollback"))
+    assert_same_run(tmp_path / "calm", uninterrupted / "jepa")
+    assert (tmp_path / "calm" / "checkpoints" / "step_00000000").is_dir()
+
+
 # -- at the default interval and patience
 
 DEFAULTS = ("trainer.health_every=20", "trainer.log_every=20", "trainer.collapse_patience_steps=60")
