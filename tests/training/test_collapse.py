@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -103,20 +105,21 @@ def test_a_run_that_is_rolled_back_continues_after_a_kill_as_if_nothing_had_happ
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", [1, 12, 23, 34])
 def test_a_kill_before_any_change_of_a_file_while_going_back(
-    warm: Warm, footage: Path, rolled_back: Path, tmp_path: Path
+    first: int, warm: Warm, footage: Path, rolled_back: Path, tmp_path: Path
 ) -> None:
-    """Every seventh of all states in which a killed run can leave its folder, of one that went back on the way."""
-    for number in range(3, 400, 7):
+    """Every eleventh of all states in which a killed run can leave its folder, of one that went back on the way."""
+    for number in count(first, step=44):
         folder = tmp_path / f"killed_{number}"
         arguments = collapsing(footage, tmp_path, folder.name, "rollback")
         status = warm.start(arguments, crash=(folder, number)).wait()
-        if status == 0:
+        if status == 0:  # there are not that many changes
             break
         assert status == -signal.SIGKILL
         warm.run(arguments)
         assert_same_run(folder, rolled_back)
-    assert number > 40
+    assert number > 100
 
 
 @pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
@@ -157,15 +160,12 @@ def test_a_collapsing_setting_is_caught_within_200_steps(
 ) -> None:
     more = (*DEFAULTS, "trainer.steps=200", "optim.warmup_steps=10", "trainer.checkpoint_every=20")
     arguments = collapsing(footage, tmp_path, "long", on_collapse, *more)
-    said = warm.run(arguments, status=2 if on_collapse == "stop" else 0)
-    assert "the features have collapsed" in said
-    if on_collapse == "rollback":
-        newest = Checkpoints(tmp_path / "long" / "checkpoints", keep=2).latest()
-        assert newest is not None
-        steps = [each.from_step for each in read_progress(newest).rollbacks]
-        assert steps and steps[0] <= 100
-    else:
-        assert alarms_of(tmp_path / "long") and alarms_of(tmp_path / "long")[0] <= 100
+    said = warm.run(arguments, status=0 if on_collapse == "warn" else 2)
+    caught = [int(step) for step in re.findall(r"step (\d+): the features have collapsed", said)]
+    assert caught and caught[0] <= 100
+    assert alarms_of(tmp_path / "long")[0] <= 100
+    if on_collapse == "rollback":  # without an average no rate helps: it says so in the end
+        assert len(caught) == 4 and "going back 3 times has not helped" in said
 
 
 @pytest.mark.slow
