@@ -25,3 +25,14 @@ def write_corpus(folder: Path) -> Path:
         tables.append(scan(folder / source, Card(source, "other"), num_workers=0).rows)
     Manifest(pa.concat_tables(tables)).write(folder / "manifest.parquet")
     return folder / "manifest.parquet"
+
+
+def write_labels(manifest: Path) -> Path:
+    """Two phases in every video of a corpus, in a CSV file beside its manifest; returns its path."""
+    names = Manifest.read([manifest]).video_ids
+    lines = [
+        f"{name},{time},{phase}" for name in names for time, phase in ((0, "first"), (VIDEO_SECONDS / 2, "second"))
+    ]
+    file = manifest.with_name("labels.csv")
+    file.write_text("\n".join(("video_id,time_seconds,phase", *lines)) + "\n")
+    return file

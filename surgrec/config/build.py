@@ -31,8 +31,10 @@ from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
 from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
 from surgrec.data.mixture import Mixture, MixtureTable, Rehearsal
-from surgrec.data.preprocess import PreprocessSpec
+from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
+from surgrec.evaluation.labels import choose_windows
+from surgrec.evaluation.online import NUM_FOLDS, OnlineProbe
 from surgrec.hub.initial import start_from
 from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
@@ -55,6 +57,7 @@ from surgrec.training.phases import PhasedAugment, PhasedMasker
 from surgrec.training.pictures import draw_pictures
 from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.step import Step
+from surgrec.training.watch import WatchSpec, told_rollbacks
 
 
 @dataclass(frozen=True)
@@ -264,12 +267,30 @@ def build_plan(config: Config) -> Plan:
         log_every=config.trainer.log_every,
         checkpoint_every=config.trainer.checkpoint_every,
         picture_every=config.trainer.picture_every,
+        probe_every=config.probe.every,
         clip_norm=node.clip_norm,
         rate=_one_after_another([rate_of(phase.config) for phase in phases]),
         weight_decay=Schedule(node.weight_decay, config.trainer.steps, Shape.cosine, end=decay_end),
         spans=spans_of(config),
         repeats=config.data.repeats,
     )
+
+
+def build_watch(config: Config) -> WatchSpec:
+    """How the run's health is watched."""
+    node = config.trainer
+    return WatchSpec(node.health_every, node.collapse_patience_steps, config.optim.warmup_steps, node.on_collapse.value)
+
+
+def build_probe(config: Config, step: Step) -> OnlineProbe | None:
+    """The probe on labelled windows, where one is asked for."""
+    node = config.probe
+    if node.every is None or node.manifest is None or node.labels is None:
+        return None
+    manifest, clip = Manifest.read([Path(node.manifest)]), build_clip(config)
+    seconds = clip.num_frames * clip.frame_interval_seconds
+    windows = choose_windows(Path(node.labels), node.column, manifest, seconds, node.windows, NUM_FOLDS)
+    return OnlineProbe(step, manifest, windows, clip, Preprocess(build_preprocess(config)), config.data.decoder)
 
 
 def run_folder(config: Config) -> RunFolder:
@@ -316,6 +337,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         runtime=runtime,
         folder=folder,
         plan=plan,
+        watch=build_watch(config),
         step=step,
         optimizer=optimizer,
         trained=Trained(objective.learner, objective.frozen, optimizer),
@@ -325,6 +347,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         video_ids=data.manifest.video_ids,
         make_loader=make_loader,
         draw_pictures=draw,
+        probe=build_probe(config, step),
         make_sink=lambda: build_sink(config, folder),
     )
 
@@ -380,7 +403,7 @@ def load_run(folder: Path, step: int | None = None) -> LoadedRun:
     objective = build_objective(replace(phase.config, init=None))
     progress = load_weights(path, objective.learner, objective.frozen)
     table = build_data(config).mixture.table
-    distance = distance_from_variant(config)
+    distance = distance_from_variant(config) + told_rollbacks(progress)
     return LoadedRun(
         config, objective, progress, table, build_clip(phase.config), build_preprocess(phase.config), distance
     )

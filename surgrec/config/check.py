@@ -22,6 +22,9 @@ _AT_LEAST_ONE = (
     "trainer.checkpoint_every",
     "trainer.keep_checkpoints",
     "trainer.picture_every",
+    "trainer.health_every",
+    "trainer.collapse_patience_steps",
+    "probe.windows",
     "runtime.accumulation",
 )
 _NOT_NEGATIVE = (
@@ -57,6 +60,10 @@ def check(config: Config) -> None:
     )
     for number, phase in enumerate(config.trainer.phases):
         _check_phase(f"trainer.phases[{number}]", phase)
+    if (every := config.probe.every) is not None:
+        _require("probe.every", every, every >= 1, "at least 1")
+        for option in ("probe.manifest", "probe.labels"):
+            _require(option, _value(config, option), _value(config, option) is not None, "given with probe.every")
 
 
 def _check_momentum(node: JEPAConfig) -> None:

@@ -35,6 +35,7 @@ _FREE_WHEN_CONTINUING = (
     "data.workers",
     "data.prefetch_batches",
     "trainer.keep_checkpoints",
+    "trainer.on_collapse",
 )
 _NOT_THE_RECIPE = (
     *_FREE_WHEN_CONTINUING,
@@ -47,6 +48,9 @@ _NOT_THE_RECIPE = (
     "trainer.log_every",
     "trainer.checkpoint_every",
     "trainer.picture_every",
+    "trainer.health_every",
+    "trainer.collapse_patience_steps",
+    "probe",
 )
 
 

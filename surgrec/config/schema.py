@@ -49,6 +49,14 @@ class Checkpointing(StrEnum):
     full = "full"
 
 
+class OnCollapse(StrEnum):
+    """What follows when the features collapse; see surgrec/training/watch.py."""
+
+    warn = "warn"
+    stop = "stop"
+    rollback = "rollback"
+
+
 class LoggerKind(StrEnum):
     """Where metrics go besides metrics.jsonl."""
 
@@ -228,14 +236,34 @@ class PhaseConfig:
 
 @dataclass
 class TrainerConfig:
-    """Length of the run and how often it reports and saves, in steps. `phases` follow after the first `steps`."""
+    """Length of the run and how often it reports and saves, in steps. `phases` follow after the first `steps`.
+
+    Where every reading of its health has been bad for `collapse_patience_steps`, the features have collapsed, which `on_collapse`
+    answers; see docs/healthy_runs.md.
+    """
 
     steps: int = MISSING
     phases: list[PhaseConfig] = field(default_factory=list)
     log_every: int = 10
+    health_every: int = 20
+    on_collapse: OnCollapse = OnCollapse.warn
+    collapse_patience_steps: int = 60
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     picture_every: int = 10000
+
+
+@dataclass
+class ProbeConfig:
+    """A k-NN probe on labelled clips every so many steps of the run (`every`, off where empty): `manifest` lists the videos, `labels` is
+    a CSV file or a folder with one for each video, `column` names the label in it; see surgrec/evaluation/labels.py.
+    """
+
+    every: int | None = None
+    manifest: str | None = None
+    labels: str | None = None
+    column: str = "phase"
+    windows: int = 256
 
 
 @dataclass
@@ -285,6 +313,7 @@ class Config:
     objective: ObjectiveConfig = MISSING
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -24,10 +24,10 @@ def build_adamw(
 
 
 def set_hyper_parameters(
-    optimizer: torch.optim.Optimizer, step: int, rate: Schedule, weight_decay: Schedule
+    optimizer: torch.optim.Optimizer, step: int, rate: Schedule, weight_decay: Schedule, factor: float = 1.0
 ) -> tuple[float, float]:
-    """Write the step's learning rate and weight decay into the optimiser; returns both."""
-    lr, decay = rate.at(step), weight_decay.at(step)
+    """Write the step's learning rate, times `factor`, and its weight decay into the optimiser; returns both."""
+    lr, decay = rate.at(step) * factor, weight_decay.at(step)
     for group in optimizer.param_groups:
         group["lr"] = lr
         group["weight_decay"] = decay if group["is_decayed"] else 0.0

@@ -13,7 +13,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,46 @@ from surgrec.training.runtime import Runtime
 PROGRESS_FILE = "progress.json"
 
 
+@dataclass(frozen=True)
+class Pulse:
+    """Up to which step checkpoints are trusted (the last good reading, less some patience), which step had the first of the bad readings
+    since (0: none), and whether an alarm was raised over them.
+    """
+
+    safe_until: int = 0
+    bad_since: int = 0
+    is_told: bool = False
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A collapse that was seen after the update `from_step` and answered by going back to that of `to_step`."""
+
+    from_step: int
+    to_step: int
+
+
 @dataclass
 class Progress:
-    """What a run knows besides weights: completed updates, and clips drawn per source so far."""
+    """What a run knows besides weights: completed updates, clips drawn per source so far, how it has felt lately, and how often it was
+    rolled back. A run is a function of this and the configuration.
+    """
 
     step: int = 0
     sources: dict[str, int] = field(default_factory=dict)
+    pulse: Pulse = field(default_factory=Pulse)
+    rollbacks: list[Rollback] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Progress:
+        """The inverse of `to_json`; also of what a version without `pulse` and `rollbacks` wrote."""
+        values = json.loads(text)
+        pulse, rollbacks = Pulse(**values.pop("pulse", {})), values.pop("rollbacks", [])
+        return cls(**values, pulse=pulse, rollbacks=[Rollback(**each) for each in rollbacks])
 
 
 @dataclass(frozen=True)
@@ -94,14 +128,14 @@ class Checkpoints:
             dcp.save(trained.state(), checkpoint_id=partial, no_dist=not dist.is_initialized())
         runtime.barrier()
         if runtime.is_first:
-            write_text(partial / PROGRESS_FILE, json.dumps(vars(progress)) + "\n")
+            write_text(partial / PROGRESS_FILE, progress.to_json())
             _sync_tree(partial)
             if final.exists():
                 self._delete(final)
             partial.rename(final)
             sync_path(self.folder)
             write_text(self.folder / "latest", final.name + "\n")
-            self._retire(final)
+            self._retire(final, progress)
         runtime.barrier()
         return final
 
@@ -113,15 +147,41 @@ class Checkpoints:
         state = trained.state()
         read_state(state, path)
         trained.load(state)
-        return read_progress(path)
+        progress = read_progress(path)
+        if progress.step == 0:
+            trained.optimizer.state.clear()  # torch cannot save an optimiser without a state, so it was given one
+        return progress
 
-    def _retire(self, newest: Path) -> None:
-        """Delete all but the newest `keep`, and what an interrupted save left. Later steps than `newest` stay until the run is there again:
-        they are of a save that was interrupted before `latest` named it, or of a run that was set back.
+    def healthy(self, progress: Progress) -> Path | None:
+        """The newest checkpoint that is trusted, of the way the run has gone since its last rollback; None where there is none."""
+        for path in sorted(self.folder.glob("step_*"), reverse=True):
+            saved = read_progress(path)
+            if saved.step <= progress.pulse.safe_until and len(saved.rollbacks) >= len(progress.rollbacks):
+                return path
+        return None
+
+    def go_back(self, path: Path, progress: Progress) -> None:
+        """Make `path` the newest checkpoint, with the rollback from `progress` in its own progress; later ones go. The first rank calls it.
+
+        Killed in the middle, the run resumes from the checkpoint before, meets the same collapse again and comes here again.
+        """
+        saved = read_progress(path)
+        saved.rollbacks = [*progress.rollbacks, Rollback(progress.step, saved.step)]
+        write_text(path / PROGRESS_FILE, saved.to_json())
+        write_text(self.folder / "latest", path.name + "\n")
+        for later in self.folder.glob("step_*"):
+            if later.name > path.name:
+                self._delete(later)
+
+    def _retire(self, newest: Path, progress: Progress) -> None:
+        """Delete all but the newest `keep` and the newest healthy one, and what an interrupted save left. Later steps than `newest` stay
+        until the run is there again: they are of a save that was interrupted before `latest` named it, or of a run that was set back.
         """
         whole = sorted(path for path in self.folder.glob("step_*") if path.name <= newest.name)
+        healthy = self.healthy(progress)
         for old in whole[: -self.keep]:
-            self._delete(old)
+            if old != healthy:
+                self._delete(old)
         for leftover in self.folder.glob(".step_*.partial"):
             shutil.rmtree(leftover)
 
@@ -193,7 +253,7 @@ def load_weights(path: Path, learner: nn.Module, frozen: nn.ModuleDict) -> Progr
 
 def read_progress(path: Path) -> Progress:
     """The progress that the checkpoint folder `path` holds."""
-    return Progress(**json.loads((path / PROGRESS_FILE).read_text()))
+    return Progress.from_json((path / PROGRESS_FILE).read_text())
 
 
 def _sync_tree(folder: Path) -> None:

@@ -19,6 +19,17 @@ from surgrec.training.folder import RunFolder
 
 TIMINGS = ("clips_per_second", "seconds_waiting_for_data")  # the only values that differ between equal runs
 
+_SHOWN = (
+    ("loss", "loss", ".4f"),
+    ("loss_over_mean", "over mean", ".3f"),
+    ("effective_rank", "rank", ".0f"),
+    ("feature_std", "std", ".3f"),
+    ("clip_similarity", "clips alike", ".2f"),
+    ("probe_knn", "probe", ".3f"),
+    ("probe_chance", "chance", ".3f"),
+    ("lr", "lr", ".2e"),
+)
+
 
 class Sink(Protocol):
     """Somewhere else that numbers go."""
@@ -86,8 +97,15 @@ class Log:
         self.folder, self.sink, self.clips_before = folder, sink, clips_before
         self._last_time, self._last_step, self._last_waiting = time.monotonic(), first_step, 0.0
 
-    def add(self, step: int, numbers: dict[str, float], sources: dict[str, int], seconds_waiting: float) -> None:
-        """Numbers after the update `step`; `seconds_waiting` is the loader's running total."""
+    def add(
+        self,
+        step: int,
+        numbers: dict[str, float],
+        sources: dict[str, int],
+        seconds_waiting: float,
+        alarm: str | None = None,
+    ) -> None:
+        """Numbers after the update `step`; `seconds_waiting` is the loader's running total, `alarm` a sentence for `metrics.jsonl`."""
         now = time.monotonic()
         num_clips = self.clips_before(step) - self.clips_before(self._last_step)
         timings = {
@@ -95,7 +113,8 @@ class Log:
             "seconds_waiting_for_data": seconds_waiting - self._last_waiting,
         }
         self._last_time, self._last_step, self._last_waiting = now, step, seconds_waiting
-        self.folder.add_metrics({"step": step, **numbers, **timings, "sources": sources})
+        spoken = {"alarm": alarm} if alarm else {}
+        self.folder.add_metrics({"step": step, **numbers, **timings, "sources": sources, **spoken})
         if self.sink is not None:
             shares = {f"sources/{name}": float(count) for name, count in sources.items()}
             self.sink.add(step, {**numbers, **timings, **shares})
@@ -113,11 +132,9 @@ class Log:
 
 
 def describe(numbers: dict[str, float]) -> str:
-    """The few numbers that a person watches."""
-    return (
-        f"loss {numbers['loss']:.4f}  over mean {numbers['loss_over_mean']:.3f}  rank {numbers['effective_rank']:.0f}  "
-        f"std {numbers['feature_std']:.3f}  lr {numbers['lr']:.2e}"
-    )
+    """The few numbers that a person watches, those of them that were measured."""
+    shown = (f"{title} {numbers[name]:{form}}" for name, title, form in _SHOWN if name in numbers)
+    return "  ".join(shown)
 
 
 def _wandb_id(folder: Path) -> str:

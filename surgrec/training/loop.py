@@ -7,36 +7,44 @@ function of (configuration, step), so to continue is to restore the weights and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.optim import Optimizer
 
 from surgrec.core.console import progress as progress_bar
-from surgrec.core.errors import UserError
 from surgrec.core.spans import Spans
 from surgrec.data.loader import LoaderChain
 from surgrec.data.sampler import Sampler
-from surgrec.objectives.diagnostics import health
 from surgrec.optim.optimizer import set_hyper_parameters
 from surgrec.optim.schedules import Schedule
 from surgrec.training.checkpoint import Checkpoints, Progress, Trained
 from surgrec.training.folder import RunFolder
 from surgrec.training.log import Log, Sink, describe
-from surgrec.training.preempt import listen
+from surgrec.training.preempt import StopFlag, listen
 from surgrec.training.runtime import Runtime
 from surgrec.training.step import Step, StepResult
+from surgrec.training.update import Readings, Update
+from surgrec.training.watch import WatchSpec, describe_collapse, felt, is_collapsed, rate_factor, read_health, respond
 
 
-class NonFiniteLossError(UserError):
-    """The loss or its gradient is no longer a number; the weights are still those of the step before."""
+class Due(NamedTuple):
+    """What is done after a step. Only where something is, the device is waited for."""
+
+    is_logged: bool
+    is_examined: bool
+    is_probed: bool
+    is_saved: bool
+    is_drawn: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Length of the run and its rhythm, in steps; schedules of learning rate and weight decay; `clip_norm` may be absent.
+    """Length of the run and its rhythm, in steps; schedules of learning rate and weight decay; `clip_norm` may be absent, as may the
+    probe (`probe_every`).
 
     `spans`: where the phases lie; `repeats`: samples of each clip.
     """
@@ -45,11 +53,22 @@ class Plan:
     log_every: int
     checkpoint_every: int
     picture_every: int
+    probe_every: int | None
     clip_norm: float | None
     rate: Schedule
     weight_decay: Schedule
     spans: Spans
     repeats: int
+
+    def due(self, step: int, health_every: int) -> Due:
+        """What is done after the update number `step`; everything after the last, health also after the first."""
+
+        def is_due(every: int | None) -> bool:
+            return every is not None and (step % every == 0 or step == self.steps)
+
+        is_examined, is_probed = is_due(health_every) or step == 1, is_due(self.probe_every)
+        is_logged = is_due(self.log_every) or is_examined or is_probed
+        return Due(is_logged, is_examined, is_probed, is_due(self.checkpoint_every), is_due(self.picture_every))
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,7 @@ class Run:
     runtime: Runtime
     folder: RunFolder
     plan: Plan
+    watch: WatchSpec
     step: Step
     optimizer: Optimizer
     trained: Trained
@@ -68,82 +88,103 @@ class Run:
     video_ids: npt.NDArray[np.str_]
     make_loader: Callable[[int], LoaderChain]
     draw_pictures: Callable[[int], object]
+    probe: Callable[[], dict[str, float]] | None
     make_sink: Callable[[], Sink | None]
 
 
+class End(Enum):
+    """How a stretch of training ended."""
+
+    finished = auto()
+    stopped = auto()
+    rolled_back = auto()
+
+
 def pretrain(run: Run) -> str | None:
-    """Train to the last step, or until a signal asks to stop; returns the signal's name then. All ranks call it."""
-    progress = run.checkpoints.restore(run.trained)
-    if run.runtime.is_first:
-        run.folder.rewind(progress.step)
-    run.runtime.barrier()
+    """Train to the last step, or until a signal asks to stop; returns the signal's name then. All ranks call it.
+
+    Raises `NonFiniteLossError` and, where the run is to stop after a collapse, `CollapseError`.
+    """
+    with listen() as stop:
+        end = train_stretch(run, stop)
+        while end is End.rolled_back:
+            end = train_stretch(run, stop)
+    return (stop.reason or "a signal on another rank") if end is End.stopped else None
+
+
+def train_stretch(run: Run, stop: StopFlag) -> End:
+    """Train from the newest checkpoint on, until the run is at its end, stopped or rolled back."""
+    progress = begin(run)
     plan, loader = run.plan, run.make_loader(progress.step)
+    update, readings = Update(run.runtime, run.trained, plan.clip_norm), Readings()
     log = Log(run.folder, run.make_sink(), plan.spans.positions_before, progress.step) if run.runtime.is_first else None
+    factor = rate_factor(progress)
     batches = iter(loader)
-    with listen() as stop, progress_bar("training", plan.steps if log else None, progress.step) as advance:
+    with progress_bar("training", plan.steps if log else None, progress.step) as advance:
         try:
             while progress.step < plan.steps:
-                lr, weight_decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay)
+                lr, decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay, factor)
                 run.step.objective.before_update(progress.step)
                 result = run.step.run(batches)
-                loss, is_stopping = agree(run, result, bool(stop))
-                grad_norm = clip_gradients(run)
-                check_finite(run, result, loss, grad_norm, progress.step)
-                run.optimizer.step()
-                run.optimizer.zero_grad(set_to_none=True)
+                videos = [str(run.video_ids[clip.row]) for clip in result.clips]
+                reading = update.apply(progress.step + 1, result.loss, bool(stop), videos)
                 run.step.objective.after_update(progress.step)
                 progress.step += 1
                 count_sources(run, progress)
                 run.folder.add_failures(progress.step, [failure for clip in result.clips for failure in clip.failures])
 
-                is_last = progress.step == plan.steps or is_stopping
-                if log and (progress.step % plan.log_every == 0 or progress.step == 1 or progress.step == plan.steps):
-                    numbers = {"loss": loss, "lr": lr, "weight_decay": weight_decay, "grad_norm": grad_norm}
+                due = plan.due(progress.step, run.watch.every)
+                seen = readings.newest(reading, wait=due.is_logged or due.is_saved)
+                is_stopping = seen is not None and seen.is_stopping
+                if seen is not None and due.is_logged:
+                    numbers = {"loss": seen.loss, "lr": lr, "weight_decay": decay, "grad_norm": seen.grad_norm}
                     numbers["phase"] = plan.spans.number_at(progress.step - 1)
-                    numbers |= health(result.outcome, result.targets)
-                    log.add(progress.step, numbers, progress.sources, loader.seconds_waiting)
-                    advance(0, describe(numbers))
+                    numbers, sentence = examine(run, progress, due, result, numbers)
+                    if log:
+                        log.add(progress.step, numbers, progress.sources, loader.seconds_waiting, sentence)
+                        advance(0, describe(numbers))
+                    if sentence and respond(run.watch, run.runtime, run.checkpoints, progress, sentence):
+                        return End.rolled_back
                 advance()
-                if progress.step % plan.checkpoint_every == 0 or is_last:
+                if due.is_saved or is_stopping:
                     run.checkpoints.save(run.runtime, run.trained, progress)
-                if progress.step % plan.picture_every == 0 or progress.step == plan.steps:
+                if due.is_drawn:
                     run.draw_pictures(progress.step)
                 if is_stopping:
-                    return stop.reason or "a signal on another rank"
+                    return End.stopped
         finally:
             loader.close()
             if log:
                 log.close()
-    return None
+    return End.finished
 
 
-def agree(run: Run, result: StepResult, wants_stop: bool) -> tuple[float, bool]:
-    """The mean loss over ranks and whether any was asked to stop, in one reduction."""
-    own = torch.stack([result.loss.float(), torch.tensor(float(wants_stop), device=result.loss.device)])
-    loss, stopping = run.runtime.mean(own).tolist()
-    return loss, stopping > 0
+def begin(run: Run) -> Progress:
+    """Restore the newest checkpoint and drop what was logged after it. A run that may be rolled back first saves where it starts."""
+    progress = run.checkpoints.restore(run.trained)
+    if run.watch.on_collapse == "rollback" and run.checkpoints.latest() is None:
+        run.checkpoints.save(run.runtime, run.trained, progress)
+        progress = run.checkpoints.restore(run.trained)
+    if run.runtime.is_first:
+        run.folder.rewind(progress.step)
+    run.runtime.barrier()
+    return progress
 
 
-def check_finite(run: Run, result: StepResult, loss: float, grad_norm: float, step: int) -> None:
-    """End the run, on all ranks alike, before an update that would spoil the weights; half precision may break the gradient alone."""
-    if np.isfinite(loss) and np.isfinite(grad_norm):
-        return
-    what = f"gradient's norm at step {step + 1} is {grad_norm}"
-    if not np.isfinite(loss):
-        what = f"loss of step {step + 1} is {loss}"
-    where = "of this rank" if torch.isfinite(result.loss) else "whose loss it is"
-    videos = ", ".join(sorted({str(run.video_ids[clip.row]) for clip in result.clips}))
-    raise NonFiniteLossError(f"the {what}; nothing was updated. Lower optim.lr or look at the videos {where}: {videos}")
-
-
-def clip_gradients(run: Run) -> float:
-    """Scale gradients down to the plan's norm where there is one; returns the norm before, over all ranks' shards."""
-    gradients = [p.grad for p in run.trained.learner.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    norm = getattr(norm, "full_tensor", lambda: norm)()
-    if run.plan.clip_norm is not None:
-        torch.nn.utils.clip_grads_with_norm_(run.trained.learner.parameters(), run.plan.clip_norm, norm)
-    return float(norm)
+def examine(
+    run: Run, progress: Progress, due: Due, result: StepResult, numbers: dict[str, float]
+) -> tuple[dict[str, float], str | None]:
+    """`numbers` with what else is due after this step, and the sentence of an alarm. All ranks call it and get the same."""
+    sentence = None
+    if due.is_examined:
+        numbers = numbers | read_health(run.runtime, run.step.objective, result)
+        pulse = progress.pulse = felt(run.watch, progress.pulse, progress.step, numbers)
+        if is_collapsed(run.watch, pulse, progress.step) and not (pulse.is_told and run.watch.on_collapse == "warn"):
+            sentence = describe_collapse(pulse, progress.step, numbers)
+            progress.pulse = replace(pulse, is_told=True)
+    if due.is_probed and run.probe is not None:
+        numbers = numbers | run.probe()
+    return numbers, sentence
 
 
 def count_sources(run: Run, progress: Progress) -> None:

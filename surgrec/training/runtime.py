@@ -103,6 +103,11 @@ class Runtime:
         reduced: Tensor = self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
         return reduced
 
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over ranks."""
+        reduced: Tensor = self.fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
+        return reduced
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         self.fabric.barrier()

@@ -16,7 +16,7 @@ from surgrec.config.explain import all_options
 from surgrec.config.footage import provide_footage, resolve_footage
 from surgrec.config.schema import Config, LoggerKind
 from surgrec.training.folder import RunFolder
-from tests.footage import write_corpus
+from tests.footage import write_corpus, write_labels
 from tests.training.tiny import overrides
 
 
@@ -58,9 +58,10 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(build, "TensorBoardSink", lambda *arguments: given.append(arguments))
     monkeypatch.setattr(build, "asdict", pick_augment(build.asdict))
     manifest = write_corpus(tmp_path / "corpus")
+    probe = ("probe.every=1", f"probe.manifest={manifest}", f"probe.labels={write_labels(manifest)}")
     runs = [("mae",), ("jepa",), ("jepa", "objective.dense=true")]
     for variant, *more in runs:
-        options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart", *more)
+        options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart", *probe, *more)
         wire(watch(compose_config(options), seen), RunFolder(tmp_path / "runs"))
     assert len(given) == 2 * len(runs)
     other = ("objective.ema=null", "objective.ema_half_life_samples=1e5", "mix.rehearsal_share=0.5")

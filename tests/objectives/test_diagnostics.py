@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgrec.objectives.diagnostics import effective_rank, health
+from surgrec.objectives.diagnostics import HEALTH, effective_rank
+from surgrec.objectives.diagnostics import health as measured
 from surgrec.objectives.objective import Outcome
 from tests.objectives.build import masks_of, objective_of, random_video, run
 
@@ -31,6 +32,10 @@ def test_effective_rank_is_the_exponential_of_the_entropy_of_singular_values() -
     values = torch.linalg.svdvals(tokens)
     shares = values / values.sum()
     assert float(effective_rank(tokens)) == pytest.approx(float((-(shares * shares.log()).sum()).exp()), rel=1e-4)
+
+
+def health(outcome: Outcome, targets: tuple[torch.Tensor, ...]) -> dict[str, float]:
+    return dict(zip(HEALTH, measured(outcome, targets).tolist(), strict=True))
 
 
 def outcome_of(prediction: torch.Tensor, context: torch.Tensor) -> Outcome:
@@ -63,8 +68,8 @@ def test_health_of_a_real_outcome_is_finite_and_needs_no_gradient(variant: str) 
     objective, masks, video = objective_of(variant), masks_of(variant), random_video()
     outcome = run(objective, video, masks)
     numbers = health(outcome, objective.targets(video, masks))
-    assert set(numbers) == {"feature_std", "effective_rank", "loss_over_mean"}
-    assert all(0 < value < 1e3 for value in numbers.values())
+    assert all(0 < value < 1e3 for name, value in numbers.items() if name != "clip_similarity")
+    assert -1 <= numbers["clip_similarity"] <= 1
     outcome.loss.backward()  # the graph is still there
 
 
@@ -73,3 +78,58 @@ def test_health_survives_features_in_half_precision() -> None:
     target, context = torch.randn(4, 6, 5), torch.randn(4, 9, 16).bfloat16()
     numbers = health(outcome_of(target.bfloat16(), context), (target,))
     assert numbers["loss_over_mean"] < 0.02 and numbers["effective_rank"] > 10
+
+
+def test_clip_similarity_is_the_mean_over_all_pairs_of_tokens_of_different_clips() -> None:
+    torch.manual_seed(6)
+    tokens = torch.randn(3, 5, 8) + 0.5
+    pairs = [
+        float(torch.cosine_similarity(one, other, dim=0))
+        for a in range(3)
+        for b in range(3)
+        if a != b
+        for one in tokens[a]
+        for other in tokens[b]
+    ]
+    target = torch.randn(3, 6, 5)
+
+    def similarity(tokens: torch.Tensor) -> float:
+        return health(outcome_of(target, tokens), (target,))["clip_similarity"]
+
+    assert similarity(tokens) == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
+    assert similarity(torch.ones(2, 4, 8)) == pytest.approx(1.0, abs=1e-6)
+    assert similarity(tokens[:1]) != similarity(tokens[:1])  # not a number: one clip has nothing to be like
+
+
+def test_ranks_that_add_up_measure_what_one_would_have() -> None:
+    """But `loss_over_mean`, which compares with the mean of a rank's own targets."""
+    torch.manual_seed(9)
+    prediction, target, context = torch.randn(4, 6, 5), torch.randn(4, 6, 5) + 1, torch.randn(4, 9, 16) + 0.5
+    halves = [slice(0, 2), slice(2, 4)]
+    sums: list[torch.Tensor] = []
+    for half in halves:
+        measured(outcome_of(prediction[half], context[half]), (target[half],), lambda each: sums.append(each) or each)
+    together = measured(outcome_of(prediction[:2], context[:2]), (target[:2],), lambda _: sums[0] + sums[1])
+    alone = measured(outcome_of(prediction, context), (target,))
+    assert torch.allclose(together[:-1], alone[:-1], rtol=1e-6)
+    assert float(together[-1]) == pytest.approx(float(alone[-1]), rel=0.2)
+
+
+def test_target_std_and_prediction_spread_are_0_where_everything_is_the_same() -> None:
+    torch.manual_seed(7)
+    context, target = torch.randn(4, 9, 16), torch.randn(4, 600, 5) * 2
+    numbers = health(outcome_of(target * 0.5, context), (target,))
+    assert numbers["target_std"] == pytest.approx(2, rel=0.05)
+    assert numbers["prediction_spread"] == pytest.approx(0.5, rel=1e-4)
+    same = target.mean((0, 1)).expand_as(target)
+    assert health(outcome_of(same, context), (target,))["prediction_spread"] == pytest.approx(0, abs=1e-5)
+    assert health(outcome_of(same, context), (same,))["target_std"] == pytest.approx(0, abs=1e-5)
+
+
+def test_health_stays_on_the_device_and_averages_over_masks() -> None:
+    torch.manual_seed(8)
+    first, second, context = torch.randn(2, 6, 5), 3 * torch.randn(2, 8, 5), torch.randn(2, 9, 16)
+    both = measured(Outcome(torch.zeros(()), (first, second), (context,)), (first, second))
+    assert isinstance(both, torch.Tensor) and both.shape == (len(HEALTH),)
+    each = [health(outcome_of(target, context), (target,))["target_std"] for target in (first, second)]
+    assert float(both[HEALTH.index("target_std")]) == pytest.approx(sum(each) / 2)

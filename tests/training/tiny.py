@@ -39,6 +39,7 @@ _COMMON = (
     "optim.lr=1e-3",
     "trainer.steps=12",
     "trainer.log_every=1",
+    "trainer.health_every=1",
     "trainer.checkpoint_every=3",
     "runtime=cpu",
 )

@@ -1,0 +1,180 @@
+"""When numbers mean a collapse, how it is told, and to which checkpoint a run goes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from surgrec.core.errors import UserError
+from surgrec.training.checkpoint import Checkpoints, Progress, Pulse, Rollback, read_progress
+from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.watch import (
+    MAX_ROLLBACKS,
+    RATE_FACTOR,
+    SIGNS,
+    CollapseError,
+    OnCollapse,
+    WatchSpec,
+    describe_collapse,
+    felt,
+    is_collapsed,
+    rate_factor,
+    respond,
+    told_rollbacks,
+)
+from tests.training.test_checkpoint import trained
+
+GOOD = {"effective_rank": 30.0, "feature_std": 0.6, "target_std": 0.7, "loss": 0.5}
+BAD = GOOD | {"effective_rank": 2.0}
+
+
+def spec(on_collapse: OnCollapse = "warn", grace_steps: int = 20) -> WatchSpec:
+    return WatchSpec(every=10, patience_steps=30, grace_steps=grace_steps, on_collapse=on_collapse)
+
+
+def feel(readings: dict[int, dict[str, float]], pulse: Pulse | None = None) -> Pulse:
+    pulse = pulse or Pulse()
+    for step, numbers in readings.items():
+        pulse = felt(spec(), pulse, step, numbers)
+    return pulse
+
+
+@pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: sign.number)
+def test_each_sign_alone_makes_a_bad_reading(sign) -> None:
+    worse, at = GOOD | {sign.number: sign.below * 0.99}, GOOD | {sign.number: sign.below}
+    assert feel({50: GOOD, 60: worse}) == Pulse(safe_until=20, bad_since=60)
+    assert feel({50: GOOD, 60: at}) == Pulse(safe_until=30)
+
+
+def test_only_bad_readings_without_a_break_are_a_collapse_and_only_after_the_warm_up() -> None:
+    early = feel({10: BAD, 20: BAD})
+    assert early == Pulse()  # neither good, so nothing to go back to, nor bad
+    pulse = feel({30: BAD, 40: BAD, 50: BAD}, early)
+    assert not is_collapsed(spec(), pulse, 50)
+    assert is_collapsed(spec(), feel({60: BAD}, pulse), 60)
+    broken = feel({60: GOOD, 70: BAD, 80: BAD, 90: BAD}, pulse)
+    assert broken == Pulse(safe_until=30, bad_since=70) and not is_collapsed(spec(), broken, 90)
+
+
+def test_a_number_that_was_not_measured_is_no_sign() -> None:
+    assert feel({50: {"loss": 0.5}}) == Pulse(safe_until=20)
+
+
+def test_the_sentence_says_what_since_when_what_it_means_and_what_to_try() -> None:
+    said = describe_collapse(Pulse(30, 40), 70, BAD | {"target_distance": 0.01})
+    for part in (
+        "step 70",
+        "since step 40",
+        "effective rank of the features 2 (below 8)",
+        "tell clips apart",
+        "optim.lr",
+    ):
+        assert part in said
+    assert "objective.ema" not in said and "standard deviation" not in said
+    assert "objective.ema nearer to 1" in describe_collapse(Pulse(30, 40), 70, BAD | {"target_distance": 0.0})
+
+
+# -- going back
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
+
+
+def saved(runtime: Runtime, folder: Path, pulses: dict[int, Pulse], keep: int = 2) -> Checkpoints:
+    checkpoints, state = Checkpoints(folder, keep), trained(0)
+    for step, pulse in pulses.items():
+        checkpoints.save(runtime, state, Progress(step, {"alpha": step}, pulse))
+    return checkpoints
+
+
+PULSES = {10: Pulse(10), 20: Pulse(20), 30: Pulse(20, 30), 40: Pulse(20, 30), 50: Pulse(20, 30)}
+
+
+def test_the_newest_healthy_checkpoint_is_kept_beside_the_newest(runtime: Runtime, tmp_path: Path) -> None:
+    checkpoints = saved(runtime, tmp_path, PULSES)
+    assert sorted(path.name[-2:] for path in tmp_path.glob("step_*")) == ["20", "40", "50"]
+    healthy = checkpoints.healthy(Progress(60, pulse=Pulse(20, 30)))
+    assert healthy is not None and healthy.name == "step_00000020"
+    recovered = saved(runtime, tmp_path, {60: Pulse(60), 70: Pulse(70)})
+    assert sorted(path.name[-2:] for path in tmp_path.glob("step_*")) == ["60", "70"]
+    assert recovered.latest() == tmp_path / "step_00000070"
+
+
+def test_going_back_makes_the_healthy_one_the_newest_and_says_so_in_its_progress(
+    runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = saved(runtime, tmp_path, PULSES)
+    assert respond(spec("rollback"), runtime, checkpoints, Progress(60, pulse=Pulse(20, 30)), "it broke")
+    assert (
+        "warning: it broke; back to step_00000020, from there with 0.3 of the learning rate" in capsys.readouterr().err
+    )
+    assert [path.name for path in tmp_path.glob("step_*")] == ["step_00000020"]
+    progress = checkpoints.restore(trained(1))
+    assert progress == Progress(20, {"alpha": 20}, Pulse(20), [Rollback(60, 20)])
+    assert rate_factor(progress) == RATE_FACTOR
+    assert told_rollbacks(progress) == ["optim.lr from step 20 on x 0.3 (rolled back at step 60)"]
+
+
+def test_a_rollback_interrupted_anywhere_is_met_again_and_ends_alike(runtime: Runtime, tmp_path: Path) -> None:
+    """As if killed after the progress was written and before `latest` was: the run resumes at the last step and collapses again."""
+    checkpoints, broken = saved(runtime, tmp_path, PULSES), Progress(60, pulse=Pulse(20, 30))
+    healthy = checkpoints.healthy(broken)
+    assert healthy is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "_delete", lambda self, path: None)
+        checkpoints.go_back(healthy, broken)
+    (tmp_path / "latest").write_text("step_00000050\n")
+    assert checkpoints.restore(trained(1)).rollbacks == []
+    assert checkpoints.healthy(broken) == healthy
+    checkpoints.go_back(healthy, broken)
+    assert checkpoints.restore(trained(1)).rollbacks == [Rollback(60, 20)]
+
+
+def test_what_is_left_of_the_way_that_collapsed_is_not_gone_back_to(runtime: Runtime, tmp_path: Path) -> None:
+    checkpoints = saved(runtime, tmp_path, {20: Pulse(20), 40: Pulse(40)}, keep=5)
+    again = Progress(60, pulse=Pulse(50, 60), rollbacks=[Rollback(70, 20)])
+    text = Progress(20, pulse=Pulse(20), rollbacks=[Rollback(70, 20)]).to_json()
+    (tmp_path / "step_00000020" / "progress.json").write_text(text)
+    assert checkpoints.healthy(again) == tmp_path / "step_00000020"
+
+
+@pytest.mark.parametrize(
+    ("on_collapse", "pulse", "num_before", "sentence"),
+    [
+        ("stop", Pulse(20, 30), 0, "it broke; the newest checkpoint from before is step_00000020"),
+        ("stop", Pulse(0, 30), 0, "it broke; there is no checkpoint from before"),
+        ("rollback", Pulse(0, 30), 0, "it broke; there is no checkpoint from before"),
+        ("rollback", Pulse(20, 30), MAX_ROLLBACKS, "it broke; going back 3 times has not helped"),
+    ],
+)
+def test_where_it_stops_it_names_what_is_left(
+    on_collapse: OnCollapse, pulse: Pulse, num_before: int, sentence: str, runtime: Runtime, tmp_path: Path
+) -> None:
+    rollbacks = [Rollback(60, 20)] * num_before
+    checkpoints, state = Checkpoints(tmp_path, keep=2), trained(0)
+    for step in (20, 40):
+        checkpoints.save(runtime, state, Progress(step, pulse=Pulse(20), rollbacks=rollbacks))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(CollapseError, match=sentence):
+        respond(spec(on_collapse), runtime, checkpoints, Progress(60, {}, pulse, rollbacks), "it broke")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert issubclass(CollapseError, UserError)  # status 2
+
+
+def test_a_warning_changes_nothing(runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = saved(runtime, tmp_path, PULSES)
+    assert not respond(spec("warn"), runtime, checkpoints, Progress(60, pulse=Pulse(20, 30)), "it broke")
+    assert "warning: it broke; the newest checkpoint from before is step_00000020" in capsys.readouterr().err
+    assert checkpoints.latest() == tmp_path / "step_00000050"
+
+
+def test_progress_survives_its_file_and_that_of_the_version_before(runtime: Runtime, tmp_path: Path) -> None:
+    progress = Progress(7, {"alpha": 3}, Pulse(5, 6, True), [Rollback(9, 4)])
+    assert Progress.from_json(progress.to_json()) == progress
+    assert Progress.from_json(json.dumps({"step": 7, "sources": {"alpha": 3}})) == Progress(7, {"alpha": 3})
+    path = Checkpoints(tmp_path, keep=1).save(runtime, trained(0), progress)
+    assert read_progress(path) == progress
