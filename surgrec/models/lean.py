@@ -30,6 +30,11 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def _add(update: Tensor, x: Tensor) -> Tensor:
+    """x + update, in the type of x, in the memory of `update` where it is of that type."""
+    return update.add_(x) if update.dtype is x.dtype else x + update
+
+
 class NormProject(torch.autograd.Function):
     """q, k, v (B, N, heads, d) = rotate(linear(layer_norm(x))), rows q, k, v of the weight; queries only from token `first` on.
 
@@ -105,7 +110,7 @@ class NormMLP(torch.autograd.Function):
         normed, mean, deviation = torch.native_layer_norm(x, (width,), norm_weight, norm_bias, eps)
         with torch.autocast(x.device.type, enabled=False):
             hidden = linear(normed.to(dtype), weight1.to(dtype), bias1.to(dtype))
-            out = x + linear(F.gelu(hidden), weight2.to(dtype), bias2.to(dtype))
+            out = _add(linear(F.gelu(hidden), weight2.to(dtype), bias2.to(dtype)), x)
         ctx.save_for_backward(x, mean, deviation, norm_weight, norm_bias, weight1.to(dtype), weight2.to(dtype), hidden)
         ctx.eps, ctx.types = eps, (weight1.dtype, bias1.dtype, weight2.dtype, bias2.dtype)
         return out
@@ -145,7 +150,7 @@ class ProjectResidual(torch.autograd.Function):
         ctx.save_for_backward(mixed, weight.to(dtype))
         ctx.types = weight.dtype, bias.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return x + linear(mixed.to(dtype), weight.to(dtype), bias.to(dtype))
+            return _add(linear(mixed.to(dtype), weight.to(dtype), bias.to(dtype)), x)
 
     @staticmethod
     @once_differentiable

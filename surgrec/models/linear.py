@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_MANY_ROWS = 1024  # below, oneDNN's packing of the weight costs more than its product saves
+_MANY_ROWS = 256  # below, oneDNN's packing of the weight costs more than its product saves
 
 
 def _prefers_onednn(x: Tensor) -> bool:
