@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py --out benchmarks/results                                  # every row, about half an hour on 2 cores
     python benchmarks/speed.py --rows mae-base --precision bf16 --pairs 7                # some rows
-    python benchmarks/speed.py --device cuda --batch 128 --rows jepa-large --compile     # on a GPU
+    python benchmarks/speed.py --device cuda --batch 64 128 256 --profile --out benchmarks/results            # on a GPU, then the same
+    python benchmarks/speed.py --device cuda --batch 64 128 256 --profile --out benchmarks/results --compile  # through torch.compile
 
 A step is targets, forward, backward, AdamW and, for JEPA, the target encoder's average, on given clips and masks: no footage is read.
 Both sides have the same weights (ours are the peer's, through `hub.from_transformers`), clips, masks, batch and optimiser (AdamW,
@@ -27,6 +28,7 @@ import argparse
 import copy
 import ctypes
 import datetime
+import itertools
 import json
 import os
 import statistics
@@ -34,6 +36,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,10 @@ ROWS = (
     Row("jepa-base", "jepa", "base", 256, batch=2),
     Row("jepa-large", "jepa", "large", 256, batch=1),
 )
+SMALL = (
+    Row("mae-nano", "mae", "nano", 64, batch=2),
+    Row("jepa-nano", "jepa", "nano", 64, batch=2),
+)  # to try the script itself
 
 
 def useful_flops(row: Row) -> int:
@@ -216,21 +223,39 @@ def work(spec: dict[str, Any]) -> None:
     masker, video = row.masker(spec["is_dual"]), torch.randn(row.batch, 3, FRAMES, row.side, row.side).to(device)
     first = 0
     for line in sys.stdin:
-        if line.strip() != "step":
-            break
+        profiler = kernel_profiler(is_cuda) if line.strip() == "profile" else nullcontext()
         masks = tuple(mask.to(torch.device(device)) for mask in masker.draw(range(first, first + row.batch)))
         first += row.batch
         floor = memory_floor(is_cuda)
         start = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=is_bf16):
-            loss = loss_of(video, masks)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        follow()
-        value = float(loss.detach())  # waits for a GPU
+        with profiler:
+            with torch.autocast(device, torch.bfloat16, enabled=is_bf16):
+                loss = loss_of(video, masks)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            follow()
+            value = float(loss.detach())  # waits for a GPU
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "loss": value, "bytes": memory_peak(is_cuda) - floor}), flush=True)
+        answer = {"seconds": seconds, "loss": value, "bytes": memory_peak(is_cuda) - floor}
+        if isinstance(profiler, torch.profiler.profile):
+            answer["kernels"] = largest_kernels(profiler, is_cuda)
+        print(json.dumps(answer), flush=True)
+
+
+def kernel_profiler(is_cuda: bool) -> torch.profiler.profile:
+    activity = torch.profiler.ProfilerActivity
+    return torch.profiler.profile(activities=[activity.CPU, *([activity.CUDA] if is_cuda else [])])
+
+
+def largest_kernels(profiler: torch.profiler.profile, is_cuda: bool) -> dict[str, float]:
+    """Shares of the step's time by operation, those above 1 %."""
+    events = profiler.key_averages()
+    times = {event.key: event.self_device_time_total if is_cuda else event.self_cpu_time_total for event in events}
+    total = sum(times.values())
+    return {
+        name: time / total for name, time in sorted(times.items(), key=lambda item: -item[1]) if time > 0.01 * total
+    }
 
 
 def memory_floor(is_cuda: bool) -> int:
@@ -253,6 +278,10 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
+class SideError(Exception):
+    """A side that did not live to answer."""
+
+
 class Side:
     """A process that steps when told to."""
 
@@ -264,15 +293,15 @@ class Side:
         }  # fmt: skip
         command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(spec)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.steps: list[dict[str, float]] = []
+        self.steps: list[dict[str, Any]] = []
 
-    def step(self) -> dict[str, float]:
+    def step(self, kind: str = "step") -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write("step\n")
+        self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit(f"a side ended with status {self.process.wait()}")
+            raise SideError(f"a side ended with status {self.process.wait()}, most likely for want of memory")
         self.steps.append(json.loads(answer))
         return self.steps[-1]
 
@@ -306,6 +335,7 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
         for side in sides.values():
             side.step()
         rates.append(matrix_rate(options.device, precision))
+    kernels = {name: side.step("profile")["kernels"] for name, side in sides.items()} if options.profile else {}
     for side in sides.values():
         side.close()
     first = [side.steps[0]["loss"] for side in sides.values()]
@@ -313,7 +343,7 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
         raise SystemExit(
             f"{row.name} {precision}: the first losses differ, {first[0]} and {first[1]}; nothing is compared"
         )
-    timed = {name: side.steps[options.warmup :] for name, side in sides.items()}
+    timed = {name: side.steps[options.warmup : options.warmup + options.pairs] for name, side in sides.items()}
     rate, flops = statistics.median(rates), useful_flops(row)
     result: dict[str, Any] = {
         "row": row.name, "precision": precision, "batch": row.batch, "pairs": options.pairs, "compile": options.compile,
@@ -330,6 +360,8 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
             "share_of_matrix_rate": flops * row.batch / seconds / rate,
             "peak_gigabytes": statistics.median(step["bytes"] for step in steps) / 1e9,
         }
+        if kernels:
+            result[name]["kernels"] = kernels[name]
     result["memory_ratio"] = result["ours"]["peak_gigabytes"] / result["peer"]["peak_gigabytes"]
     return result
 
@@ -347,13 +379,19 @@ def table(results: list[dict[str, Any]]) -> str:
         f"| {r['memory_ratio']:.2f} |"
         for r in results
     ]
-    by_name = {(r["row"], r["precision"]): r["ours"]["clips_per_second"] for r in results}
-    gains = [
-        f"- {name}: bf16 is {by_name[name, 'bf16'] / by_name[name, 'fp32']:.2f} times our fp32"
-        for name, precision in by_name
-        if precision == "fp32" and (name, "bf16") in by_name
+    rates = {(r["row"], r["batch"], r["precision"]): r["ours"]["clips_per_second"] for r in results}
+    notes = [
+        f"- {name}, batch {batch}: bf16 is {rates[name, batch, 'bf16'] / rates[name, batch, 'fp32']:.2f} times our fp32"
+        for name, batch, precision in rates
+        if precision == "fp32" and (name, batch, "bf16") in rates
     ]
-    return "\n".join([*lines, "", *gains]) + "\n"
+    notes += [
+        f"- {r['row']} {r['precision']}, batch {r['batch']}, where our step's time goes: "
+        + ", ".join(f"{kernel} {share:.0%}" for kernel, share in r["ours"]["kernels"].items())
+        for r in results
+        if "kernels" in r["ours"]
+    ]
+    return "\n".join([*lines, "", *notes]) + "\n"
 
 
 def hardware(device: str) -> str:
@@ -373,11 +411,14 @@ def _cpu_name() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=[row.name for row in ROWS])
+    parser.add_argument(
+        "--rows", nargs="+", choices=[row.name for row in ROWS + SMALL], default=[row.name for row in ROWS]
+    )
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--pairs", type=int, default=5, help="timed pairs of steps (default 5)")
     parser.add_argument("--warmup", type=int, default=1, help="pairs before them (default 1)")
-    parser.add_argument("--batch", type=int, help="clips a step, instead of the row's own")
+    parser.add_argument("--batch", type=int, nargs="+", help="clips a step, one row for each, instead of the row's own")
+    parser.add_argument("--profile", action="store_true", help="after the timed pairs, where a step's time goes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--compile", action="store_true", help="both sides through torch.compile")
     parser.add_argument("--out", type=Path, help="folder for speed_DEVICE_DATE.json and .md")
@@ -387,10 +428,14 @@ def main() -> None:
         work(json.loads(options.worker))
         return
     results = []
-    for row in (row for row in ROWS if row.name in options.rows):
-        for precision in options.precision:
-            sized = row if options.batch is None else replace(row, batch=options.batch)
-            results.append(measure(sized, precision, options))
+    rows = [row for row in ROWS + SMALL if row.name in options.rows]
+    for row, precision in itertools.product(rows, options.precision):
+        for batch in options.batch or [row.batch]:
+            try:
+                results.append(measure(replace(row, batch=batch), precision, options))
+            except SideError as error:
+                print(f"{row.name} {precision}, batch {batch}: {error}; left out\n", flush=True)
+                continue
             print(table(results[-1:]), flush=True)
     report = f"{datetime.date.today()}, {hardware(options.device)}, load before {os.getloadavg()[0]:.1f}"
     print(f"{report}\n\n{table(results)}")

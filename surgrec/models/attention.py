@@ -1,12 +1,14 @@
 """Multi-head self-attention through one function with exchangeable kernels.
 
 In: tokens (B, N, D) and, where the family uses them, rotary positions. Out: tokens (B, N, D). It is its own file so that the
-kernel is chosen in one place: `sdpa` (torch's fused kernels, the default) or `math` (the formula, the reference for tests).
+kernel is chosen in one place: `sdpa` (torch's fused kernels, the default), `varlen` (the same, and torch's variable-length kernel where
+tokens attend in segments; CUDA in half precision only) or `math` (the formula, the reference for tests).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +17,14 @@ from torch import Tensor, nn
 from surgrec.models.errors import ModelError
 from surgrec.models.rotary import Rotary
 
-AttentionBackend = Literal["sdpa", "math"]
+AttentionBackend = Literal["sdpa", "varlen", "math"]
 QkvBias = Literal["qv", "qkv"]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend = "sdpa") -> Tensor:
     """softmax(q k^T / sqrt(d)) v for q, k, v of shape (B, heads, N, d); the softmax is computed in float32."""
     match backend:
-        case "sdpa":
+        case "sdpa" | "varlen":
             return F.scaled_dot_product_attention(q, k, v)
         case "math":
             scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
@@ -39,12 +41,40 @@ def mix(q: Tensor, k: Tensor, v: Tensor, segments: tuple[int, ...], backend: Att
     if not segments:
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         return attend(q, k, v, backend).transpose(1, 2).flatten(2)
+    if backend == "varlen":
+        return _mix_packed(q, k, v, segments)
     pieces = zip(q.split(segments, 1), k.split(segments, 1), v.split(segments, 1), strict=True)
     return torch.cat([mix(*piece, (), backend) for piece in pieces], dim=1)
 
 
+def _mix_packed(q: Tensor, k: Tensor, v: Tensor, segments: tuple[int, ...]) -> Tensor:
+    """All segments of all clips as one row of tokens, in one call."""
+    _refuse_varlen(q)
+    from torch.nn.attention.varlen import varlen_attn
+
+    bounds, longest = _segment_bounds(len(q), segments, q.device), max(segments)
+    packed = varlen_attn(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), bounds, bounds, longest, longest)
+    assert isinstance(packed, Tensor)
+    return packed.view(*q.shape[:2], -1)
+
+
+def _refuse_varlen(q: Tensor) -> None:
+    if q.device.type != "cuda" or q.dtype not in (torch.float16, torch.bfloat16):
+        raise ModelError(
+            f"runtime.attention=varlen needs CUDA in half precision, not {q.device.type} in {q.dtype}; choose runtime.attention=sdpa"
+        )
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _segment_bounds(num_clips: int, segments: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where the segments of all clips begin in one row, and where the last one ends: int32 (num_clips * segments + 1,)."""
+    lengths = torch.tensor([0, *segments * num_clips])
+    return lengths.cumsum(0).to(device, torch.int32)
+
+
 def _unknown(backend: str) -> ModelError:
-    return ModelError(f"there is no attention backend {backend!r}; choose sdpa or math")
+    return ModelError(f"there is no attention backend {backend!r}; choose {', '.join(get_args(AttentionBackend))}")
 
 
 class Attention(nn.Module):
@@ -60,7 +90,7 @@ class Attention(nn.Module):
             raise ModelError(f"width {width} is not a multiple of {num_heads} heads; choose numbers that divide")
         if bias not in ("qv", "qkv"):
             raise ModelError(f"there is no attention bias {bias!r}; choose qv or qkv")
-        if backend not in ("sdpa", "math"):
+        if backend not in get_args(AttentionBackend):
             raise _unknown(backend)
         self.num_heads, self.backend = num_heads, backend
         self.qkv = nn.Linear(width, 3 * width, bias=bias == "qkv")

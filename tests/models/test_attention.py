@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from surgrec.models.attention import Attention, attend
+from surgrec.models.attention import Attention, attend, mix
 from surgrec.models.errors import ModelError
 
 
@@ -60,3 +61,29 @@ def test_what_cannot_be_built_is_refused() -> None:
         attend(*torch.randn(3, 1, 1, 2, 4), "magic")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="backend"):
         Attention(48, 3, "qkv", "magic")  # type: ignore[arg-type]
+
+
+def test_segments_in_one_row_are_the_segments_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable-length kernel runs on CUDA alone; a reference in its place shows that it would be handed the right tokens."""
+
+    def reference(
+        q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, bounds_k: Tensor, longest: int, longest_k: int
+    ) -> Tensor:
+        assert bounds.dtype is torch.int32 and longest == longest_k == int(bounds.diff().max()) and bounds is bounds_k
+        out = torch.empty_like(q)
+        for start, stop in bounds.unfold(0, 2, 1).tolist():
+            heads = (part[start:stop].transpose(0, 1) for part in (q, k, v))
+            out[start:stop] = attend(*heads, "math").transpose(0, 1)
+        return out
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", reference)
+    monkeypatch.setattr("surgrec.models.attention._refuse_varlen", lambda q: None)
+    q, k, v = torch.randn(3, 2, 12, 3, 8)
+    torch.testing.assert_close(mix(q, k, v, (7, 5), "varlen"), mix(q, k, v, (7, 5), "math"), rtol=0, atol=1e-6)
+    torch.testing.assert_close(mix(q, k, v, (), "varlen"), mix(q, k, v, (), "math"), rtol=0, atol=1e-6)
+
+
+def test_the_variable_length_kernel_is_refused_where_it_cannot_run() -> None:
+    q = torch.randn(2, 12, 3, 8)
+    with pytest.raises(ModelError, match=r"needs CUDA in half precision, not cpu in torch\.float32"):
+        mix(q, q, q, (7, 5), "varlen")
