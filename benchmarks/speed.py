@@ -6,18 +6,20 @@
     python benchmarks/speed.py --device cuda --batch 64 128 256 --profile --out benchmarks/results --compile  # through torch.compile
 
 A step is targets, forward, backward, AdamW and, for JEPA, the target encoder's average, on given clips and masks: no footage is read.
-Both sides have the same weights (ours are the peer's, through `hub.from_transformers`), clips, masks, batch and optimiser (AdamW,
-fused), and before anything is timed their first losses must agree. Each side lives in a process of its own; they step in turn, A B A B,
-so that a drift of the machine meets both, and the ratio is taken pair by pair.
+Both sides have the same weights (ours are the peer's, through `hub.from_transformers`), clips, masks, batch, optimiser (AdamW, fused)
+and allocator, and before anything is timed their first losses must agree (but for the dual rows, whose masks differ on purpose). Each
+side lives in a process of its own; they step in turn, A B B A, so that a drift of the machine meets both, and the ratio is taken pair by
+pair. `surgrec train` has the C library keep freed memory (surgrec/core/memory.py); here both sides do, or, with `--allocator ours`,
+only ours, which is what a user of either meets.
 
 The peers are what a competent user would write with those layers:
 
 - MAE: `VideoMAEForPreTraining` as it is.
-- JEPA: one target pass without gradients, patches embedded once, both masks on their visible tokens only (the layers take a position
-  mask), a mask token for every target, no sorting, L1, AdamW, averaging in one call over all parameters.
+- JEPA: one target pass without gradients, all patches embedded once with gradients (by the model's own convolution), both masks on their
+  visible tokens only from there on (the layers take a position mask), a mask token for every target, no sorting, L1, AdamW, averaging in one call over all parameters.
 
-Columns: clips a second; useful operations (`surgrec/models/flops.py`: matrix products and attention of the tokens that are needed, the
-same number for both sides, nothing that is computed twice); their rate over the rate of a large matrix product, measured between the
+Columns: clips a second; useful operations (`surgrec/models/flops.py`: matrix products and attention of the tokens that are needed by
+that side's masks, nothing that is computed twice); their rate over the rate of a large matrix product, measured between the
 steps; and peak memory above what lies there before a step (interpreter, parameters, optimiser), by the system's own count on a CPU and
 by torch's on a GPU.
 """
@@ -100,11 +102,11 @@ SMALL = (
 )  # to try the script itself
 
 
-def useful_flops(row: Row) -> int:
+def useful_flops(row: Row, is_dual: bool) -> int:
     """Operations of one clip's step. Patches of visible tokens have no gradient of their own; the target encoder has none at all."""
     size, total = size_named(row.size), 0
     shape = {"width": size.width, "depth": size.depth, "mlp_ratio": size.mlp_ratio, "patch_values": P}
-    for mask in row.masker(row.is_dual).draw([0]):
+    for mask in row.masker(is_dual).draw([0]):
         context, target = mask.context.shape[1], mask.target.shape[1]
         total += TRAINING_OVER_FORWARD * encoder_flops(context, **shape) - 2 * context * P * size.width
         if row.objective == "mae":
@@ -214,10 +216,10 @@ def work(spec: dict[str, Any]) -> None:
     """Build one side, then make a step for every line of standard input and answer with its time, loss and peak memory."""
     row, device = Row(**spec["row"]), spec["device"]
     is_ours, is_cuda, is_bf16 = spec["side"] == "ours", device == "cuda", spec["precision"] == "bf16"
-    if is_ours and not is_cuda:
+    if not is_cuda and (is_ours or spec["allocator"] == "both"):
         keep_freed_memory()
     if is_cuda and not is_bf16:
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     loss_of, parameters, follow = (ours if is_ours else peer)(row, device, spec["compile"])
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
     masker, video = row.masker(spec["is_dual"]), torch.randn(row.batch, 3, FRAMES, row.side, row.side).to(device)
@@ -289,7 +291,7 @@ class Side:
         is_dual = row.is_dual and side == "ours"
         spec = {
             "side": side, "row": asdict(row), "device": options.device, "precision": precision, "compile": options.compile,
-            "is_dual": is_dual,
+            "is_dual": is_dual, "allocator": options.allocator,
         }  # fmt: skip
         command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(spec)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -331,9 +333,9 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
     """One row: medians of both sides over the pairs that follow a warm-up pair, and of the pairs' ratios."""
     sides = {name: Side(name, row, options, precision) for name in ("peer", "ours")}
     rates = []
-    for _ in range(options.pairs + options.warmup):
-        for side in sides.values():
-            side.step()
+    for pair in range(options.pairs + options.warmup):
+        for name in ("peer", "ours") if pair % 2 else ("ours", "peer"):
+            sides[name].step()
         rates.append(matrix_rate(options.device, precision))
     kernels = {name: side.step("profile")["kernels"] for name, side in sides.items()} if options.profile else {}
     for side in sides.values():
@@ -344,10 +346,10 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
             f"{row.name} {precision}: the first losses differ, {first[0]} and {first[1]}; nothing is compared"
         )
     timed = {name: side.steps[options.warmup : options.warmup + options.pairs] for name, side in sides.items()}
-    rate, flops = statistics.median(rates), useful_flops(row)
+    rate, flops = statistics.median(rates), {"ours": useful_flops(row, row.is_dual), "peer": useful_flops(row, False)}
     result: dict[str, Any] = {
         "row": row.name, "precision": precision, "batch": row.batch, "pairs": options.pairs, "compile": options.compile,
-        "first_losses": first, "useful_gflops_per_clip": flops / 1e9, "matrix_gflops_per_second": rate / 1e9,
+        "first_losses": first, "allocator": options.allocator, "useful_gflops_per_clip": flops["ours"] / 1e9, "matrix_gflops_per_second": rate / 1e9,
         "speedup": statistics.median(
             theirs["seconds"] / mine["seconds"] for theirs, mine in zip(timed["peer"], timed["ours"], strict=True)
         ),
@@ -357,7 +359,7 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
         result[name] = {
             "seconds": [step["seconds"] for step in steps],
             "clips_per_second": row.batch / seconds,
-            "share_of_matrix_rate": flops * row.batch / seconds / rate,
+            "share_of_matrix_rate": flops[name] * row.batch / seconds / rate,
             "peak_gigabytes": statistics.median(step["bytes"] for step in steps) / 1e9,
         }
         if kernels:
@@ -420,6 +422,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", help="clips a step, one row for each, instead of the row's own")
     parser.add_argument("--profile", action="store_true", help="after the timed pairs, where a step's time goes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--allocator", choices=["both", "ours"], default="both", help="which side keeps freed memory, on a CPU"
+    )
     parser.add_argument("--compile", action="store_true", help="both sides through torch.compile")
     parser.add_argument("--out", type=Path, help="folder for speed_DEVICE_DATE.json and .md")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -427,7 +432,7 @@ def main() -> None:
     if options.worker:
         work(json.loads(options.worker))
         return
-    results = []
+    results, load = [], os.getloadavg()[0]
     rows = [row for row in ROWS + SMALL if row.name in options.rows]
     for row, precision in itertools.product(rows, options.precision):
         for batch in options.batch or [row.batch]:
@@ -437,10 +442,10 @@ def main() -> None:
                 print(f"{row.name} {precision}, batch {batch}: {error}; left out\n", flush=True)
                 continue
             print(table(results[-1:]), flush=True)
-    report = f"{datetime.date.today()}, {hardware(options.device)}, load before {os.getloadavg()[0]:.1f}"
+    report = f"{datetime.date.today()}, {hardware(options.device)}, load before {load:.1f}, freed memory kept by {options.allocator}"
     print(f"{report}\n\n{table(results)}")
     if options.out:
-        stem = f"speed_{options.device}{'_compiled' if options.compile else ''}_{datetime.date.today()}"
+        stem = f"speed_{options.device}{'_compiled' if options.compile else ''}{'_default_peer' if options.allocator == 'ours' else ''}_{datetime.date.today()}"
         write_text(options.out / f"{stem}.json", json.dumps({"run": report, "rows": results}, indent=1) + "\n")
         write_text(options.out / f"{stem}.md", f"# Training steps against transformers\n\n{report}\n\n{table(results)}")
 

@@ -38,7 +38,7 @@ def _add(update: Tensor, x: Tensor) -> Tensor:
 class NormProject(torch.autograd.Function):
     """q, k, v (B, N, heads, d) = rotate(linear(layer_norm(x))), rows q, k, v of the weight; queries only from token `first` on.
 
-    Kept: x, its mean and deviation, the weight in compute precision.
+    Kept: x, its mean and deviation, and the weight as it is, which is cast to half precision again when it is needed again.
     """
 
     @staticmethod
@@ -57,17 +57,17 @@ class NormProject(torch.autograd.Function):
             ]
         if rotary is not None:
             parts[:2] = rotary.since(first).rotate(parts[0]), rotary.rotate(parts[1])
-        ctx.save_for_backward(x, mean, deviation, norm_weight, norm_bias, weight.to(dtype))
-        ctx.rotary, ctx.first, ctx.types = rotary, first, (weight.dtype, bias.dtype)
-        ctx.eps = eps
+        ctx.save_for_backward(x, mean, deviation, norm_weight, norm_bias, weight)
+        ctx.rotary, ctx.first, ctx.eps, ctx.dtype, ctx.bias_type = rotary, first, eps, dtype, bias.dtype
         return parts[0], parts[1], parts[2]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, norm and projection."""
-        x, mean, deviation, norm_weight, norm_bias, weight = ctx.saved_tensors
-        width, dtype, first = x.shape[-1], weight.dtype, ctx.first
+        x, mean, deviation, norm_weight, norm_bias, kept_weight = ctx.saved_tensors
+        width, dtype, first = x.shape[-1], ctx.dtype, ctx.first
+        weight = kept_weight.to(dtype)
         parts = list(gradients)
         if ctx.rotary is not None:
             parts[:2] = ctx.rotary.since(first).rotate_back(parts[0]), ctx.rotary.rotate_back(parts[1])
@@ -89,10 +89,9 @@ class NormProject(torch.autograd.Function):
         into_x, into_norm, into_norm_bias = torch.ops.aten.native_layer_norm_backward(
             normed_gradient.to(x.dtype), x, (width,), mean, deviation, norm_weight, norm_bias, _NORM_GRADIENTS
         )
-        weight_type, bias_type = ctx.types
         return (
             into_x, into_norm, into_norm_bias,
-            weight_gradients.flatten(0, 1).to(weight_type), bias_gradients.flatten().to(bias_type),
+            weight_gradients.flatten(0, 1).to(kept_weight.dtype), bias_gradients.flatten().to(ctx.bias_type),
             None, None, None, None,
         )  # fmt: skip
 
@@ -111,8 +110,8 @@ class NormMLP(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             hidden = linear(normed.to(dtype), weight1.to(dtype), bias1.to(dtype))
             out = _add(linear(F.gelu(hidden), weight2.to(dtype), bias2.to(dtype)), x)
-        ctx.save_for_backward(x, mean, deviation, norm_weight, norm_bias, weight1.to(dtype), weight2.to(dtype), hidden)
-        ctx.eps, ctx.types = eps, (weight1.dtype, bias1.dtype, weight2.dtype, bias2.dtype)
+        ctx.save_for_backward(x, mean, deviation, norm_weight, norm_bias, weight1, weight2, hidden)
+        ctx.eps, ctx.bias_types = eps, (bias1.dtype, bias2.dtype)
         return out
 
     @staticmethod
@@ -120,23 +119,23 @@ class NormMLP(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, norm and both layers."""
         x, mean, deviation, norm_weight, norm_bias, weight1, weight2, hidden = ctx.saved_tensors
-        width, dtype = x.shape[-1], weight1.dtype
+        width, dtype = x.shape[-1], hidden.dtype
         out = gradient.to(dtype)
         into_weight2 = weight_gradient(out, F.gelu(hidden))
-        into_hidden = input_gradient(out, weight2)
+        into_hidden = input_gradient(out, weight2.to(dtype))
         torch.ops.aten.gelu_backward.grad_input(into_hidden, hidden, grad_input=into_hidden)
         normed = torch.native_layer_norm(x, (width,), norm_weight, norm_bias, ctx.eps)[0].to(dtype)
         into_weight1 = weight_gradient(into_hidden, normed)
-        normed_gradient = input_gradient(into_hidden, weight1)
+        normed_gradient = input_gradient(into_hidden, weight1.to(dtype))
         into_x, into_norm, into_norm_bias = torch.ops.aten.native_layer_norm_backward(
             normed_gradient.to(x.dtype), x, (width,), mean, deviation, norm_weight, norm_bias, _NORM_GRADIENTS
         )
         into_x += gradient
-        type1, bias_type1, type2, bias_type2 = ctx.types
+        bias_type1, bias_type2 = ctx.bias_types
         return (
             into_x, into_norm, into_norm_bias,
-            into_weight1.to(type1), into_hidden.sum((0, 1)).to(bias_type1),
-            into_weight2.to(type2), out.sum((0, 1)).to(bias_type2), None,
+            into_weight1.to(weight1.dtype), into_hidden.sum((0, 1)).to(bias_type1),
+            into_weight2.to(weight2.dtype), out.sum((0, 1)).to(bias_type2), None,
         )  # fmt: skip
 
 
@@ -147,8 +146,8 @@ class ProjectResidual(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, mixed: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """See the class."""
         dtype = _compute_dtype(x)
-        ctx.save_for_backward(mixed, weight.to(dtype))
-        ctx.types = weight.dtype, bias.dtype
+        ctx.save_for_backward(mixed, weight)
+        ctx.dtype, ctx.bias_type = dtype, bias.dtype
         with torch.autocast(x.device.type, enabled=False):
             return _add(linear(mixed.to(dtype), weight.to(dtype), bias.to(dtype)), x)
 
@@ -157,7 +156,7 @@ class ProjectResidual(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         """Gradients of x, mixed tokens, and projection."""
         mixed, weight = ctx.saved_tensors
-        out, (weight_type, bias_type) = gradient.to(weight.dtype), ctx.types
-        into_mixed = input_gradient(out, weight).to(mixed.dtype)
-        into_weight = weight_gradient(out, mixed.to(weight.dtype))
-        return gradient, into_mixed, into_weight.to(weight_type), out.sum((0, 1)).to(bias_type)
+        out = gradient.to(ctx.dtype)
+        into_mixed = input_gradient(out, weight.to(ctx.dtype)).to(mixed.dtype)
+        into_weight = weight_gradient(out, mixed.to(ctx.dtype))
+        return gradient, into_mixed, into_weight.to(weight.dtype), out.sum((0, 1)).to(ctx.bias_type)
