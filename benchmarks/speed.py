@@ -15,8 +15,9 @@ only ours, which is what a user of either meets.
 The peers are what a competent user would write with those layers:
 
 - MAE: `VideoMAEForPreTraining` as it is.
-- JEPA: one target pass without gradients, all patches embedded once with gradients (by the model's own convolution), both masks on their
-  visible tokens only from there on (the layers take a position mask), a mask token for every target, no sorting, L1, AdamW, averaging in one call over all parameters.
+- JEPA: one target pass without gradients, all patches embedded once with gradients (by the model's own convolution), both masks on
+  their visible tokens only from there on (the layers take a position mask), a mask token for every target, no sorting, L1, AdamW,
+  averaging in one call over all parameters.
 
 Columns: clips a second; useful operations (`surgrec/models/flops.py`: matrix products and attention of the tokens that are needed by
 that side's masks, nothing that is computed twice); their rate over the rate of a large matrix product, measured between the
@@ -349,7 +350,8 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
     rate, flops = statistics.median(rates), {"ours": useful_flops(row, row.is_dual), "peer": useful_flops(row, False)}
     result: dict[str, Any] = {
         "row": row.name, "precision": precision, "batch": row.batch, "pairs": options.pairs, "compile": options.compile,
-        "first_losses": first, "allocator": options.allocator, "useful_gflops_per_clip": flops["ours"] / 1e9, "matrix_gflops_per_second": rate / 1e9,
+        "first_losses": first, "allocator": options.allocator, "useful_gflops_per_clip": flops["ours"] / 1e9,
+        "matrix_gflops_per_second": rate / 1e9,
         "speedup": statistics.median(
             theirs["seconds"] / mine["seconds"] for theirs, mine in zip(timed["peer"], timed["ours"], strict=True)
         ),
@@ -445,7 +447,9 @@ def main() -> None:
     report = f"{datetime.date.today()}, {hardware(options.device)}, load before {load:.1f}, freed memory kept by {options.allocator}"
     print(f"{report}\n\n{table(results)}")
     if options.out:
-        stem = f"speed_{options.device}{'_compiled' if options.compile else ''}{'_default_peer' if options.allocator == 'ours' else ''}_{datetime.date.today()}"
+        marks = ["speed", options.device, *(["compiled"] if options.compile else [])]
+        marks += ["default_peer"] if options.allocator == "ours" else []
+        stem = "_".join([*marks, str(datetime.date.today())])
         write_text(options.out / f"{stem}.json", json.dumps({"run": report, "rows": results}, indent=1) + "\n")
         write_text(options.out / f"{stem}.md", f"# Training steps against transformers\n\n{report}\n\n{table(results)}")
 

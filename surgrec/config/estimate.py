@@ -20,6 +20,7 @@ from surgrec.models.flops import (
     block_flops,
     decoder_flops,
     encoder_flops,
+    last_block_flops,
     predictor_flops,
 )
 from surgrec.models.sizes import size_named
@@ -131,7 +132,10 @@ def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
         total -= 2 * context * patch_values * size.width  # the clip itself needs no gradient
         if config.runtime.activation_checkpointing is Checkpointing.full:
             total += size.depth * block_flops(context, size.width, size.mlp_ratio)
-            total += depth * block_flops(context + target, width, mlp_ratio)
+            total += (depth - 1) * block_flops(context + target, width, mlp_ratio)
+            is_mae = isinstance(config.objective, MAEConfig)
+            wanted = target if is_mae else context + target  # the decoder's last block is for targets alone
+            total += last_block_flops(context + target, wanted, width, mlp_ratio)
     if isinstance(config.objective, JEPAConfig):
         total += encoder(build_grid(config).num_tokens)  # one forward pass of the target encoder serves all masks
     return total

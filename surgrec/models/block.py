@@ -80,7 +80,7 @@ class Block(nn.Module):
         return self._run(x, rotary, segments, first)
 
     def _run(self, x: Tensor, rotary: Rotary | None, segments: tuple[int, ...], first: int) -> Tensor:
-        if self.activation_checkpointing == "none" or torch.compiler.is_compiling():
+        if self.activation_checkpointing == "none" or torch.compiler.is_compiling() or not self._is_as_built():
             x = x[:, first:] + self.attention(self.norm1(x), rotary, segments, first)
             return x + self.mlp(self.norm2(x))
         attention, mlp, norm1, norm2 = self.attention, self.mlp, self.norm1, self.norm2
@@ -92,6 +92,15 @@ class Block(nn.Module):
         return NormMLP.apply(
             x, norm2.weight, norm2.bias, mlp.fc1.weight, mlp.fc1.bias, mlp.fc2.weight, mlp.fc2.bias, norm2.eps
         )
+
+    def _is_as_built(self) -> bool:
+        """Whether the parts are what they were built as: one that is wrapped (an adapter), replaced or hooked wants to be called."""
+        attention, mlp = self.attention, self.mlp
+        parts = (self.norm1, attention, attention.qkv, attention.proj, self.norm2, mlp, mlp.fc1, mlp.fc2)
+        return all(type(part) in _BUILT_OF and not (part._forward_hooks or part._forward_pre_hooks) for part in parts)
+
+
+_BUILT_OF = (nn.LayerNorm, nn.Linear, Attention, MLP)
 
 
 def stack(

@@ -20,7 +20,7 @@ from surgrec.models.encoder import Encoder
 from surgrec.models.errors import ModelError
 from surgrec.models.predictor import Predictor
 from surgrec.objectives.distance import nearness
-from surgrec.objectives.ema import move_towards
+from surgrec.objectives.ema import move_towards, moved_at_once
 from surgrec.objectives.objective import Outcome
 from surgrec.optim.schedules import Ramp, Schedule
 
@@ -130,8 +130,12 @@ class JEPA:
             self.learner.context_weight.fill_(self.context_weight.at(step))
 
     def after_update(self, step: int) -> None:
-        """Move the target encoder towards the learner's."""
-        move_towards(self.frozen["target_encoder"], self.learner.encoder, self.momentum.at(step))
+        """Move the target encoder towards the learner's, at every update or, with a constant momentum near 1, every few: see `moved_at_once`."""
+        momentum = self.momentum.at(step)
+        is_constant = momentum == self.momentum.at(step + 1)
+        count = moved_at_once(momentum) if is_constant else 1
+        if (step + 1) % count == 0:
+            move_towards(self.frozen["target_encoder"], self.learner.encoder, momentum**count)
 
     @property
     def released_encoder(self) -> Encoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
 from surgrec.models.attention import QkvBias
@@ -135,3 +135,24 @@ def test_linear(rows: int, dtype: torch.dtype) -> None:
         torch.testing.assert_close(linear(x, weight, bias), out.detach(), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(input_gradient(gradient, weight), into_x, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(weight_gradient(gradient, x), into_weight, rtol=1e-5, atol=2e-4)
+
+
+def test_a_part_that_was_wrapped_or_hooked_is_called() -> None:
+    """An adapter around a layer, or a hook on it, must not be passed by."""
+
+    class Adapted(nn.Module):
+        def __init__(self, layer: nn.Linear) -> None:
+            super().__init__()
+            self.layer, self.weight, self.bias = layer, layer.weight, layer.bias
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * self.layer(x)
+
+    x, built = torch.randn(2, GRID.num_tokens, 48), block("selective")
+    before, seen = built(x), []
+    handle = built.mlp.fc1.register_forward_hook(lambda *_: seen.append(1))
+    torch.testing.assert_close(built(x), before, rtol=0, atol=2e-6)
+    assert seen == [1]
+    handle.remove()
+    built.mlp.fc2 = Adapted(built.mlp.fc2)  # type: ignore[assignment]
+    assert not torch.allclose(built(x), before, atol=1e-2)
