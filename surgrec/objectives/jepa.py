@@ -130,7 +130,7 @@ class JEPA:
             self.learner.context_weight.fill_(self.context_weight.at(step))
 
     def after_update(self, step: int) -> None:
-        """Move the target encoder towards the learner's, at every update or, with a constant momentum near 1, every few: see `moved_at_once`."""
+        """Move the target encoder towards the learner: at every update or, with a constant momentum near 1, every few (`moved_at_once`)."""
         momentum = self.momentum.at(step)
         is_constant = momentum == self.momentum.at(step + 1)
         count = moved_at_once(momentum) if is_constant else 1
