@@ -1,0 +1,270 @@
+"""Copies: which stretches of one set of videos show the same footage as stretches of another set.
+
+In: fingerprints and small pictures of two sets. Out: `Copy`s, each with the times in both. It is its own file because it is the one
+path from fingerprints to a verdict: neighbours propose, votes for a shift in time gather them, alignment decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from surgrec.corpus.alignment import Alignment, align, changes, common_stretch, placed
+from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
+from surgrec.corpus.neighbours import Cells, Nearest
+from surgrec.corpus.survey import SAMPLES_PER_SECOND
+
+_FLOOR = 0.66  # cosine below which a moment is no candidate
+_NEAREST = 12  # candidates a moment, for each relation of the two pictures
+_PROBES = 4
+_VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
+_MIN_VOTES = 0.3
+_MAX_SHIFTS = 6  # candidates of one pair of videos
+_PAD_SECONDS, _MOMENT_SECONDS, _MAX_STRETCH_SECONDS = 1.5, 2.0, 30.0
+_MIN_OVERLAP_SECONDS = 2.5
+_LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
+
+Pictures = npt.NDArray[np.uint8]
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """When an alignment is a copy: both correlations high, or change beyond chance. Measured: see docs/contamination.md."""
+
+    min_change: float = 0.55
+    min_structure: float = 0.4
+    min_sum: float = 1.25
+
+    def accepts(self, found: Alignment) -> bool:
+        """Whether the two stretches are the same footage."""
+        is_strong = found.change + found.structure >= self.min_sum
+        return is_strong and found.change >= self.min_change and found.structure >= self.min_structure
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Fingerprints of many videos one after another: `vectors` int8 (moments, 6, 99), `times_seconds`, `video` (moments,)."""
+
+    vectors: npt.NDArray[np.int8]
+    times_seconds: npt.NDArray[np.float32]
+    video: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, fingerprints: Sequence[Fingerprint]) -> Moments:
+        """Video i is `fingerprints[i]`."""
+        counts = [len(one) for one in fingerprints]
+        vectors = np.concatenate([one.vectors for one in fingerprints])
+        times = np.concatenate([one.times_seconds for one in fingerprints])
+        return cls(vectors, times, np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Two videos (by number) that may share footage: at time t of the first, the second is at t + `shift_seconds`.
+
+    `start_seconds` and `end_seconds` of the first: where the votes come from. `scale`: how large the first is in the second.
+    """
+
+    first: int
+    second: int
+    is_mirrored: bool
+    shift_seconds: float
+    start_seconds: float
+    end_seconds: float
+    scale: float
+    votes: float
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Footage that two videos share: `first_seconds` and `second_seconds` (start, end) in each, and how it was recognised."""
+
+    first: int
+    second: int
+    first_seconds: tuple[float, float]
+    second_seconds: tuple[float, float]
+    is_mirrored: bool
+    alignment: Alignment
+
+
+def find_copies(
+    first: Moments,
+    second: Moments,
+    first_pictures: Callable[[int], Pictures],
+    second_pictures: Callable[[int], Pictures],
+    verdict: Verdict | None = None,
+    track: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
+) -> list[Copy]:
+    """All copies of footage of `first` (the smaller set) in `second`. `track` wraps the candidates, for a progress bar."""
+    verdict = verdict or Verdict()
+    found: list[Copy] = []
+    for candidate in track(propose(first, second)):
+        if any(_is_within(candidate, copy) for copy in found):
+            continue
+        pictures = first_pictures(candidate.first)
+        copy = judge(candidate, pictures, second_pictures(candidate.second), verdict)
+        if copy is not None:
+            found.append(copy)
+    return found
+
+
+# -- proposing
+
+
+def propose(first: Moments, second: Moments) -> list[Candidate]:
+    """Pairs of videos with several moments that look alike at one shift in time; the most promising of each pair first."""
+    if len(first.times_seconds) == 0 or len(second.times_seconds) == 0:
+        return []
+    whole_seconds = np.flatnonzero(np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0)
+    hits = [_hits(relation, table, first, second) for relation, table in _tables(first, second, whole_seconds)]
+    return _vote(np.concatenate(hits), first, second)
+
+
+def _tables(first: Moments, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[tuple[float, Nearest]]:
+    """(scale, nearest moments) for: same picture, the first a crop of the second, the second a crop of the first.
+
+    Lines 2i and 2i + 1 are moment i of the first set and its mirror image.
+    """
+    both = np.stack([first.vectors, mirrored(first.vectors)], axis=1).reshape(-1, *first.vectors.shape[1:])
+    crop = WINDOWS[1][2]
+    whole = Cells(both[:, 0], len(rows) * len(WINDOWS))
+    same, inside = (Nearest.empty(len(both), _NEAREST, _FLOOR) for _ in range(2))
+    whole.search(second.vectors[rows, 0], rows, same, _PROBES)
+    for window in range(1, len(WINDOWS)):
+        whole.search(second.vectors[rows, window], rows, inside, _PROBES)
+    del whole
+    yield 1.0, same
+    yield crop, inside
+    windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), len(rows), per_line=len(WINDOWS) - 1)
+    around = Nearest.empty(len(both), _NEAREST, _FLOOR)
+    windows.search(second.vectors[rows, 0], rows, around, _PROBES)
+    yield 1 / crop, around
+
+
+_HIT = np.dtype(
+    [("pair", np.int64), ("bin", np.int32), ("moment", np.int32), ("score", np.float32), ("scale", np.float32)]
+)
+
+
+def _hits(scale: float, table: Nearest, first: Moments, second: Moments) -> npt.NDArray[np.void]:
+    """One record for every moment found: which pair of videos (and mirrored or not), which shift in hops."""
+    line, slot = np.nonzero(table.rows >= 0)
+    row, moment = table.rows[line, slot], line // 2
+    hits = np.empty(len(line), _HIT)
+    num_seconds = int(second.video.max()) + 1
+    pair = first.video[moment].astype(np.int64) * num_seconds + second.video[row]
+    hits["pair"] = 2 * pair + line % 2
+    hits["bin"] = np.rint((second.times_seconds[row] - first.times_seconds[moment]) / HOP_SECONDS)
+    hits["moment"], hits["score"], hits["scale"] = moment, table.scores[line, slot], scale
+    return hits
+
+
+def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[Candidate]:
+    """A moment votes once for a pair and shift, with its best hit; shifts next to a better one are left out."""
+    hits = hits[np.lexsort((-hits["score"], hits["moment"], hits["bin"], hits["pair"]))]
+    is_best = np.ones(len(hits), np.bool_)
+    is_best[1:] = np.any([hits[name][1:] != hits[name][:-1] for name in ("pair", "bin", "moment")], axis=0)
+    hits = hits[is_best]
+    starts = np.flatnonzero(
+        np.r_[True, (hits["pair"][1:] != hits["pair"][:-1]) | (hits["bin"][1:] != hits["bin"][:-1])]
+    )
+    if len(hits) == 0:
+        return []
+    votes = np.add.reduceat(hits["score"] - _VOTE_ABOVE, starts)
+    edges = np.r_[starts, len(hits)]
+    chosen: list[Candidate] = []
+    taken: dict[int, list[int]] = {}
+    for group in np.argsort(-votes, kind="stable"):
+        if votes[group] < _MIN_VOTES:
+            break
+        members = hits[edges[group] : edges[group + 1]]
+        pair, shift = int(members["pair"][0]), int(members["bin"][0])
+        others = taken.setdefault(pair, [])
+        if len(others) >= _MAX_SHIFTS or any(abs(shift - other) <= 2 for other in others):
+            continue
+        others.append(shift)
+        chosen.append(_candidate(members, float(votes[group]), first, second))
+    return chosen
+
+
+def _candidate(members: npt.NDArray[np.void], votes: float, first: Moments, second: Moments) -> Candidate:
+    pair, is_mirrored = divmod(int(members["pair"][0]), 2)
+    one, other = divmod(pair, int(second.video.max()) + 1)
+    times = first.times_seconds[members["moment"]]
+    best = float(times[members["score"].argmax()])
+    near = times[np.abs(times - best) <= _MAX_STRETCH_SECONDS / 2]
+    scales, which = np.unique(members["scale"], return_inverse=True)
+    scale = float(scales[np.bincount(which, members["score"] - _VOTE_ABOVE).argmax()])
+    shift = float(members["bin"][0]) * HOP_SECONDS
+    return Candidate(
+        one, other, bool(is_mirrored), shift, float(near.min()), float(near.max()) + _MOMENT_SECONDS, scale, votes
+    )
+
+
+# -- deciding
+
+
+def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verdict) -> Copy | None:
+    """Lay the two videos over each other where the votes come from; None where they do not show the same."""
+    if candidate.is_mirrored:
+        first = first[:, :, ::-1]
+    start = max(0, round((candidate.start_seconds - _PAD_SECONDS) * SAMPLES_PER_SECOND))
+    stop = min(len(first), round((candidate.end_seconds + _PAD_SECONDS) * SAMPLES_PER_SECOND))
+    shift = candidate.shift_seconds + start / SAMPLES_PER_SECOND
+    found = _best_alignment(first[start:stop], second, shift, candidate.scale, verdict)
+    if found is None or found.overlap_seconds < _MIN_OVERLAP_SECONDS or not verdict.accepts(found):
+        return None
+    seconds = _extent(first, second, found, start)
+    if seconds is None:
+        return None
+    by = found.shift_seconds - start / SAMPLES_PER_SECOND
+    there = (seconds[0] + by, seconds[1] + by)
+    return Copy(candidate.first, candidate.second, seconds, there, candidate.is_mirrored, found)
+
+
+def _best_alignment(
+    first: Pictures, second: Pictures, shift_seconds: float, scale: float, verdict: Verdict
+) -> Alignment | None:
+    """At the scale that was voted for or, where that is nearly enough, at the others."""
+    found = align(first, second, shift_seconds, scale)
+    if found is None or verdict.accepts(found) or found.change < verdict.min_change / 2:
+        return found
+    crop = WINDOWS[1][2]
+    others = [align(first, second, shift_seconds, other) for other in (1.0, crop, 1 / crop) if other != scale]
+    return max((found, *(one for one in others if one is not None)), key=lambda one: one.change + one.structure)
+
+
+def _extent(first: Pictures, second: Pictures, found: Alignment, start: int) -> tuple[float, float] | None:
+    """From where to where in the first video the change of the two agrees, around the stretch that was aligned."""
+    common = common_stretch(first, second, found.shift_seconds - start / SAMPLES_PER_SECOND)
+    if common is None:
+        return None
+    offset, mine, theirs = common
+    a, b = changes(mine), changes(placed(theirs, found))
+    window = np.ones(int(_LOCAL_SECONDS * SAMPLES_PER_SECOND))
+    product, mine_energy, their_energy = (
+        np.convolve((x * y).mean(axis=(1, 2)), window, mode="same") for x, y in ((a, b), (a, a), (b, b))
+    )
+    agrees = product > _LOCAL_CORRELATION * np.sqrt(mine_energy * their_energy)
+    length = int(found.overlap_seconds * SAMPLES_PER_SECOND)
+    inside = np.flatnonzero(agrees[max(0, start - offset) : max(0, start - offset) + length])
+    if len(inside) == 0:
+        return None
+    low = high = max(0, start - offset) + int(inside[len(inside) // 2])
+    gap = len(window)  # a still second or two in between does not end a copy
+    while (ahead := np.flatnonzero(agrees[high + 1 : high + 1 + gap])).size:
+        high += 1 + int(ahead[-1])
+    while (behind := np.flatnonzero(agrees[max(0, low - gap) : low])).size:
+        low = max(0, low - gap) + int(behind[0])
+    return (offset + low) / SAMPLES_PER_SECOND, (offset + high + 3) / SAMPLES_PER_SECOND
+
+
+def _is_within(candidate: Candidate, copy: Copy) -> bool:
+    """Whether the candidate says again what was found."""
+    is_pair = (candidate.first, candidate.second, candidate.is_mirrored) == (copy.first, copy.second, copy.is_mirrored)
+    shift = copy.second_seconds[0] - copy.first_seconds[0]
+    return is_pair and abs(shift - candidate.shift_seconds) <= 1.5
