@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surgrec.corpus.fingerprint import window_weights
-from surgrec.corpus.survey import LUMA_SIDE, SAMPLES_PER_SECOND
+from surgrec.corpus.survey import LUMA_SIDE, SAMPLES_PER_SECOND, Survey
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ A mirrored copy has the signs of odd horizontal frequencies turned. For crops, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -56,12 +56,22 @@ class Fingerprint:
 
 
 def fingerprint(survey: Survey) -> Fingerprint:
-    """Of all moments that are readable throughout and show something; none of a video shorter than two seconds."""
+    """Of all moments that are readable throughout and show something. A video shorter than two seconds stands still at its end."""
+    survey = _at_least_a_moment(survey)
     coefficients = np.stack([_coefficients(survey.luma, window) for window in range(len(WINDOWS))], axis=1)
     starts = np.arange(len(coefficients)) * HOP_SAMPLES
     is_shown = survey.is_readable & (survey.luma.std(axis=(1, 2)) > _FLAT)
     kept = np.flatnonzero([is_shown[start : start + MOMENT_SAMPLES].all() for start in starts])
     return Fingerprint(_unit(coefficients[kept]), survey.times_seconds[starts[kept]])
+
+
+def _at_least_a_moment(survey: Survey) -> Survey:
+    missing = MOMENT_SAMPLES - len(survey)
+    if missing <= 0:
+        return survey
+    luma = np.pad(survey.luma, ((0, missing), (0, 0), (0, 0)), mode="edge")
+    is_readable = np.pad(survey.is_readable, (0, missing), mode="edge")
+    return replace(survey, luma=luma, is_readable=is_readable)
 
 
 def mirrored(vectors: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:

@@ -25,6 +25,8 @@ VERSION = 1
 SAMPLES_PER_SECOND = 4
 SHORT_SIDE_PIXELS = 128  # what frames are shrunk to before anything is measured
 LUMA_SIDE, CHROMA_SIDE = 32, 8
+BRIEF_SECONDS = 8.0  # a video that is shorter is also kept densely: its few moments must be told from all others
+DENSE_PER_SECOND = 16
 
 _SPREAD_FRAMES = 24  # from all over the video, to find the content box
 _CHUNK_FRAMES = 64
@@ -38,7 +40,7 @@ class Survey:
     """What was seen of a video at `times_seconds`, (n,), `SAMPLES_PER_SECOND` a second.
 
     `luma` (n, 32, 32) and `chroma` (n, 2, 8, 8), uint8: the content box, stretched to a square. `is_readable` (n,): False where
-    decoding failed; pictures are 0 there.
+    decoding failed; pictures are 0 there. `dense_luma` (m, 32, 32): `DENSE_PER_SECOND` a second, of a brief video only, else m = 0.
     """
 
     times_seconds: npt.NDArray[np.float32]
@@ -46,6 +48,7 @@ class Survey:
     chroma: npt.NDArray[np.uint8]
     is_readable: npt.NDArray[np.bool_]
     box: ContentBox
+    dense_luma: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.times_seconds)
@@ -66,7 +69,16 @@ def survey_video(path: Path, duration_seconds: float) -> Survey:
                 is_readable[rows] = True
     if not is_readable.any():
         raise VideoError("no_frames")
-    return Survey(times.astype(np.float32), luma, chroma, is_readable, box)
+    dense = _dense_luma(path, duration_seconds, box) if is_readable.all() else np.zeros((0, *luma.shape[1:]), np.uint8)
+    return Survey(times.astype(np.float32), luma, chroma, is_readable, box, dense)
+
+
+def _dense_luma(path: Path, duration_seconds: float, box: ContentBox) -> npt.NDArray[np.uint8]:
+    if duration_seconds >= BRIEF_SECONDS:
+        return np.zeros((0, LUMA_SIDE, LUMA_SIDE), np.uint8)
+    times = np.arange(max(1, int(duration_seconds * DENSE_PER_SECOND)), dtype=np.float64) / DENSE_PER_SECOND
+    with open_video(path, short_side_pixels=SHORT_SIDE_PIXELS) as reader:
+        return thumbnails(_inside(reader.read(times).pixels, box))[0]
 
 
 def _content_box(path: Path, duration_seconds: float) -> ContentBox:
@@ -144,11 +156,8 @@ def read_survey(path: Path) -> Survey:
             if int(file["version"]) != VERSION:
                 raise UserError(f"the survey {path} is of another version; delete it and run the command again")
             return Survey(
-                file["times_seconds"],
-                file["luma"],
-                file["chroma"],
-                file["is_readable"],
-                ContentBox(*file["box"].tolist()),
-            )
+                file["times_seconds"], file["luma"], file["chroma"], file["is_readable"],
+                ContentBox(*file["box"].tolist()), file["dense_luma"],
+            )  # fmt: skip
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         raise UserError(f"the survey {path} cannot be read; delete it and run the command again") from None
