@@ -16,21 +16,55 @@ import numpy as np
 import numpy.typing as npt
 
 from surgrec.corpus.fingerprint import window_weights
-from surgrec.corpus.survey import LUMA_SIDE, SAMPLES_PER_SECOND, Survey
+from surgrec.corpus.survey import DENSE_PER_SECOND, LUMA_SIDE, SAMPLES_PER_SECOND, Survey
 
 Floats = npt.NDArray[np.float32]
 
-_LAG = 2  # samples between the pictures of a change
-_MIN_SAMPLES = 2 * _LAG + 2
+_LAG_SECONDS, _BRIEF_LAG_SECONDS = 0.5, 0.25  # between the pictures of a change
+BRIEF_SECONDS = 2.5  # what two videos have in common is brief below
+_MIN_CHANGES = 4
 _MAX_CHANGES = 24  # the liveliest are enough to find the crop
 _NOISE = 2.0  # of 255: change that is smaller counts less
 _PADDED = 96  # pixels; two pictures of up to 1.5 x 32 do not meet around the edge
 _MIN_AREA = 0.6  # of the smaller picture must be seen by both
-_SHIFTS_SECONDS = (-0.25, 0.0, 0.25)
-_FINE_SHIFT_SECONDS = 0.125
+_GUESS_SECONDS, _BRIEF_GUESS_SECONDS = 0.25, 1.5  # how far off a guessed shift may be
+_GUESS_STEP_SECONDS = 1 / 16
 _FINE_SCALES = (0.94, 1.0, 1.06)
 _HOPELESS = 0.2  # correlation of change below which nothing is refined
 _STRUCTURE_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures uint8 (n, 32, 32), `per_second` of them."""
+
+    luma: npt.NDArray[np.uint8]
+    per_second: int = SAMPLES_PER_SECOND
+
+    @property
+    def duration_seconds(self) -> float:
+        """Until the last one ends."""
+        return len(self.luma) / self.per_second
+
+    def between(self, start_seconds: float, end_seconds: float) -> Pictures:
+        """Those of a stretch."""
+        start, end = (max(0, round(seconds * self.per_second)) for seconds in (start_seconds, end_seconds))
+        return Pictures(self.luma[start:end], self.per_second)
+
+    def mirrored(self) -> Pictures:
+        """Left and right exchanged."""
+        return Pictures(self.luma[:, :, ::-1], self.per_second)
+
+    def thinned(self, per_second: int) -> Pictures:
+        """Fewer a second."""
+        return Pictures(self.luma[:: self.per_second // per_second], per_second)
+
+
+def pictures_of(first: Survey, second: Survey) -> tuple[Pictures, Pictures]:
+    """Of both surveys as many a second as both have."""
+    if len(first.dense_luma) and len(second.dense_luma):
+        return Pictures(first.dense_luma, DENSE_PER_SECOND), Pictures(second.dense_luma, DENSE_PER_SECOND)
+    return Pictures(first.luma), Pictures(second.luma)
 
 
 @dataclass(frozen=True)
@@ -49,43 +83,48 @@ class Alignment:
     width: float
 
 
-def align(
-    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], shift_seconds: float, scale: float
-) -> Alignment | None:
-    """The best alignment near a guess; None where less than a second and a half is common.
+def align(first: Pictures, second: Pictures, shift_seconds: float, scale: float) -> Alignment | None:
+    """The best alignment near a guess of the shift and of `scale`, how large the first picture is in the second.
 
-    `first`, `second`: (n, 32, 32), small pictures, four a second. `scale`: how large the first picture is in the second, about.
+    None where too little is common. Both must have the same number of pictures a second.
     """
-    scales = tuple((scale * step, scale * step) for step in (0.93, 1.0, 1.075))
-    tries = [_try(first, second, shift_seconds + by, scales) for by in _SHIFTS_SECONDS]
+    step = max(1 / first.per_second, _GUESS_STEP_SECONDS)
+    scales = tuple((scale * factor, scale * factor) for factor in (0.93, 1.0, 1.075))
+    reach = _BRIEF_GUESS_SECONDS if first.duration_seconds < BRIEF_SECONDS else _GUESS_SECONDS
+    guesses = np.arange(-reach, reach + 1e-9, step)
+    tries = [_try(first, second, shift_seconds + by, scales) for by in guesses]
     best = max((found for found in tries if found is not None), key=lambda found: found.change, default=None)
     if best is None or best.change < _HOPELESS:
         return best
     stretched = tuple((best.height * y, best.width * x) for y in _FINE_SCALES for x in _FINE_SCALES)
-    shifts = (-_FINE_SHIFT_SECONDS, 0.0, _FINE_SHIFT_SECONDS)
-    tries = [_try(first, second, best.shift_seconds + by, stretched) for by in shifts]
+    tries = [_try(first, second, best.shift_seconds + by, stretched) for by in (-step / 2, 0.0, step / 2)]
     best = max((best, *(found for found in tries if found is not None)), key=lambda found: found.change)
     return _with_structure(first, second, best)
 
 
-def common_stretch(
-    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], shift_seconds: float
-) -> tuple[int, Floats, Floats] | None:
+def common_stretch(first: Pictures, second: Pictures, shift_seconds: float) -> tuple[int, Floats, Floats] | None:
     """(index into `first` of the first common sample, both stacks at the same moments), the second interpolated in time."""
-    shift = shift_seconds * SAMPLES_PER_SECOND
+    shift = shift_seconds * first.per_second
     start = max(0, int(np.ceil(-shift)))
-    stop = min(len(first), int(np.floor(len(second) - 1 - shift)) + 1)
-    if stop - start < _MIN_SAMPLES:
+    stop = min(len(first.luma), int(np.floor(len(second.luma) - 1 - shift)) + 1)
+    if stop - start < _MIN_CHANGES + lag(first, 0.0):
         return None
     at = np.arange(start, stop) + shift
-    before = np.clip(np.floor(at).astype(np.int64), 0, len(second) - 2)
+    before = np.clip(np.floor(at).astype(np.int64), 0, len(second.luma) - 2)
     share = (at - before).astype(np.float32)[:, None, None]
-    return start, first[start:stop].astype(np.float32), second[before] * (1 - share) + second[before + 1] * share
+    theirs = second.luma[before] * (1 - share) + second.luma[before + 1] * share
+    return start, first.luma[start:stop].astype(np.float32), theirs
 
 
-def changes(pictures: Floats) -> Floats:
-    """Differences over half a second without their mean, about unit energy each, (n - 2, 32, 32)."""
-    change = pictures[_LAG:] - pictures[:-_LAG]
+def lag(pictures: Pictures, overlap_seconds: float) -> int:
+    """How many samples apart the pictures of a change are."""
+    seconds = _BRIEF_LAG_SECONDS if overlap_seconds < BRIEF_SECONDS else _LAG_SECONDS
+    return round(seconds * pictures.per_second)
+
+
+def changes(pictures: Floats, apart: int) -> Floats:
+    """Differences of pictures so many samples `apart`, without their mean, about unit energy each, (n - apart, 32, 32)."""
+    change = pictures[apart:] - pictures[:-apart]
     change -= change.mean(axis=(1, 2), keepdims=True)
     change /= np.sqrt(np.square(change).mean(axis=(1, 2), keepdims=True)) + _NOISE
     return change
@@ -102,20 +141,21 @@ def placed(pictures: Floats, alignment: Alignment) -> Floats:
 
 
 def _try(
-    first: npt.NDArray[np.uint8],
-    second: npt.NDArray[np.uint8],
+    first: Pictures,
+    second: Pictures,
     shift_seconds: float,
     scales: tuple[tuple[float, float], ...],
 ) -> Alignment | None:
     common = common_stretch(first, second, shift_seconds)
     if common is None:
         return None
-    mine, theirs = changes(common[1]), changes(common[2])
+    overlap = len(common[1]) / first.per_second
+    apart = lag(first, overlap)
+    mine, theirs = changes(common[1], apart), changes(common[2], apart)
     if len(mine) > _MAX_CHANGES:
         energy = np.square(mine).mean(axis=(1, 2)) * np.square(theirs).mean(axis=(1, 2))
         liveliest = np.sort(np.argsort(-energy)[:_MAX_CHANGES])
         mine, theirs = mine[liveliest], theirs[liveliest]
-    overlap = len(common[1]) / SAMPLES_PER_SECOND
     transformed = np.fft.rfft2(theirs, (_PADDED, _PADDED))
     energy_of_theirs = np.fft.rfft2(np.square(theirs).sum(axis=0), (_PADDED, _PADDED))
     best: Alignment | None = None
@@ -167,7 +207,7 @@ def _masks(rows: int, columns: int) -> tuple[npt.NDArray[np.complexfloating], np
 # -- structure
 
 
-def _with_structure(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], found: Alignment) -> Alignment:
+def _with_structure(first: Pictures, second: Pictures, found: Alignment) -> Alignment:
     common = common_stretch(first, second, found.shift_seconds)
     assert common is not None, "it was found there"
     chosen = np.linspace(0, len(common[1]) - 1, min(len(common[1]), _STRUCTURE_PICTURES)).astype(np.int64)

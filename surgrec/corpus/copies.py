@@ -12,23 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from surgrec.corpus.alignment import Alignment, align, changes, common_stretch, placed
+from surgrec.corpus.alignment import (
+    BRIEF_SECONDS,
+    Alignment,
+    Pictures,
+    align,
+    changes,
+    common_stretch,
+    lag,
+    pictures_of,
+    placed,
+)
 from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
 from surgrec.corpus.neighbours import Cells, Nearest
-from surgrec.corpus.survey import SAMPLES_PER_SECOND
+from surgrec.corpus.survey import Survey
 
-_FLOOR = 0.66  # cosine below which a moment is no candidate
+_FLOOR = 0.62  # cosine below which a moment is no candidate
 _NEAREST = 12  # candidates a moment, for each relation of the two pictures
+_EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
 _PROBES = 4
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
-_MIN_VOTES = 0.3
+_MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
 _MAX_SHIFTS = 6  # candidates of one pair of videos
 _PAD_SECONDS, _MOMENT_SECONDS, _MAX_STRETCH_SECONDS = 1.5, 2.0, 30.0
-_MIN_OVERLAP_SECONDS = 2.5
 _LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
-
-Pictures = npt.NDArray[np.uint8]
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,12 @@ class Verdict:
     min_change: float = 0.55
     min_structure: float = 0.4
     min_sum: float = 1.25
+    min_sum_brief: float = 1.4
 
     def accepts(self, found: Alignment) -> bool:
         """Whether the two stretches are the same footage."""
-        is_strong = found.change + found.structure >= self.min_sum
+        needed = self.min_sum_brief if found.overlap_seconds < BRIEF_SECONDS else self.min_sum
+        is_strong = found.change + found.structure >= needed
         return is_strong and found.change >= self.min_change and found.structure >= self.min_structure
 
 
@@ -94,8 +103,8 @@ class Copy:
 def find_copies(
     first: Moments,
     second: Moments,
-    first_pictures: Callable[[int], Pictures],
-    second_pictures: Callable[[int], Pictures],
+    first_survey: Callable[[int], Survey],
+    second_survey: Callable[[int], Survey],
     verdict: Verdict | None = None,
     track: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
 ) -> list[Copy]:
@@ -105,8 +114,8 @@ def find_copies(
     for candidate in track(propose(first, second)):
         if any(_is_within(candidate, copy) for copy in found):
             continue
-        pictures = first_pictures(candidate.first)
-        copy = judge(candidate, pictures, second_pictures(candidate.second), verdict)
+        pictures = pictures_of(first_survey(candidate.first), second_survey(candidate.second))
+        copy = judge(candidate, *pictures, verdict)
         if copy is not None:
             found.append(copy)
     return found
@@ -119,8 +128,10 @@ def propose(first: Moments, second: Moments) -> list[Candidate]:
     """Pairs of videos with several moments that look alike at one shift in time; the most promising of each pair first."""
     if len(first.times_seconds) == 0 or len(second.times_seconds) == 0:
         return []
-    whole_seconds = np.flatnonzero(np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0)
-    hits = [_hits(relation, table, first, second) for relation, table in _tables(first, second, whole_seconds)]
+    is_whole_second = np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0
+    is_small = len(first.times_seconds) * len(second.times_seconds) <= _EVERY_HALF_SECOND
+    rows = np.flatnonzero(is_whole_second | is_small)
+    hits = [_hits(relation, table, first, second) for relation, table in _tables(first, second, rows)]
     return _vote(np.concatenate(hits), first, second)
 
 
@@ -175,12 +186,14 @@ def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[C
     if len(hits) == 0:
         return []
     votes = np.add.reduceat(hits["score"] - _VOTE_ABOVE, starts)
+    num_moments = np.bincount(first.video)[first.video[hits["moment"][starts]]]
+    is_enough = votes >= np.minimum(_MIN_VOTES, _MIN_VOTES_A_MOMENT * num_moments)
     edges = np.r_[starts, len(hits)]
     chosen: list[Candidate] = []
     taken: dict[int, list[int]] = {}
     for group in np.argsort(-votes, kind="stable"):
-        if votes[group] < _MIN_VOTES:
-            break
+        if not is_enough[group]:
+            continue
         members = hits[edges[group] : edges[group + 1]]
         pair, shift = int(members["pair"][0]), int(members["bin"][0])
         others = taken.setdefault(pair, [])
@@ -211,18 +224,15 @@ def _candidate(members: npt.NDArray[np.void], votes: float, first: Moments, seco
 def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verdict) -> Copy | None:
     """Lay the two videos over each other where the votes come from; None where they do not show the same."""
     if candidate.is_mirrored:
-        first = first[:, :, ::-1]
-    start = max(0, round((candidate.start_seconds - _PAD_SECONDS) * SAMPLES_PER_SECOND))
-    stop = min(len(first), round((candidate.end_seconds + _PAD_SECONDS) * SAMPLES_PER_SECOND))
-    shift = candidate.shift_seconds + start / SAMPLES_PER_SECOND
-    found = _best_alignment(first[start:stop], second, shift, candidate.scale, verdict)
-    if found is None or found.overlap_seconds < _MIN_OVERLAP_SECONDS or not verdict.accepts(found):
+        first = first.mirrored()
+    start = max(0.0, candidate.start_seconds - _PAD_SECONDS)
+    stretch = first.between(start, candidate.end_seconds + _PAD_SECONDS)
+    found = _best_alignment(stretch, second, candidate.shift_seconds + start, candidate.scale, verdict)
+    if found is None or not verdict.accepts(found):
         return None
+    shift = found.shift_seconds - start
     seconds = _extent(first, second, found, start)
-    if seconds is None:
-        return None
-    by = found.shift_seconds - start / SAMPLES_PER_SECOND
-    there = (seconds[0] + by, seconds[1] + by)
+    there = (seconds[0] + shift, seconds[1] + shift)
     return Copy(candidate.first, candidate.second, seconds, there, candidate.is_mirrored, found)
 
 
@@ -238,29 +248,30 @@ def _best_alignment(
     return max((found, *(one for one in others if one is not None)), key=lambda one: one.change + one.structure)
 
 
-def _extent(first: Pictures, second: Pictures, found: Alignment, start: int) -> tuple[float, float] | None:
-    """From where to where in the first video the change of the two agrees, around the stretch that was aligned."""
-    common = common_stretch(first, second, found.shift_seconds - start / SAMPLES_PER_SECOND)
-    if common is None:
-        return None
+def _extent(first: Pictures, second: Pictures, found: Alignment, start_seconds: float) -> tuple[float, float]:
+    """From where to where in the first video the change of the two agrees: the stretch that was aligned, and on from there."""
+    per_second = first.per_second
+    common = common_stretch(first, second, found.shift_seconds - start_seconds)
+    assert common is not None, "a part of it was aligned"
     offset, mine, theirs = common
-    a, b = changes(mine), changes(placed(theirs, found))
-    window = np.ones(int(_LOCAL_SECONDS * SAMPLES_PER_SECOND))
+    apart = lag(first, found.overlap_seconds)
+    a, b = changes(mine, apart), changes(placed(theirs, found), apart)
+    window = np.ones(min(len(a), round(_LOCAL_SECONDS * per_second)))
     product, mine_energy, their_energy = (
         np.convolve((x * y).mean(axis=(1, 2)), window, mode="same") for x, y in ((a, b), (a, a), (b, b))
     )
     agrees = product > _LOCAL_CORRELATION * np.sqrt(mine_energy * their_energy)
-    length = int(found.overlap_seconds * SAMPLES_PER_SECOND)
-    inside = np.flatnonzero(agrees[max(0, start - offset) : max(0, start - offset) + length])
-    if len(inside) == 0:
-        return None
-    low = high = max(0, start - offset) + int(inside[len(inside) // 2])
+    low = max(0, round(start_seconds * per_second) - offset)
+    high = min(len(agrees) - 1, low + round(found.overlap_seconds * per_second) - apart - 1)
+    inside = low + np.flatnonzero(agrees[low : high + 1])
+    if len(inside):
+        low, high = int(inside[0]), int(inside[-1])
     gap = len(window)  # a still second or two in between does not end a copy
     while (ahead := np.flatnonzero(agrees[high + 1 : high + 1 + gap])).size:
         high += 1 + int(ahead[-1])
     while (behind := np.flatnonzero(agrees[max(0, low - gap) : low])).size:
         low = max(0, low - gap) + int(behind[0])
-    return (offset + low) / SAMPLES_PER_SECOND, (offset + high + 3) / SAMPLES_PER_SECOND
+    return (offset + low) / per_second, (offset + high + apart + 1) / per_second
 
 
 def _is_within(candidate: Candidate, copy: Copy) -> bool:

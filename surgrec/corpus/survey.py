@@ -29,7 +29,7 @@ SAMPLES_PER_SECOND = 4
 SHORT_SIDE_PIXELS = 128  # what frames are shrunk to before anything is measured
 LUMA_SIDE, CHROMA_SIDE = 32, 8
 BRIEF_SECONDS = 8.0  # a shorter video is kept densely too: its few moments must be told from those of all others
-DENSE_PER_SECOND = 16
+DENSE_PER_SECOND = 32
 
 _STILL_SIDE = 256  # pixels: captions are small
 _SPREAD_FRAMES = 24  # from all over the video, for the content box and for what stands still
@@ -196,9 +196,11 @@ def read_survey(path: Path) -> Survey:
         with np.load(path, allow_pickle=False) as file:
             if int(file["version"]) != VERSION:
                 raise UserError(f"the survey {path} is of another version; delete it and run the command again")
+            boxes = {name: ContentBox(*file[name].tolist()) for name in _BOXES}
             return Survey(
                 **{name: file[name] for name in _ARRAYS},
-                **{name: ContentBox(*file[name].tolist()) for name in _BOXES},
+                box=boxes["box"],
+                inscribed=boxes["inscribed"],
                 circle=Circle(*file["circle"].tolist()) if file["circle"].size else None,
                 measures=Measures(file["measures"]),
                 stills=Stills(**{entry.name: file[f"stills_{entry.name}"] for entry in fields(Stills)}),
