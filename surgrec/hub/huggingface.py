@@ -35,7 +35,7 @@ def from_transformers(model: nn.Module) -> Ours:
     Raises `ForeignWeightsError` for another model, for an option that ours lacks, and for a key that is not accounted for.
     """
     name = type(model).__name__
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
     with torch.device("meta"):
         match name:
             case "VideoMAEForPreTraining":
@@ -46,7 +46,7 @@ def from_transformers(model: nn.Module) -> Ours:
                 ours = vjepa2.learner_of(config)
             case _:
                 raise ForeignWeightsError(
-                    f"there is no counterpart here of transformers' {name}; give a VideoMAEForPreTraining, a VideoMAEModel or a VJEPA2Model"
+                    f"there is no counterpart here of a {name}; give a VideoMAEForPreTraining, a VideoMAEModel or a VJEPA2Model itself"
                 )
     state, _ = read_weights(
         ours.state_dict(), model.state_dict(), _layout(ours), family=name, part="model", where=f"the {name}"
@@ -55,11 +55,20 @@ def from_transformers(model: nn.Module) -> Ours:
     return ours.train(model.training)
 
 
-def to_transformers(model: Ours, *, normalise_targets: bool = True) -> nn.Module:
-    """The inverse of `from_transformers`; `normalise_targets` becomes the option `norm_pix_loss` of a `VideoMAEForPreTraining`.
+def to_transformers(model: Ours, *, normalise_targets: bool | None = None) -> nn.Module:
+    """The inverse of `from_transformers`.
 
+    `normalise_targets` becomes the option `norm_pix_loss` of a `VideoMAEForPreTraining`, which decides its loss. An `MAELearner` does
+    not hold it (it is the objective's), so with one it must be given; with others it has no meaning and is refused.
     Raises `ForeignWeightsError` for a model that transformers cannot express, saying why.
     """
+    if isinstance(model, MAELearner) != (normalise_targets is not None):
+        raise ForeignWeightsError(
+            "an MAELearner does not hold whether targets are normalised, and theirs does; give normalise_targets=True or False (for a "
+            "model that came from transformers, its config.norm_pix_loss)"
+            if normalise_targets is None
+            else f"normalise_targets is of an MAELearner, not of a {type(model).__name__}; leave it out"
+        )
     transformers = _import_transformers()
     match model:
         case MAELearner():

@@ -55,7 +55,8 @@ def start_from_image(encoder: Encoder, family: str, source: str) -> tuple[str, .
     loaded = load_image_model(family, source)
     report = fill_from_image(encoder, loaded.encoder, family=family, where=f"init={family}:{source}")
     read = () if loaded.report is None else (loaded.report.text(),)
-    return (*read, report.text(), *said_of_the_rest(encoder, family))
+    pixels = said_of_pixels(loaded.mean, loaded.std, family)
+    return (*read, report.text(), *said_of_the_rest(encoder, family), pixels)
 
 
 def said_of_the_rest(encoder: Encoder, family: str) -> tuple[str, ...]:
@@ -66,6 +67,12 @@ def said_of_the_rest(encoder: Encoder, family: str) -> tuple[str, ...]:
     if any(key.startswith(OWN_OF_VIDEO) for key in encoder.state_dict()):
         said.append(f"{family}: norms of inner levels and modality vector are not of an image model and stay as drawn")
     return tuple(said)
+
+
+def said_of_pixels(mean: Sequence[float], std: Sequence[float], family: str) -> str:
+    """What values the image model was trained on: no weight tells, and a run normalises as it says itself."""
+    numbers = [", ".join(f"{value:g}" for value in values) for values in (mean, std)]
+    return f"{family}: its pixels had mean {numbers[0]} and deviation {numbers[1]} taken out; the run has augment.mean and augment.std"
 
 
 def fill_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, where: str) -> KeyReport:

@@ -13,6 +13,7 @@ options in the file where they are there, else 16 frames of 224 x 224 as publish
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ from surgrec.hub.pretrained import (
     shape_at,
     stem_rules,
 )
-from surgrec.hub.weights_file import read_weights_file, weights_at
+from surgrec.hub.weights_file import read_weights_file, sound, weights_at
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 from surgrec.objectives.mae import MAELearner
@@ -44,15 +45,16 @@ _HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1408, 40
 # Decoders (width, depth): version 1's of S, B, L, H; version 2's are all 4 deep.
 _DECODER_HEADS = {(192, 4): 3, (384, 4): 6, (512, 12): 8, (512, 4): 8, (640, 12): 8, (640, 4): 8}
 _OPTIONS = ("heads", "head_heads", "frames", "crop")
-_CLASSIFIER = ((r"(?:fc_norm|head)\..*", "of the classifier"),)
+_CLASSIFIER = ((r"(?:fc_norm|head)\.(?:weight|bias)", "of the classifier"),)
 
 
 def read_videomae(source: str, family: str = "videomae") -> Pretrained:
     """The encoder, and the decoder where the file has one. Raises `ForeignWeightsError` for what is not the whole of either."""
     given = Source.parse(source, _OPTIONS)
     content = read_weights_file(given.path)
-    name, weights = "the file", content
-    if not any(key.endswith(STEM) for key in content):
+    if any(key.endswith(STEM) for key in content):
+        name, weights = "the file", sound(content, given.path)
+    else:
         name, weights = weights_at(content, ("model", "module"), given.path)
     where = f"{given.path} ({name})"
     clip, clip_said = _clip(content.get("args"), given)
@@ -133,7 +135,8 @@ def _clip(options: Any, given: Source) -> tuple[dict[str, Any], str]:
     frames, crop = given.number("frames"), given.number("crop")
     origin = "as you said"
     if frames is None or crop is None:
-        in_file = getattr(options, "num_frames", None), getattr(options, "input_size", None)
+        named = vars(options) if isinstance(options, argparse.Namespace) else options
+        in_file = [named.get(name) if isinstance(named, dict) else None for name in ("num_frames", "input_size")]
         is_told = all(isinstance(value, int) and value > 0 for value in in_file)
         origin = "as the options in the file say" if is_told else "as published, the file does not say"
         default = in_file if is_told else (16, 224)
