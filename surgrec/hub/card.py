@@ -19,12 +19,12 @@ from surgrec.hub.preprocess import ClipPreprocess
 UNKNOWN = "unknown"
 _RECIPES = {"mae": "masked autoencoding (VideoMAE family)", "jepa": "latent prediction (V-JEPA family)"}
 _PRIVATE_KEYS = re.compile(r"(paths|logger|hydra)\..*|mix\.(manifests|embedded)|name")
-# families of which weights were published for non-commercial use, and what of them
+# Families whose weights were published for non-commercial use.
 _NON_COMMERCIAL = {
-    "videomae": "VideoMAE 1's were published under CC BY-NC 4.0 (version 2's are not verified)",
-    "vjepa": "V-JEPA 1's were published under CC BY-NC 4.0",
-    "surgrec-mae": "SurgRec-MAE's were published under CC BY-NC 4.0",
-    "surgrec-jepa": "SurgRec-JEPA's were published under CC BY-NC 4.0",
+    "videomae": "CC BY-NC 4.0 (VideoMAE 1; that of version 2 is not verified)",
+    "vjepa": "CC BY-NC 4.0 (V-JEPA 1)",
+    "surgrec-mae": "CC BY-NC 4.0 (SurgRec-MAE)",
+    "surgrec-jepa": "CC BY-NC 4.0 (SurgRec-JEPA)",
 }
 _LOOKS_LIKE_FILE = re.compile(
     r"[/\\~]|\.(parquet|ya?ml|json|csv|mp4|mkv|avi|mov|pth?|bin|ckpt|safetensors)\b", re.IGNORECASE
@@ -200,10 +200,12 @@ def _training(facts: CardFacts) -> str:
 def _terms(family: str | None) -> str:
     if family is None:
         return ""
-    inherited = f"\n\nTraining began with weights of the family `{family}`, whose terms these weights inherit"
+    began = (
+        f"\n\nTraining began with weights of the family `{family}`, and what is trained from weights keeps their terms."
+    )
     if family not in _NON_COMMERCIAL:
-        return f"{inherited}: see the page they came from."
-    return f"{inherited}. {_NON_COMMERCIAL[family]}: **non-commercial use only**, for what is derived from them too."
+        return f"{began} Licence of the starting weights: on the page that they came from."
+    return f"{began} Licence of the starting weights: {_NON_COMMERCIAL[family]}: **no commercial use**, of these weights either."
 
 
 _LIMITS = """Research: frozen features of surgical and endoscopic video, probing, fine-tuning.

@@ -21,7 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
-from surgrec.hub.image_start import BlockSizes, fill_from_blocks, said_of_pixels, said_of_the_rest
+from surgrec.hub.image_start import BlockSizes, Pixels, fill_from_blocks, said_of_pixels, said_of_the_rest
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, Rule, read_weights
 from surgrec.hub.nested import find_weights, without_prefix
 from surgrec.hub.pretrained import STEM, Source, count_of, heads_of, shape_at
@@ -35,11 +35,16 @@ OPTIONS = ("heads",)
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 _PUBLISHED_HEADS = {(768, 12): 12}
 _NORM_EPS = 1e-6
-HEAD_DROPS = ((r"(?:module\.)?head\..*", "of the projection head, only for pretraining"),)
+HEAD_DROPS = (
+    (
+        r"(?:module\.)?head\.(?:mlp\.\d+\.(?:weight|bias)|last_layer\.weight(?:_g|_v)?)",
+        "of the projection head, only for pretraining",
+    ),
+)
 TIME_DROPS = (
     ("time_embed", "positions in time, the run has its own"),
     (
-        r"blocks\.\d+\.temporal_(?:norm1|attn|fc)\..*",
+        r"blocks\.\d+\.temporal_(?:norm1|attn\.qkv|attn\.proj|fc)\.(?:weight|bias)",
         "of attention over time alone, which the run's attention over both replaces",
     ),
 )
@@ -165,11 +170,12 @@ def load_endofm(source: str) -> EndoFM:
     return EndoFM(encoder, MEAN, STD, report)
 
 
-def start_from_endofm(encoder: Encoder, source: str) -> tuple[str, ...]:
+def start_from_endofm(encoder: Encoder, source: str, pixels: Pixels) -> tuple[str, ...]:
     """Give `encoder` the spatial half of Endo-FM: patch embedding, spatial attention, MLPs, last norm, as those of an image model.
 
     Attention over time is a listed drop, for the run's encoder attends to space and time at once; so are class token and positions. What
-    comes out is a start, not Endo-FM. Returns what was done, a sentence each. Raises `ForeignWeightsError` where it does not fit.
+    comes out is a start, not Endo-FM. `pixels` is what the run's videos are normalised with. Returns what was done, a sentence each.
+    Raises `ForeignWeightsError` where it does not fit.
     """
     path, num_heads, weights, prefix = _opened(source)
     shape = _shape(without_prefix(weights, prefix), num_heads, path)
@@ -186,7 +192,7 @@ def start_from_endofm(encoder: Encoder, source: str) -> tuple[str, ...]:
     report = fill_from_blocks(
         encoder, weights, sizes, family=FAMILY, where=str(path), prefix=prefix, drops=drops + HEAD_DROPS
     )
-    return (report.text(), *said_of_the_rest(encoder, FAMILY), said_of_pixels(MEAN, STD, FAMILY))
+    return (report.text(), *said_of_the_rest(encoder, FAMILY), said_of_pixels(Pixels(MEAN, STD), pixels, FAMILY))
 
 
 def _opened(source: str) -> tuple[Path, int | None, dict[str, Tensor], str]:

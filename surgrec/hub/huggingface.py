@@ -21,6 +21,7 @@ from torch import nn
 from surgrec.hub import huggingface_videomae as videomae
 from surgrec.hub import huggingface_vjepa2 as vjepa2
 from surgrec.hub.keys import ForeignWeightsError, Layout, read_weights, write_weights
+from surgrec.hub.weights_file import sound
 from surgrec.models.encoder import Encoder
 from surgrec.objectives.jepa import JEPALearner
 from surgrec.objectives.mae import MAELearner
@@ -48,32 +49,23 @@ def from_transformers(model: nn.Module) -> Ours:
                 raise ForeignWeightsError(
                     f"there is no counterpart here of a {name}; give a VideoMAEForPreTraining, a VideoMAEModel or a VJEPA2Model itself"
                 )
-    state, _ = read_weights(
-        ours.state_dict(), model.state_dict(), _layout(ours), family=name, part="model", where=f"the {name}"
-    )
+    where = f"the {name}"
+    weights = sound(model.state_dict(), where)
+    state, _ = read_weights(ours.state_dict(), weights, _layout(ours), family=name, part="model", where=where)
     ours.load_state_dict({key: value.detach().clone() for key, value in state.items()}, strict=True, assign=True)
     return ours.train(model.training)
 
 
-def to_transformers(model: Ours, *, normalise_targets: bool | None = None) -> nn.Module:
-    """The inverse of `from_transformers`.
+def to_transformers(model: Ours) -> nn.Module:
+    """The inverse of `from_transformers`; an `MAELearner`'s `normalise_targets` is their `norm_pix_loss`, which decides their loss.
 
-    `normalise_targets` becomes the option `norm_pix_loss` of a `VideoMAEForPreTraining`, which decides its loss. An `MAELearner` does
-    not hold it (it is the objective's), so with one it must be given; with others it has no meaning and is refused.
     Raises `ForeignWeightsError` for a model that transformers cannot express, saying why.
     """
-    if isinstance(model, MAELearner) != (normalise_targets is not None):
-        raise ForeignWeightsError(
-            "an MAELearner does not hold whether targets are normalised, and theirs does; give normalise_targets=True or False (for a "
-            "model that came from transformers, its config.norm_pix_loss)"
-            if normalise_targets is None
-            else f"normalise_targets is of an MAELearner, not of a {type(model).__name__}; leave it out"
-        )
     transformers = _import_transformers()
     match model:
         case MAELearner():
             config = transformers.VideoMAEConfig(
-                **videomae.config_of(model.encoder, model.decoder), norm_pix_loss=normalise_targets
+                **videomae.config_of(model.encoder, model.decoder), norm_pix_loss=model.normalise_targets
             )
             theirs = _empty(transformers.VideoMAEForPreTraining, config)
             # not an option of theirs, and lost when their model is saved

@@ -26,7 +26,13 @@ DROPS: Drops = (
     (r"head\.(?:weight|bias)", "of the classifier"),
 )
 # a self-distillation checkpoint holds its heads beside the backbone
-HEAD_DROPS: Drops = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
+_PROJECTION = (
+    r"(?:mlp\.(?:\d+\.)?(?:weight|bias|running_mean|running_var|num_batches_tracked)"
+    r"|last_layer\.(?:weight|weight_g|weight_v|parametrizations\.weight\.original[01]))"
+)
+HEAD_DROPS: Drops = (
+    (rf"(?:module\.)?(?:dino_head|ibot_head|head)\.{_PROJECTION}", "of a head that is only for pretraining"),
+)
 DINOV3_DROPS: Drops = (
     (r"rope_embed\.periods", "rotary periods, equal to those that the model computes"),
     (r"blocks\.\d+\.attn\.qkv\.bias_mask", "mask of the keys' bias, which is zero"),

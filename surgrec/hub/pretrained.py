@@ -25,6 +25,8 @@ from surgrec.models.predictor import Predictor
 STEM = "patch_embed.proj.weight"
 _OPTION = re.compile(r"@([a-z_]+):(\w+)$")
 _PREFIXES = ("module.backbone.", "backbone.", "module.", "")
+# The longest published clip, 64 frames of 384 x 384 pixels, has 18,432 tokens; positions of a million, 1,024 wide, fill 4 GiB.
+_MOST_TOKENS = 2**20
 _TABLE_TOLERANCE = 1e-5  # a stored table is float32, some were made in it
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -127,8 +129,17 @@ def heads_of(
     return table[width, depth]
 
 
-def clip_arguments(frames: int, crop: int) -> dict[str, Any]:
-    """The training clip as arguments of `Encoder`."""
+def clip_arguments(frames: int, crop: int, shape: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The training clip as arguments of `Encoder`, of tubelets as in `shape`.
+
+    Raises `ForeignWeightsError` for a clip with more tokens than any memory is meant for, whether the user or the file says it.
+    """
+    num_tokens = frames // shape["tubelet"] * (crop // shape["patch"]) ** 2
+    if num_tokens > _MOST_TOKENS:
+        raise ForeignWeightsError(
+            f"{where}: a clip of {frames} frames of {crop} x {crop} pixels has {num_tokens} tokens, and more than {_MOST_TOKENS} are taken "
+            "for a mistake; say what it was trained on after the path: @frames:16@crop:224"
+        )
     return {"num_frames": frames, "height_pixels": crop, "width_pixels": crop}
 
 

@@ -64,7 +64,7 @@ def read_videomae(source: str, family: str = "videomae") -> Pretrained:
 
 
 def _read_pretraining(
-    weights: dict[str, Tensor], clip: dict[str, Any], given: Source, family: str, where: str
+    weights: dict[str, Tensor], clip: tuple[int, int], given: Source, family: str, where: str
 ) -> Pretrained:
     arguments = _arguments(weights, "encoder.", clip, given, where) | {"has_final_norm": True}
     width, encoder_width = shape_at(weights, "encoder_to_decoder.weight", 2, where)
@@ -100,12 +100,10 @@ def _read_pretraining(
 
 
 def _read_encoder(
-    weights: dict[str, Tensor], clip: dict[str, Any], given: Source, family: str, where: str
+    weights: dict[str, Tensor], clip: tuple[int, int], given: Source, family: str, where: str
 ) -> Pretrained:
     prefix_of(weights, STEM, where)
-    arguments = _arguments(weights, "", clip, given, where) | {
-        "has_final_norm": not any(key.startswith("fc_norm.") for key in weights)
-    }
+    arguments = _arguments(weights, "", clip, given, where) | {"has_final_norm": "fc_norm.weight" not in weights}
     with torch.device("meta"):
         encoder = Encoder(**arguments)
     layout = Layout(_encoder_rules(arguments, "", ""), _CLASSIFIER)
@@ -115,11 +113,15 @@ def _read_encoder(
 
 
 def _arguments(
-    weights: Mapping[str, Tensor], prefix: str, clip: dict[str, Any], given: Source, where: str
+    weights: Mapping[str, Tensor], prefix: str, clip: tuple[int, int], given: Source, where: str
 ) -> dict[str, Any]:
     shape = shape_arguments(weights, prefix, where)
     heads = heads_of(_HEADS, shape["width"], shape["depth"], given.number("heads"), where)
-    return shape | clip | {"num_heads": heads, "positions": "sincos", "qkv_bias": "qv", "init": "xavier"}
+    return (
+        shape
+        | clip_arguments(*clip, shape, where)
+        | {"num_heads": heads, "positions": "sincos", "qkv_bias": "qv", "init": "xavier"}
+    )
 
 
 def _encoder_rules(arguments: Mapping[str, Any], ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -130,8 +132,8 @@ def _encoder_rules(arguments: Mapping[str, Any], ours: str, theirs: str) -> tupl
     )
 
 
-def _clip(options: Any, given: Source) -> tuple[dict[str, Any], str]:
-    """The training clip, and where it is known from."""
+def _clip(options: Any, given: Source) -> tuple[tuple[int, int], str]:
+    """Frames and pixels a side of the training clip, and where they are known from."""
     frames, crop = given.number("frames"), given.number("crop")
     origin = "as you said"
     if frames is None or crop is None:
@@ -145,4 +147,4 @@ def _clip(options: Any, given: Source) -> tuple[dict[str, Any], str]:
         raise ForeignWeightsError(
             f"{given.path} was trained on no clip of {frames} frames of {crop} pixels; check the file"
         )
-    return clip_arguments(frames, crop), f"positions: those of {frames} frames of {crop} x {crop} pixels, {origin}"
+    return (frames, crop), f"positions: those of {frames} frames of {crop} x {crop} pixels, {origin}"

@@ -8,8 +8,9 @@ The position tables are stored. They are not loaded but compared with those that
 differ: a run that adds other positions than the weights were trained with is what this folder exists to prevent. Which encoder is taken
 is said after the path, `@take:encoder` or `@take:target_encoder`; V-JEPA's own evaluations take the target encoder, SurgRec's the other.
 
-A predictor has no key that tells how deep it was, so a file that lost its last blocks would look whole: depths other than the published
-are refused unless said (`@head_depth:6`), and a predictor that is broken or of another name unless it is left out (`@head:none`).
+A predictor that is missing, broken or under another name refuses a training state, unless the user leaves it out (`@head:none`). No key
+tells how deep it was: like an encoder, one of a size that was never published is refused unless its heads are said, so that a file that
+lost its last blocks is noticed.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 
 HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
-PREDICTOR_DEPTHS = (12,)
-OPTIONS = ("heads", "head_heads", "head_depth", "head", "frames", "crop", "take")
+PREDICTOR_SIZE = (384, 12)  # width and depth of every published predictor, but for version 2.1's deeper ones
+OPTIONS = ("heads", "head_heads", "head", "frames", "crop", "take")
 _FRAMES = 16
 _TABLE = "position table, equal to the one computed here"
 
@@ -81,22 +82,23 @@ def chosen(
 
 
 def predictor_of(content: Mapping[str, Any], given: Source, family: str) -> dict[str, Tensor] | str:
-    """The predictor's weights; or a line that says why there are none: the file has none, or the user wants none (`@head:none`).
+    """The predictor's weights; or a line that says why there are none: the file is one encoder, or the user wants none (`@head:none`).
 
-    Raises `ForeignWeightsError` where there is something under that name, or a predictor under another, that cannot be read.
+    Raises `ForeignWeightsError` for a training state without a predictor under that name, saying where one seems to be.
     """
     wanted = given.options.get("head")
     if wanted == "none":
         return f"{family}: no predictor was read, as you said"
     if wanted is not None:
         raise ForeignWeightsError(f"@head:{wanted} is not known; write @head:none to leave the predictor out")
-    if "predictor" in content:
-        return weights_at(dict(content), ("predictor",), given.path)[1]
-    if alike := [name for name, part in content.items() if _looks_like_predictor(part)]:
-        raise ForeignWeightsError(
-            f"{given.path} has a predictor under {alike[0]} and none under predictor; check the file, or leave it out: @head:none"
-        )
-    return f"{family}: the file has no predictor"
+    if _is_one_encoder(content):
+        return f"{family}: the file has no predictor"
+    if isinstance(content.get("predictor"), dict):
+        return sound(content["predictor"], f"{given.path} (predictor)")
+    alike = [f", but what looks like one under {name}" for name, part in content.items() if _looks_like_predictor(part)]
+    raise ForeignWeightsError(
+        f"{given.path} has no weights under predictor{''.join(alike[:1])}; fetch the file anew, or leave the predictor out: @head:none"
+    )
 
 
 def _is_one_encoder(content: Mapping[str, Any]) -> bool:
@@ -129,25 +131,19 @@ def predictor_layout(num_mask_tokens: int, drops: tuple[tuple[str, str], ...]) -
 
 
 def predictor_arguments(
-    weights: Mapping[str, Any], prefix: str, num_heads: int, depths: tuple[int, ...], given: Source, where: str
+    weights: Mapping[str, Any], prefix: str, published: Mapping[tuple[int, int], int], given: Source, where: str
 ) -> dict[str, Any]:
     """What the shapes of a predictor tell; the mask tokens are as many as the file has, at least the one that is used.
 
-    Raises `ForeignWeightsError` for a depth that is neither what the user says nor among the published `depths`.
+    `published` leads from width and depth to heads, see `heads_of`.
     """
-    depth, said = count_of(weights, f"{prefix}predictor_blocks"), given.number("head_depth")
-    if depth not in (depths if said is None else (said,)):
-        known = f"no published one is ({', '.join(map(str, depths))})" if said is None else f"is not @head_depth:{said}"
-        raise ForeignWeightsError(
-            f"{where} has {prefix}predictor_blocks of depth {depth}, which {known}; fetch the file anew, or say its depth after the path "
-            "(@head_depth:6), or leave the predictor out (@head:none)"
-        )
     width = shape_at(weights, f"{prefix}predictor_norm.weight", 1, where)[0]
+    depth = count_of(weights, f"{prefix}predictor_blocks")
     hidden = shape_at(weights, f"{prefix}predictor_blocks.0.mlp.fc1.weight", 2, where)[0]
     return {
         "width": width,
         "depth": depth,
-        "num_heads": num_heads,
+        "num_heads": heads_of(published, width, depth, given.number("head_heads"), where, "head_heads"),
         "mlp_ratio": hidden / width,
         "num_mask_tokens": max(1, count_of(weights, f"{prefix}mask_tokens")),
     }
@@ -175,8 +171,8 @@ def _read_predictor(
     weights: dict[str, Tensor], encoder: Encoder, given: Source, family: str, where: str
 ) -> tuple[Predictor, str]:
     prefix = prefix_of(weights, "predictor_embed.weight", where)
-    heads = given.number("head_heads") or encoder.num_heads  # version 1's predictor has as many as its encoder
-    arguments = predictor_arguments(weights, prefix, heads, PREDICTOR_DEPTHS, given, where)
+    published = {PREDICTOR_SIZE: encoder.num_heads}  # version 1's predictor has as many as its encoder
+    arguments = predictor_arguments(weights, prefix, published, given, where)
     with torch.device("meta"):
         predictor = Predictor(encoder_width=encoder.width, positions="sincos_3d", **arguments)
     key = f"{prefix}predictor_pos_embed"
@@ -199,4 +195,4 @@ def _clip(
             "trained on after the path: @frames:16@crop:224"
         )
     TokenGrid.of_clip(frames, crop, crop, shape["tubelet"], shape["patch"])
-    return clip_arguments(frames, crop)
+    return clip_arguments(frames, crop, shape, where)

@@ -2,8 +2,9 @@
 
 In: a file as the authors' code (MIT licence) writes it: `encoder`, `predictor`, `target_encoder`, keys under `module.backbone.`. Out:
 one of the two encoders, and the predictor (Assran et al. 2025, arXiv 2506.09985). It is its own file because, other than version 1's,
-positions rotate: a position table in such a file is a leftover, and the clip of training is not needed to read it. Nothing but that
-table tells version 1's files from these, so one that holds version 1's positions is refused unless the user says `@positions:rope`.
+positions rotate: a position table in such a file is a leftover, and the clip of training is not needed to read it. Version 1's files have
+the same keys, so one that holds version 1's positions is refused, unless its predictor has more mask tokens than version 1 knows, or the
+user says `@positions:rope`.
 
 Released files have 10 mask tokens, of which training used number 0 alone. The target encoder is taken, as the authors' evaluations do,
 unless `@take:encoder` says otherwise.
@@ -11,6 +12,7 @@ unless `@take:encoder` says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ from surgrec.hub.pretrained import (
 )
 from surgrec.hub.vjepa import (
     OPTIONS,
-    PREDICTOR_DEPTHS,
+    PREDICTOR_SIZE,
     chosen,
     encoder_layout,
     predictor_arguments,
@@ -43,7 +45,8 @@ from surgrec.models.predictor import Predictor
 
 # Published sizes (width, depth) and their heads: B, L, H, g and, of version 2.1, G.
 HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1408, 40): 22, (1664, 48): 26}
-PREDICTOR_HEADS = 12
+_PREDICTOR_HEADS = {PREDICTOR_SIZE: 12}
+_MASK_TOKENS_OF_VERSION_1 = 2  # one for each of its two kinds of masks
 _OPTIONS = (*OPTIONS, "positions")
 _STRAY = "stray position table, positions rotate"
 
@@ -53,6 +56,8 @@ def read_vjepa2(source: str, family: str = "vjepa2") -> Pretrained:
     given = Source.parse(source, _OPTIONS)
     content = read_weights_file(given.path)
     name, weights, said = chosen(content, given, ("target_encoder",), family)
+    if not _has_more_mask_tokens_than_version_1(content):
+        _refuse_version_1(weights, given, f"{given.path} ({name})")
     encoder, lines = _read_encoder(weights, given, family, f"{given.path} ({name})")
     found = predictor_of(content, given, family)
     if isinstance(found, str):
@@ -65,10 +70,9 @@ def _read_encoder(
     weights: dict[str, Tensor], given: Source, family: str, where: str
 ) -> tuple[Encoder, tuple[str, ...]]:
     prefix = prefix_of(weights, STEM, where)
-    _refuse_version_1(weights.get(f"{prefix}pos_embed"), f"{prefix}pos_embed", given, where)
     shape = shape_arguments(weights, prefix, where)
     heads = heads_of(HEADS, shape["width"], shape["depth"], given.number("heads"), where)
-    clip = clip_arguments(given.number("frames") or 16, given.number("crop") or 16 * shape["patch"])
+    clip = clip_arguments(given.number("frames") or 16, given.number("crop") or 16 * shape["patch"], shape, where)
     arguments = shape | clip | {"num_heads": heads, "positions": "rope", "qkv_bias": "qkv", "init": "trunc_normal"}
     with torch.device("meta"):
         encoder = Encoder(**arguments)
@@ -81,19 +85,26 @@ def _read_predictor(
     weights: dict[str, Tensor], encoder: Encoder, given: Source, family: str, where: str
 ) -> tuple[Predictor, str]:
     prefix = prefix_of(weights, "predictor_embed.weight", where)
-    heads = given.number("head_heads") or PREDICTOR_HEADS
-    arguments = predictor_arguments(weights, prefix, heads, PREDICTOR_DEPTHS, given, where)
+    arguments = predictor_arguments(weights, prefix, _PREDICTOR_HEADS, given, where)
     with torch.device("meta"):
         predictor = Predictor(encoder_width=encoder.width, **arguments)
     layout = predictor_layout(arguments["num_mask_tokens"], (("predictor_pos_embed", _STRAY),)).under(prefix)
     return filled(predictor, weights, layout, family=family, part="predictor", where=where)
 
 
-def _refuse_version_1(table: Any, key: str, given: Source, where: str) -> None:
-    """Raise `ForeignWeightsError` where `table` holds the positions that version 1 adds, unless the user says that positions rotate."""
+def _has_more_mask_tokens_than_version_1(content: Mapping[str, Any]) -> bool:
+    predictor = content.get("predictor")
+    tokens = [key for key in predictor if "mask_tokens." in str(key)] if isinstance(predictor, dict) else []
+    return len(tokens) > _MASK_TOKENS_OF_VERSION_1
+
+
+def _refuse_version_1(weights: Mapping[str, Tensor], given: Source, where: str) -> None:
+    """Raise `ForeignWeightsError` where a table holds the positions that version 1 adds, unless the user says that positions rotate."""
     said = given.options.get("positions")
     if said not in (None, "rope"):
         raise ForeignWeightsError(f"@positions:{said} is not known; write @positions:rope, or nothing")
+    key = f"{prefix_of(weights, STEM, where)}pos_embed"
+    table = weights.get(key)
     grid = grid_of_sincos_3d(table) if isinstance(table, Tensor) and said is None else None
     if grid is not None:
         raise ForeignWeightsError(

@@ -23,6 +23,10 @@ from torch import Tensor
 
 from surgrec.hub.keys import ForeignWeightsError
 
+# An archive with compressed entries is unpacked into memory. Zeros shrink a thousandfold and trained weights hardly at all, so one that
+# unpacks to many times its size is no weights.
+_MOST_UNPACKED_SHARE = 20
+_UNPACKED_BYTES_OF_NO_CONCERN = 2**26
 # What reading a broken file may end in, by where it is broken.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -43,7 +47,8 @@ _BROKEN = (
 def read_weights_file(path: str | Path) -> dict[str, Any]:
     """The dictionary that a file holds: tensors by name (safetensors), or whatever plain values a pickle has, nested.
 
-    Tensors of a zipped pickle are mapped, not read, so that an optimiser state that nobody asks for costs nothing; compressed ones are read.
+    Tensors of a zipped pickle are mapped, not read, so that an optimiser state that nobody asks for costs nothing; a compressed archive
+    is read.
     Raises `ForeignWeightsError` for a file that is absent, truncated, of another kind, or that needs code to be run.
     """
     path = Path(path).expanduser()
@@ -109,7 +114,7 @@ def _read_pickle(path: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        asked = re.search(r"GLOBAL (\w[\w.]*\.\w+)", str(error))
         if asked is None:
             raise _unreadable(path) from None
         raise ForeignWeightsError(
@@ -121,11 +126,20 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _can_be_mapped(path: Path) -> bool:
-    """Whether the file is an archive with nothing compressed; torch maps compressed entries too, and takes their bytes for values."""
+    """Whether the file is an archive with nothing compressed; torch maps compressed entries too, and takes their bytes for values.
+
+    Raises `ForeignWeightsError` for one that unpacks to far more than weights could.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+        entries = archive.infolist()
+    unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if unpacked > max(_UNPACKED_BYTES_OF_NO_CONCERN, _MOST_UNPACKED_SHARE * size):
+        raise ForeignWeightsError(
+            f"{path} has {size} bytes and unpacks to {unpacked}, which weights do not; it was not read, check the file"
+        )
+    return all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
 
 
 def _unreadable(path: Path) -> ForeignWeightsError:

@@ -18,6 +18,7 @@ from surgrec.hub.endofm import load_endofm, start_from_endofm
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.models.encoder import Encoder
 from surgrec.models.errors import ModelError
+from tests.hub.build import PIXELS
 from tests.hub.image_files import written
 
 transformers = pytest.importorskip("transformers")
@@ -187,7 +188,11 @@ def video_encoder(**changes: Any) -> Encoder:
 
 def test_a_start_is_the_spatial_half_and_says_so(tmp_path: Path) -> None:
     model, encoder = timesformer(), video_encoder()
-    (said,) = start_from_endofm(encoder, source({"teacher": authors_names(model)}, tmp_path))
+    said, pixels = start_from_endofm(encoder, source({"teacher": authors_names(model)}, tmp_path), PIXELS)
+    assert (
+        "were normalised with mean 0.45,0.45,0.45 and standard deviation 0.225,0.225,0.225, this run's are with"
+        in pixels
+    )
     for left_behind in ("attention over time alone", "positions in time", "class token", "projection head"):
         assert left_behind in said
     frame, tokens = torch.randn(1, 3, 24, 24), torch.randn(1, 5, 48)
@@ -206,8 +211,8 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     weights = authors_names(timesformer())
     with pytest.raises(ForeignWeightsError, match="patch is 8, not 16"):
         start_from_endofm(
-            video_encoder(patch=16, height_pixels=32, width_pixels=32), source({"teacher": weights}, tmp_path)
+            video_encoder(patch=16, height_pixels=32, width_pixels=32), source({"teacher": weights}, tmp_path), PIXELS
         )
     extra(weights)
     with pytest.raises(ForeignWeightsError, match=r"unknown backbone\.norm3\.weight"):
-        start_from_endofm(video_encoder(), source({"teacher": weights}, tmp_path))
+        start_from_endofm(video_encoder(), source({"teacher": weights}, tmp_path), PIXELS)
