@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,42 @@ def test_one_wrong_key_refuses_all(tmp_path: Path, change: Callable[[dict[str, T
     change(weights)
     with pytest.raises(ForeignWeightsError, match=sentence):
         load_endofm(source({"teacher": weights}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "patch_embed.proj.weight",
+        "pos_embed",
+        "time_embed",
+        "blocks.0.mlp.fc1.weight",
+        "blocks.0.temporal_attn.qkv.weight",
+    ],
+)
+def test_keys_that_give_shapes_are_named_whatever_their_shape(tmp_path: Path, key: str) -> None:
+    weights = authors_names(timesformer())
+    own = weights[f"backbone.{key}"]
+    for tensor in (torch.tensor(1.0), own.flatten(), own[None], own[:0], torch.zeros(()).expand(own.shape)):
+        path = source({"teacher": weights | {f"backbone.{key}": tensor}}, tmp_path)
+        with pytest.raises(ForeignWeightsError, match=rf"{re.escape(key)} of shape"):
+            load_endofm(path)
+
+
+def test_positions_that_are_no_square_are_refused(tmp_path: Path) -> None:
+    weights = authors_names(timesformer())
+    for count in (1, 8):
+        changed = weights | {"backbone.pos_embed": torch.zeros(1, count, 48)}
+        with pytest.raises(ForeignWeightsError, match="no class token and a square of patches"):
+            load_endofm(source({"teacher": changed}, tmp_path))
+
+
+@pytest.mark.parametrize("key", ["head.norm.weight", "head.mlp.bias", "backbone.blocks.0.temporal_attn.gate.weight"])
+def test_what_only_looks_like_a_drop_is_not_dropped(tmp_path: Path, key: str) -> None:
+    weights = authors_names(timesformer()) | {key: torch.ones(2)}
+    with pytest.raises(ForeignWeightsError, match=f"unknown {re.escape(key)}"):
+        load_endofm(source({"teacher": weights}, tmp_path))
+    with pytest.raises(ForeignWeightsError, match=f"unknown {re.escape(key)}"):
+        start_from_endofm(video_encoder(), source({"teacher": weights}, tmp_path), PIXELS)
 
 
 def test_sources_that_make_no_sense(tmp_path: Path) -> None:

@@ -186,6 +186,18 @@ def test_a_vjepa2_with_options_that_ours_lacks_is_refused(option: str, value: An
         hub.from_transformers(theirs)
 
 
+def test_a_model_without_values_or_with_values_that_are_not_finite_is_refused() -> None:
+    theirs = oracle("VideoMAEModel", videomae_config(VIDEOMAE_CASES[0]))
+    with torch.no_grad():
+        theirs.encoder.layer[0].output.dense.bias[0] = float("nan")
+    with pytest.raises(
+        ForeignWeightsError, match=r"has encoder\.layer\.0\.output\.dense\.bias with values that are not finite"
+    ):
+        hub.from_transformers(theirs)
+    with pytest.raises(ForeignWeightsError, match="without values"):
+        hub.from_transformers(theirs.to("meta"))
+
+
 def test_other_models_are_refused() -> None:
     config = transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     with pytest.raises(ForeignWeightsError, match="no counterpart here of a ViTModel"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from surgrec.core.errors import UserError
 from surgrec.hub.frame_encoder import FrameEncoder
-from surgrec.hub.image_start import fill_from_image, said_of_the_rest
+from surgrec.hub.image_start import Pixels, fill_from_image, said_of_the_rest
 from surgrec.hub.initial import start_from
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.models.encoder import Encoder
@@ -138,6 +138,24 @@ def test_a_run_starts_from_a_file_and_says_what_it_took(tmp_path: Path, family: 
     assert said[0].endswith("1 key dropped: 1 mask token, only for pretraining")
     assert "positions of the image grid, the run has its own" in said[1]
     assert "starts at random" in said[-1]
+
+
+@pytest.mark.parametrize(("family", "is_as_the_runs"), [("dinov2", True), ("vit", False)])
+def test_what_pixels_were_normalised_with_is_compared_and_said(
+    tmp_path: Path, family: str, is_as_the_runs: bool
+) -> None:
+    path = written(dinov2_official(image_model("vit_small_patch14_dinov2", img_size=28)), tmp_path / "w.pth")
+    said = start_from(*run_parts(), f"{family}:{path}@heads:2", PIXELS)
+    imagenet = "mean 0.485,0.456,0.406 and standard deviation 0.229,0.224,0.225"
+    if is_as_the_runs:
+        assert f"dinov2: pixels are normalised as in its own training, with {imagenet}" in said
+        return
+    assert (
+        "vit: its pixels were normalised with mean 0.5,0.5,0.5 and standard deviation 0.5,0.5,0.5, this run's are with "
+        f"{imagenet}; for its own values write augment.mean=[0.5,0.5,0.5] augment.std=[0.5,0.5,0.5]"
+    ) in said
+    own = Pixels((0.5,) * 3, (0.5,) * 3)
+    assert any("as in its own training" in line for line in start_from(*run_parts(), f"vit:{path}@heads:2", own))
 
 
 def test_a_run_that_cannot_start_is_told_so(tmp_path: Path) -> None:
