@@ -35,6 +35,7 @@ from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
 from surgrec.evaluation.labels import choose_windows
 from surgrec.evaluation.online import NUM_FOLDS, OnlineProbe
+from surgrec.hub.image_start import Pixels
 from surgrec.hub.initial import start_from
 from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
@@ -135,7 +136,9 @@ def build_objective(config: Config, say: Callable[[str], object] = lambda line: 
     encoder = build_encoder(config)
     head = build_head(config, encoder)
     if config.init is not None:
-        for line in start_from(encoder, head, config.init):
+        for line in start_from(
+            encoder, head, config.init, Pixels(tuple(config.augment.mean), tuple(config.augment.std))
+        ):
             say(line)
     match config.objective, head:
         case MAEConfig() as node, Decoder():
