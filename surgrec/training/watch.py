@@ -95,10 +95,11 @@ def signs_in(numbers: dict[str, float]) -> list[Sign]:
 def felt(spec: WatchSpec, pulse: Pulse, step: int, numbers: dict[str, float]) -> Pulse:
     """The pulse after the reading of `step`. One with signs is neither good nor bad up to `grace_steps`.
 
-    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience.
+    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience. What has once been
+    trusted stays so.
     """
     if not signs_in(numbers):
-        return Pulse(safe_until=max(0, step - spec.patience_steps))
+        return Pulse(safe_until=max(pulse.safe_until, step - spec.patience_steps))
     return pulse if step <= spec.grace_steps else replace(pulse, bad_since=pulse.bad_since or step)
 
 
