@@ -93,9 +93,14 @@ class Trained:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Put a state read by `Checkpoints.restore` back."""
+        """Put a state read by `Checkpoints.restore` back. How updates are computed is not of the state: the optimiser stays as fused as
+        it was built, since torch would take that too from what was saved.
+        """
         put_weights(self.learner, self.frozen, state)
-        set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
+        optimizer = dict(state["optimizer"])
+        is_fused = self.optimizer.defaults["fused"]
+        optimizer["param_groups"] = [{**group, "fused": is_fused} for group in optimizer["param_groups"]]
+        set_optimizer_state_dict(self.learner, self.optimizer, optimizer)
 
 
 class Checkpoints:

@@ -15,6 +15,7 @@ from surgrec.optim.optimizer import build_adamw
 from surgrec.training import checkpoint as module
 from surgrec.training.checkpoint import Checkpoints, Progress, Pulse, Trained, checkpoint_of, load_weights
 from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.update import Update
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,13 @@ def at(step: int) -> Progress:
     return Progress(step, pulse=Pulse(safe_until=step))
 
 
-def trained(seed: int, is_frozen_empty: bool = False) -> Trained:
+def trained(seed: int, is_frozen_empty: bool = False, fused: bool = True) -> Trained:
     """A learner, its slow copy and its optimiser, drawn from `seed`."""
     torch.manual_seed(seed)
     learner = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3))
     frozen = nn.ModuleDict() if is_frozen_empty else nn.ModuleDict({"target": copy.deepcopy(learner[0])})
     frozen.requires_grad_(False)
-    return Trained(learner, frozen, build_adamw(learner, (0.9, 0.95), 1e-8, 0.05, fused=True))
+    return Trained(learner, frozen, build_adamw(learner, (0.9, 0.95), 1e-8, 0.05, fused=fused))
 
 
 def update(state: Trained, seed: int) -> None:
@@ -79,6 +80,22 @@ def test_what_is_restored_equals_what_was_saved_bit_for_bit(
     for state in (before, after):  # and so does everything that follows
         update(state, 3)
     assert_equal(before, after)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_optimiser_stays_as_fused_as_it_was_built(fused: bool, runtime: Runtime, tmp_path: Path) -> None:
+    """`runtime.fused_optimizer` may be changed when a run continues."""
+    before, after = trained(0, fused=not fused), trained(1, fused=fused)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    update(before, 0)
+    checkpoints.save(runtime, before, Progress(1))
+    checkpoints.restore(after)
+    assert [group["fused"] for group in after.optimizer.param_groups] == [fused] * len(after.optimizer.param_groups)
+    assert Update(runtime, after, None).is_fused == fused
+    for state in (before, after):
+        update(state, 1)
+    for mine, its in zip(before.learner.parameters(), after.learner.parameters(), strict=True):
+        torch.testing.assert_close(mine, its)
 
 
 def test_a_fresh_folder_starts_at_step_0_and_changes_nothing(tmp_path: Path) -> None:
