@@ -22,11 +22,19 @@ from surgrec.training.watch import (
     is_collapsed,
     rate_factor,
     respond,
+    signs_in,
     told_rollbacks,
 )
 from tests.training.test_checkpoint import trained
 
-GOOD = {"effective_rank": 30.0, "feature_std": 0.6, "target_std": 0.7, "loss": 0.5}
+GOOD = {
+    "effective_rank": 30.0,
+    "num_tokens": 64.0,
+    "feature_std": 0.6,
+    "target_std": 0.7,
+    "target_distance": 0.0,
+    "loss": 0.5,
+}
 BAD = GOOD | {"effective_rank": 2.0}
 
 
@@ -46,6 +54,17 @@ def test_each_sign_alone_makes_a_bad_reading(sign) -> None:
     worse, at = GOOD | {sign.number: sign.below * 0.99}, GOOD | {sign.number: sign.below}
     assert feel({50: GOOD, 60: worse}) == Pulse(safe_until=20, bad_since=60)
     assert feel({50: GOOD, 60: at}) == Pulse(safe_until=30)
+
+
+def test_the_spread_of_targets_is_a_sign_where_a_target_encoder_makes_them() -> None:
+    dark = GOOD | {"target_std": 0.01}
+    assert [sign.number for sign in signs_in(dark)] == ["target_std"]
+    assert signs_in({name: value for name, value in dark.items() if name != "target_distance"}) == []
+
+
+def test_the_rank_of_few_tokens_is_no_sign() -> None:
+    assert [sign.number for sign in signs_in(BAD)] == ["effective_rank"]
+    assert signs_in(BAD | {"num_tokens": 63.0}) == []
 
 
 def test_only_bad_readings_without_a_break_are_a_collapse_and_only_after_the_warm_up() -> None:
