@@ -184,7 +184,7 @@ def train(checkpoints: Checkpoints, runtime: Runtime, every: int, stop: int, fir
 def test_trust_advances_however_soon_checkpoints_grow_old(
     every: int, keep: int, runtime: Runtime, tmp_path: Path
 ) -> None:
-    """The patience is 30 steps: with the first four, a checkpoint is none of the newest when its verdict comes."""
+    """The patience is 30 steps: with the first two, a checkpoint is none of the newest when its verdict comes."""
     checkpoints = Checkpoints(tmp_path, keep)
     progress = train(checkpoints, runtime, every, 250)
     healthy = checkpoints.healthy(progress)
