@@ -333,8 +333,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
 
     def draw(done: int) -> list[Path]:
         phase = phase_after(config, done)
-        first = phase.span.first_position
-        return draw_pictures(step, readers[phase.number], folder.previews, done, first, config.data.repeats)
+        return draw_pictures(step, readers[phase.number], folder.previews, done, phase.span, config.data.repeats)
 
     return Run(
         runtime=runtime,

@@ -167,6 +167,7 @@ def begin(run: Run) -> Progress:
         progress = run.checkpoints.restore(run.trained)
     if run.runtime.is_first:
         run.folder.rewind(progress.step)
+        run.checkpoints.retire(progress)  # which a kill may have prevented, and later verdicts depend on what is there
     run.runtime.barrier()
     return progress
 

@@ -47,14 +47,20 @@ class CollapseError(UserError):
 
 @dataclass(frozen=True)
 class Sign:
-    """A number that must not be `below` so much; `what` it measures."""
+    """A number that must not be `below` so much; `what` it measures. It means nothing unless the number `given` was measured too, and is
+    `at_least` so much.
+    """
 
     number: str
     what: str
     below: float
+    given: str | None = None
+    at_least: float = 0.0
 
     def is_in(self, numbers: dict[str, float]) -> bool:
         """Whether the reading shows it; a number that was not measured shows nothing."""
+        if self.given is not None and not (self.given in numbers and numbers[self.given] >= self.at_least):
+            return False
         return numbers.get(self.number, self.below) < self.below
 
     def told(self, numbers: dict[str, float]) -> str:
@@ -63,9 +69,11 @@ class Sign:
 
 
 SIGNS = (  # each means what it says whatever the model's width, and is far from what healthy runs show
-    Sign("effective_rank", "effective rank of the features", below=8.0),
+    # of few tokens the rank is low whatever they are
+    Sign("effective_rank", "effective rank of the features", below=8.0, given="num_tokens", at_least=64),
     Sign("feature_std", "standard deviation of the features", below=0.05),
-    Sign("target_std", "standard deviation of the targets", below=0.05),
+    # without a target encoder targets are pixels, which are as they are
+    Sign("target_std", "standard deviation of the targets", below=0.05, given="target_distance"),
 )
 MEANING = "the features no longer tell clips apart, so a lower loss means nothing"
 REMEDIES = "a lower optim.lr, a longer optim.warmup_steps or a larger data.global_batch_size"
@@ -95,10 +103,11 @@ def signs_in(numbers: dict[str, float]) -> list[Sign]:
 def felt(spec: WatchSpec, pulse: Pulse, step: int, numbers: dict[str, float]) -> Pulse:
     """The pulse after the reading of `step`. One with signs is neither good nor bad up to `grace_steps`.
 
-    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience.
+    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience. What has once been
+    trusted stays so.
     """
     if not signs_in(numbers):
-        return Pulse(safe_until=max(0, step - spec.patience_steps))
+        return Pulse(safe_until=max(pulse.safe_until, step - spec.patience_steps))
     return pulse if step <= spec.grace_steps else replace(pulse, bad_since=pulse.bad_since or step)
 
 
