@@ -311,6 +311,30 @@ def test_a_wrong_option_is_told_in_one_sentence(option: str, words: str) -> None
     assert str(compose.CONFIGS) not in str(caught.value) and "+optim.lrr" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "words", "with_it"),
+    [
+        ("objective.levels=2", "objective.levels=2 does nothing without objective.dense=true", "objective.dense=true"),
+        ("objective.context_weight=0.7", "objective.context_weight=0.7 does nothing", "objective.dense=true"),
+        ("objective.context_ramp_steps=[1,2]", "objective.context_ramp_steps=[1, 2] does", "objective.dense=true"),
+        (
+            "mix.rehearsal_sources=[kinetics]",
+            "mix.rehearsal_sources=['kinetics'] does nothing without mix.rehearsal_share; give the share, or leave",
+            "mix.rehearsal_share=0.3",
+        ),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused_with_what_it_needs(
+    option: str, words: str, with_it: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        compose_config(["+variant=jepa", option])
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    config = compose_config(["+variant=jepa", option, with_it])
+    save_config(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == config
+
+
 def test_an_unknown_variant_is_told_what_there_is() -> None:
     with pytest.raises(UserError, match=r"no variant 'mea'; choose one of \+variant=jepa, \+variant=mae"):
         compose_config(["+variant=mea"])
