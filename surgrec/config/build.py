@@ -293,7 +293,9 @@ def build_probe(config: Config, step: Step) -> OnlineProbe | None:
     manifest, clip = Manifest.read([Path(node.manifest)]), build_clip(config)
     seconds = clip.num_frames * clip.frame_interval_seconds
     windows = choose_windows(Path(node.labels), node.column, manifest, seconds, node.windows, NUM_FOLDS)
-    return OnlineProbe(step, manifest, windows, clip, Preprocess(build_preprocess(config)), config.data.decoder)
+    probe = OnlineProbe(step, manifest, windows, clip, Preprocess(build_preprocess(config)), config.data.decoder)
+    probe.check()
+    return probe
 
 
 def run_folder(config: Config) -> RunFolder:

@@ -14,12 +14,11 @@ from typing import Literal
 
 import torch
 
-from surgrec.core.errors import UserError
 from surgrec.objectives.diagnostics import HEALTH, health
 from surgrec.objectives.ema import squared_distance
 from surgrec.objectives.objective import Objective
 from surgrec.training.checkpoint import Checkpoints, Progress, Pulse
-from surgrec.training.runtime import Runtime
+from surgrec.training.runtime import Runtime, SharedError
 from surgrec.training.step import StepResult
 
 MAX_ROLLBACKS = 3
@@ -41,7 +40,7 @@ class WatchSpec:
     on_collapse: OnCollapse
 
 
-class CollapseError(UserError):
+class CollapseError(SharedError):
     """The features of the run have collapsed, and it was told to stop then, or going back has not helped."""
 
 
@@ -145,7 +144,7 @@ def respond(spec: WatchSpec, runtime: Runtime, checkpoints: Checkpoints, progres
     runtime.barrier()  # all ranks have looked before the first one changes the folder
     kept = f"the newest checkpoint from before is {healthy.name}" if healthy else "there is no checkpoint from before"
     if spec.on_collapse == "warn":
-        _say(runtime, f"{sentence}; {kept}")
+        warn(runtime, f"{sentence}; {kept}")
         return False
     if spec.on_collapse == "stop" or healthy is None:
         raise CollapseError(f"{sentence}; {kept}")
@@ -154,11 +153,12 @@ def respond(spec: WatchSpec, runtime: Runtime, checkpoints: Checkpoints, progres
     if runtime.is_first:
         checkpoints.go_back(healthy, progress)
     rate = RATE_FACTOR * rate_factor(progress)
-    _say(runtime, f"{sentence}; back to {healthy.name}, from there with {rate:.2g} of the learning rate")
+    warn(runtime, f"{sentence}; back to {healthy.name}, from there with {rate:.2g} of the learning rate")
     runtime.barrier()
     return True
 
 
-def _say(runtime: Runtime, sentence: str) -> None:
+def warn(runtime: Runtime, sentence: str) -> None:
+    """Print the sentence, once whatever the number of ranks."""
     if runtime.is_first:
         print(f"warning: {sentence}", file=sys.stderr, flush=True)
