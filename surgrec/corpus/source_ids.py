@@ -82,13 +82,22 @@ class Fit:
 
 def fitting_guesses(paths: Sequence[str]) -> list[Fit]:
     """The guesses that explain the names of `paths` (distinct): nearly all match, into at least two groups that hold
-    several clips each. The finest first in the order of `GUESSES`."""
-    fits = []
+    several clips each. In the order of `GUESSES`; of two that group the paths alike the first."""
+    fits, partitions = [], set()
     for guess in GUESSES:
         pattern = SourcePattern(guess.expression)
-        keys = [key for path in paths if (key := pattern.key_of(path)) is not None]
-        num_groups = len(set(keys))
-        is_explained = len(keys) >= _MIN_SHARE_MATCHED * len(paths)
-        if is_explained and num_groups >= 2 and len(keys) >= _MIN_CLIPS_PER_GROUP * num_groups:
-            fits.append(Fit(guess, len(keys), num_groups))
+        keys = [pattern.key_of(path) for path in paths]
+        num_matched, num_groups = len(paths) - keys.count(None), len(set(keys) - {None})
+        is_explained = num_matched >= _MIN_SHARE_MATCHED * len(paths)
+        partition = _partition(keys)
+        if is_explained and num_groups >= 2 and num_matched >= _MIN_CLIPS_PER_GROUP * num_groups:
+            if partition not in partitions:
+                fits.append(Fit(guess, num_matched, num_groups))
+            partitions.add(partition)
     return fits
+
+
+def _partition(keys: Sequence[str | None]) -> tuple[int, ...]:
+    """Equal for two lists of keys that group alike, whatever the keys are."""
+    first: dict[str | None, int] = {}
+    return tuple(first.setdefault(key, len(first)) for key in keys)

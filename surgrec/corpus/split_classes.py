@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from surgrec.corpus.class_names import ClassNames, is_german, is_heading, is_no_class, meaning, negative_word
 from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, Value, counted, percent
-from surgrec.corpus.splits import Clip, Splits
+from surgrec.corpus.splits import Clip, Splits, by_label
 
 GroupOf = Callable[[Clip], str | None]
 _MIN_MIXED_SHARE = 0.05  # of a class's clips; below it is a stray word in some names
@@ -58,8 +58,7 @@ def bogus_classes(splits: Splits, names: ClassNames, group_of: GroupOf) -> list[
 def mixed_classes(splits: Splits, names: ClassNames) -> list[Finding]:
     """Labels part of whose clips are, by folder or file name, clips without the event."""
     rows, num_mixed, examples = [], 0, []
-    for label in splits.labels():
-        clips = _of_label(splits, label)
+    for label, clips in by_label(set(splits.all_clips())).items():
         negatives = [clip for clip in clips if negative_word(clip.path) is not None]
         if _MIN_MIXED_SHARE * len(clips) <= len(negatives) < len(clips):
             words = sorted({word for clip in negatives if (word := negative_word(clip.path)) is not None})
@@ -107,12 +106,11 @@ def names_in_two_languages(splits: Splits, names: ClassNames) -> list[Finding]:
     german = [label for label, name in known if is_german(name)]
     if not german:
         return []
-    mixture = "" if len(german) == len(known) else f" of {len(known)}, the others not"
     return [
         Finding(
             "class_names_not_english",
             "warning",
-            f"The names of {counted(len(german), 'class')}{mixture} are German: {', '.join(map(names.shown, german))}.",
+            f"{len(german)} of {counted(len(known), 'class name')} are German: {', '.join(map(names.shown, german))}.",
             "Give English names in the label file, above all where names are put into a prompt.",
             {"german": len(german), "named": len(known)},
         )
@@ -210,7 +208,7 @@ def _bogus(splits: Splits, names: ClassNames, label: str, is_a_heading: bool, nu
         f"{counted(num['test'], 'test clip')}.{once}",
         "Remove its clips, or find out what they show and name them.",
         evidence,
-        clips=tuple(sorted({clip.path for clip in _of_label(splits, label)})[:MAX_EXAMPLES]),
+        clips=tuple(sorted({clip.path for clip in splits.all_clips() if clip.label == label})[:MAX_EXAMPLES]),
     )
 
 
@@ -223,10 +221,6 @@ def _once_in_every_group(splits: Splits, group_of: GroupOf) -> Mapping[str, int]
     if len(counts) < _MANY_GROUPS:
         return {}
     return {label: len(counts) for label in splits.labels() if all(count[label] == 1 for count in counts.values())}
-
-
-def _of_label(splits: Splits, label: str) -> list[Clip]:
-    return [clip for clip in splits.all_clips() if clip.label == label]
 
 
 def _names(names: ClassNames, labels: Sequence[str]) -> str:

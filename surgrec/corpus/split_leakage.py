@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from surgrec.corpus.class_names import ClassNames
 from surgrec.corpus.source_ids import Fit, SourcePattern
 from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, counted, percent
-from surgrec.corpus.splits import Clip, Splits, label_order
+from surgrec.corpus.splits import Clip, Splits, by_label, label_order
 
 GroupOf = Callable[[Clip], str | None]
 
@@ -296,8 +296,7 @@ def _leak(
 def _by_class(clips: Sequence[Clip], shared: set[str], group_of: GroupOf, names: ClassNames) -> Table:
     """For each class: clips affected, clips, share, shared groups."""
     rows = []
-    for label in sorted({clip.label for clip in clips}, key=label_order):
-        of_class = [clip for clip in clips if clip.label == label]
+    for label, of_class in by_label(clips).items():
         groups = [group for clip in of_class if (group := group_of(clip)) in shared]
         rows.append((names.shown(label), len(groups), len(of_class), len(groups) / len(of_class), len(set(groups))))
     return Table(("class", "clips affected", "clips", "share", "shared groups"), tuple(rows))

@@ -90,12 +90,12 @@ def _verdict(audit: Audit) -> list[str]:
 
 def _split_line(split: SplitSummary) -> str:
     groups = "" if split.num_groups is None else f", {counted(split.num_groups, 'group')}"
-    widths = f"±{100 * split.half_width:.1f}"
+    widths = f"±{100 * split.half_width:.1f} points"
     if split.half_width_groups is not None:
-        widths += f" to ±{100 * split.half_width_groups:.1f} by groups"
+        widths += f", or ±{100 * split.half_width_groups:.1f} if the clips of a group agree"
     return (
         f"{split.name:<5} {counted(split.num_clips, 'clip')}{groups}, {counted(split.num_classes, 'class')}, "
-        f"majority {percent(split.majority)}, accuracy near 50 % known to {widths} points"
+        f"majority {percent(split.majority)}, accuracy near 50 % known to {widths}"
     )
 
 

@@ -122,7 +122,7 @@ def _few_groups(test: SplitSummary) -> list[Finding]:
             "warning",
             f"The test set has {counted(test.num_groups or 0, 'group')}, which are worth between {test.effective:.1f} and "
             f"{counted(test.num_clips, 'independent clip')} (design effect up to {test.design_effect:.1f}): an accuracy near 50 % "
-            f"is known to between ±{100 * test.half_width_groups:.0f} and ±{100 * test.half_width:.0f} points (95 %).",
+            f"is known to between ±{100 * test.half_width:.0f} and ±{100 * test.half_width_groups:.0f} points (95 %).",
             "Report intervals by bootstrap over groups, or cross-validate over groups.",
             {
                 "groups": test.num_groups or 0,

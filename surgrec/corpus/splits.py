@@ -63,6 +63,14 @@ def label_order(label: str) -> tuple[int, int, str]:
     return (0, int(label), "") if _WHOLE_NUMBER.fullmatch(label) else (1, 0, label)
 
 
+def by_label(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+    """The clips of each label that occurs, labels in order."""
+    found: dict[str, list[Clip]] = {}
+    for clip in clips:
+        found.setdefault(clip.label, []).append(clip)
+    return {label: found[label] for label in sorted(found, key=label_order)}
+
+
 def read_splits(train: Path, val: Path | None, test: Path) -> Splits:
     """Read two or three files. Raises `UserError` for a file that is missing, empty or of neither form, and where only some of
     them have a column `group`."""
