@@ -10,11 +10,11 @@ one of the words listed here.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from surgrec.corpus.splits import Clip
 
@@ -131,8 +131,8 @@ def meaning(name: str) -> str:
 
 def negative_word(path: str) -> str | None:
     """The folder or word of the file name that says that the event is absent; None where there is none."""
-    pure = PurePosixPath(path)
-    words = (*pure.parts[:-1], *re.findall(r"[A-Za-z]+", pure.stem))
+    folder, name = posixpath.split(path)
+    words = (*folder.split("/"), *re.findall(r"[A-Za-z]+", posixpath.splitext(name)[0]))
     return next((word.casefold() for word in words if word.casefold() in NEGATIVES), None)
 
 
@@ -141,7 +141,7 @@ def negative_word(path: str) -> str | None:
 
 def _names_of_folders(clips: Sequence[Clip]) -> dict[str, str]:
     """The folder, nearest to the file, that determines the label and is determined by it; empty where there is none."""
-    parents = [PurePosixPath(clip.path).parts[:-1] for clip in clips]
+    parents = [clip.path.split("/")[:-1] for clip in clips]
     for depth in range(1, min(map(len, parents), default=0) + 1):
         pairs = {(clip.label, folders[-depth]) for clip, folders in zip(clips, parents, strict=True)}
         num_labels, num_folders = len({label for label, _ in pairs}), len({folder for _, folder in pairs})
@@ -171,7 +171,7 @@ def _names_in_files(clips: Sequence[Clip]) -> dict[str, str]:
 
 def _words_in(path: str) -> frozenset[str]:
     """Runs of letters joined by `_`, `-` or a space ('severe_index'), and codes such as 'G12'."""
-    stem = PurePosixPath(path).stem
+    stem = posixpath.splitext(posixpath.basename(path))[0]
     codes: Iterable[str] = (part for part in re.split(r"[_ ]", stem) if re.fullmatch(r"[A-Za-z]+\d+", part))
     return frozenset((*re.findall(r"[^\W\d_]+(?:[ _-][^\W\d_]+)*", stem), *codes))
 

@@ -6,9 +6,9 @@ code takes for one another. It is its own file because these are the findings th
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from surgrec.corpus.class_names import ClassNames
 from surgrec.corpus.source_ids import Fit, SourcePattern
@@ -142,7 +142,7 @@ def id_collisions(splits: Splits, names: ClassNames) -> list[Finding]:
 
 def clip_id(path: str) -> str:
     """The file name up to its first dot."""
-    return PurePosixPath(path).name.split(".")[0]
+    return posixpath.basename(path).split(".")[0]
 
 
 def _collisions_within(name: str, clips: Sequence[Clip], names: ClassNames) -> tuple[list[Finding], set[str]]:
