@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +120,26 @@ def test_an_audit_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         console.main(["audit"])
     assert ended.value.code == 2 and "AUDIT" in capsys.readouterr().err
+
+
+# -- docs/audit_splits.md
+
+PAGE = (REPOSITORY / "docs" / "audit_splits.md").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_what_its_command_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = dict(re.findall(r"^```(console|text)\n(.*?)\n```$", PAGE, flags=re.MULTILINE | re.DOTALL))
+    monkeypatch.chdir(tmp_path)
+    write_lists(tmp_path, published.hyper_kvasir())
+    assert console.main(shlex.split(blocks["console"].replace("\\\n", " "))[1:]) == 2
+    assert capsys.readouterr().out.strip() == blocks["text"]
+
+
+def test_the_page_explains_every_kind_of_finding_and_no_other() -> None:
+    sources = "".join(path.read_text() for path in (REPOSITORY / "surgrec" / "corpus").glob("split_*.py"))
+    made = set(re.findall(r'Finding\(\s*"(\w+)"', sources)) | set(
+        re.findall(r'"(\w+)" if guess is None else "(\w+)",', sources)[0]
+    )
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)) == made
