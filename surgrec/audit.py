@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from surgrec.core.console import STATUS_OK, STATUS_USER_ERROR, run_command
+from surgrec.core.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,6 +70,7 @@ def _audit_splits(options: argparse.Namespace) -> int:
     from surgrec.corpus.split_report import Naming, as_html, as_json, as_text
     from surgrec.corpus.splits import read_label_names, read_splits
 
+    _refuse_overwriting(options)
     splits = read_splits(options.train, options.val, options.test)
     names = None if options.labels is None else read_label_names(options.labels)
     audit = audit_splits(splits, options.group_pattern, names, options.show_names)
@@ -79,6 +81,19 @@ def _audit_splits(options: argparse.Namespace) -> int:
     print(as_text(audit))
     print(f"report: {options.out}")
     return STATUS_USER_ERROR if audit.num_of("error") else STATUS_OK
+
+
+def _refuse_overwriting(options: argparse.Namespace) -> None:
+    """Refuse a report that would replace what is read, the other report or a folder."""
+    read = {path.resolve() for path in (options.train, options.val, options.test, options.labels) if path is not None}
+    for flag, path in (("--out", options.out), ("--json", options.json)):
+        if path is None:
+            continue
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give {flag} the name of a file in it")
+        if path.resolve() in read:
+            raise UserError(f"{flag} {path} would replace a file that is read or written; give it another name")
+        read.add(path.resolve())
 
 
 if __name__ == "__main__":

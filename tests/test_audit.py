@@ -101,6 +101,18 @@ def test_what_the_user_can_mend_is_a_sentence(
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_report_replaces_nothing_that_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = write_lists(tmp_path, clean())
+    before = (tmp_path / "train.csv").read_bytes()
+    for out, json_file in (("train.csv", "a.json"), ("a.html", "test.csv"), ("a.html", "a.html"), (".", "a.json")):
+        assert (
+            console.main(["audit", "splits", *flags, "--out", str(tmp_path / out), "--json", str(tmp_path / json_file)])
+            == 2
+        )
+        assert "give" in capsys.readouterr().err
+    assert (tmp_path / "train.csv").read_bytes() == before and not (tmp_path / "a.html").exists()
+
+
 def test_help_has_an_example_and_loads_nothing_heavy() -> None:
     program = (
         "import sys\nfrom surgrec.audit import main\n"

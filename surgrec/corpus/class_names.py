@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from surgrec.corpus.splits import Clip
+from surgrec.corpus.splits import Clip, is_number
 
 # Headings of annotation tables, which a careless reader takes for the first annotation.
 HEADINGS = frozenset(
@@ -86,7 +86,7 @@ def name_classes(
     labels = sorted({clip.label for clip in clips})
     if given is not None:
         return ClassNames({label: given[label] for label in labels if label in given}, "given")
-    if any(not re.fullmatch(r"[+-]?\d+", label) for label in labels):
+    if not all(map(is_number, labels)):
         return ClassNames({label: label for label in labels}, "label")
     names, origin = _names_of_folders(clips), "folder"
     if not names:

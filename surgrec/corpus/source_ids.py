@@ -32,13 +32,13 @@ class SourcePattern:
         self._names = [name for name in self._pattern.groupindex if name == "group" or name.startswith("group_")]
 
     def key_of(self, path: str) -> str | None:
-        """The key of a path; None where the expression does not match."""
+        """The key of a path; None where the expression does not match, or what it names is empty."""
         match = self._pattern.search(path)
         if match is None:
             return None
         if self._names:
-            return "/".join(match[name] or "" for name in self._names)
-        return match[1 if self._pattern.groups else 0]
+            return "/".join(match[name] or "" for name in self._names) or None
+        return match[1 if self._pattern.groups else 0] or None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from surgrec.corpus.class_names import ClassNames, is_german, is_heading, is_no_class, meaning, negative_word
 from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, Value, counted, percent
-from surgrec.corpus.splits import Clip, Splits, by_label
+from surgrec.corpus.splits import Clip, Splits, by_label, is_number
 
 GroupOf = Callable[[Clip], str | None]
 _MIN_MIXED_SHARE = 0.05  # of a class's clips; below it is a stray word in some names
@@ -67,10 +67,13 @@ def mixed_classes(splits: Splits, names: ClassNames) -> list[Finding]:
             examples += [clip.path for clip in negatives]
     if not rows:
         return []
+    severity: Severity = (
+        "error" if len(rows) > 1 else "warning"
+    )  # a single one may be the negatives, under several names
     return [
         Finding(
             "negatives_labelled_as_event",
-            "error",
+            severity,
             f"{counted(num_mixed, 'clip')} named as without the event carry the label of the event, in "
             f"{counted(len(rows), 'class')}: these labels mean the folder that a clip came from.",
             "Give the negatives a label of their own, or leave them out.",
@@ -150,7 +153,7 @@ def absent_classes(splits: Splits, names: ClassNames) -> list[Finding]:
 def unused_labels(splits: Splits) -> list[Finding]:
     """Whole numbers below the largest label that no clip has, and negative ones."""
     labels = splits.labels()
-    if not all(label.lstrip("+-").isdigit() for label in labels):
+    if not all(map(is_number, labels)):
         return []
     numbers = {int(label) for label in labels}
     gaps = [number for number in range(max(numbers) + 1) if number not in numbers] if max(numbers) < 100_000 else []
@@ -195,7 +198,10 @@ def _bogus(splits: Splits, names: ClassNames, label: str, is_a_heading: bool, nu
     rank = 1 + sum(count > num["train"] for count in Counter(clip.label for clip in splits.train).values())
     why = "the heading of a table, not a class" if is_a_heading else "a state of the annotation or a score, not a class"
     once = "" if num_groups is None else f" It has exactly one clip in each of the {num_groups:,} groups."
-    severity: Severity = "error" if is_a_heading else "warning"
+    is_sure = (
+        names.origin != "file name" or num_groups is not None
+    )  # some word of a file name may be a heading by chance
+    severity: Severity = "error" if is_a_heading and is_sure else "warning"
     share = num["train"] / len(splits.train)
     evidence: dict[str, Value] = {"label": label, "train_share": share, "train_rank": rank}
     evidence |= {f"{name}_clips": count for name, count in num.items()}

@@ -25,7 +25,8 @@ from typing import Any
 from surgrec.core.errors import UserError
 
 PLACEHOLDER = "__DATA_ROOT__/"
-_WHOLE_NUMBER = re.compile(r"[+-]?\d+")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also cut a path at rarer characters
 
 
 @dataclass(frozen=True, order=True)
@@ -58,9 +59,14 @@ class Splits:
         return sorted({clip.label for clip in self.all_clips()}, key=label_order)
 
 
+def is_number(label: str) -> bool:
+    """Whether a label is a whole number, as an index of a classifier's output is."""
+    return _WHOLE_NUMBER.fullmatch(label) is not None
+
+
 def label_order(label: str) -> tuple[int, int, str]:
     """Sorts labels: whole numbers by value, then text."""
-    return (0, int(label), "") if _WHOLE_NUMBER.fullmatch(label) else (1, 0, label)
+    return (0, int(label), "") if is_number(label) else (1, 0, label)
 
 
 def by_label(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
@@ -124,13 +130,13 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line.strip()) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
 
 
 def _read_line(file: Path, number: int, line: str) -> Clip:
     written, _, label = line.rpartition(" ")
     path = _unquoted(written.strip())
-    if not path or not _WHOLE_NUMBER.fullmatch(label):
+    if not path or not is_number(label):
         raise UserError(
             f"line {number} of {file} is not a path, a space and a whole-number label; "
             f"files of another form need a header with the columns path and label"
@@ -154,7 +160,7 @@ def _read_table(file: Path, header: list[str], lines: Iterable[tuple[int, str]])
         path, label, group = cells[at_path], cells[at_label], None if at_group is None else cells[at_group]
         if not path or not label or group == "":
             raise UserError(f"line {number} of {file} has an empty cell; each clip needs what the header names")
-        clips.append(Clip(_normal(path), str(int(label)) if _WHOLE_NUMBER.fullmatch(label) else label, group))
+        clips.append(Clip(_normal(path), str(int(label)) if is_number(label) else label, group))
     if not clips:
         raise UserError(f"{file} lists no clips")
     return tuple(clips)
@@ -183,6 +189,6 @@ def _index_to_name(content: dict[str, Any], is_inverse: bool) -> dict[str, str]:
     names: dict[str, str] = {}
     for key, value in content.items():
         index, name = (value, key) if is_inverse else (key, value)
-        if isinstance(name, str) and _WHOLE_NUMBER.fullmatch(str(index)):
+        if isinstance(name, str) and is_number(str(index)):
             names.setdefault(str(int(index)), name)
     return names

@@ -368,6 +368,28 @@ def test_negatives_of_their_own_class_are_no_fault() -> None:
     assert kinds(planted(rename)) == []
 
 
+def test_negatives_of_two_names_under_one_label_are_a_warning() -> None:
+    """Label 0 of cases 0, 2, ... lies in a folder Rest, that of the others in Quiet, whose name is in no list."""
+
+    def folder(path: str, label: int) -> str:
+        return "Event" if label else ("Rest", "Quiet")[int(path[9:12]) % 2]
+
+    lists = {name: [(f"{folder(path, label)}/{path}", label) for path, label in rows] for name, rows in clean().items()}
+    found = audit(lists, CASE)
+    assert (
+        kinds(found) == ["negatives_labelled_as_event"]
+        and only(found, "negatives_labelled_as_event").severity == "warning"
+    )
+
+
+def test_a_heading_among_the_words_of_file_names_is_a_warning() -> None:
+    lists = {
+        name: [(path.replace(".mp4", "_frame.mp4" if label == 2 else "_x.mp4"), label) for path, label in rows]
+        for name, rows in clean().items()
+    }
+    assert only(audit(lists, CASE), "bogus_class").severity == "warning"
+
+
 # -- arithmetic
 
 

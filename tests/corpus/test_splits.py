@@ -27,6 +27,7 @@ def written(folder: Path, text: str, name: str = "list.csv") -> Path:
         ("folder 3/clip 4 5", Clip("folder 3/clip 4", "5")),
         ("./a//b/../c.mp4 1", Clip("a/c.mp4", "1")),
         ("größe/ß.mp4 -1", Clip("größe/ß.mp4", "-1")),
+        ("a\u2028b\x0bc.mp4 1", Clip("a\u2028b\x0bc.mp4", "1")),
     ],
 )
 def test_a_line_is_read_from_the_right(tmp_path: Path, line: str, clip: Clip) -> None:
@@ -54,6 +55,8 @@ def test_a_table_is_read_by_its_header(tmp_path: Path) -> None:
         ("a.mp4 0\nJane_Doe.mp4,1\n", "line 2 of"),
         ("a.mp4 0\n5\n", "line 2 of"),
         ("a.mp4 bleeding\n", "line 1 of"),
+        ("a.mp4 ²\n", "line 1 of"),
+        (f"a.mp4 {'9' * 5000}\n", "line 1 of"),
         ("path,label\na.mp4,1,2\n", "line 2 of .* has 3 cells, its header 2"),
         ("path,label,group\na.mp4,1,\n", "line 2 of .* empty cell"),
     ],
