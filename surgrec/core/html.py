@@ -23,7 +23,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --text: #e4e7eb; --paper: #15181c; --faint: #9aa4ae; --line: #363c44;
   --panel: #1f242a; --bar: #6fa3d8; --error: #ff8a80; --warning: #f0b955; --note: #9cc0e6; } }
 body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; background: var(--paper); color: var(--text);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; margin: 0.6rem 0; } caption { text-align: left; color: var(--faint); }
 th, td { padding: 0.25rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
@@ -32,7 +32,7 @@ code { background: var(--panel); padding: 0 0.25rem; } .faint { color: var(--fai
 .panel { background: var(--panel); border-left: 4px solid var(--line); padding: 0.4rem 1rem; margin: 1rem 0; }
 .error { border-color: var(--error); } .warning { border-color: var(--warning); } .note { border-color: var(--note); }
 .error h3 { color: var(--error); } .warning h3 { color: var(--warning); } .note h3 { color: var(--note); }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } .unbroken { white-space: nowrap; }
 .bar { display: inline-block; width: 8rem; height: 0.7rem; border: 1px solid var(--line); vertical-align: middle; }
 .bar span { display: block; height: 100%; background: var(--bar); }
 """
@@ -74,9 +74,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Cell]], caption: str = 
 def bar(share: float, label: str) -> Html:
     """A bar filled to `share` (0 to 1; what lies outside is cut) followed by its label, which says the same in words."""
     percent = 100 * min(1.0, max(0.0, share))
-    return joined(
-        (element("span", element("span", style=f"width:{percent:.1f}%"), class_="bar", role="presentation"), " ", label)
-    )
+    frame = element("span", element("span", style=f"width:{percent:.1f}%"), class_="bar", role="presentation")
+    return element("span", frame, " ", label, class_="unbroken")
 
 
 def page(title: str, *content: object) -> str:

@@ -228,8 +228,9 @@ def unknown_groups(splits: Splits, fits: Sequence[Fit]) -> list[Finding]:
         Finding(
             "groups_guessed",
             "note",
-            f"No group column and no --group-pattern were given. {counted(len(fits), 'known pattern')} of source names fit the "
-            f"{counted(num_paths, 'path')}; what is said of groups here rests on that guess.",
+            f"No group column and no --group-pattern were given. Known patterns of source names that fit the "
+            f"{counted(num_paths, 'path')}: {len(fits)}. What is said of groups here rests on "
+            f"{'that guess' if len(fits) == 1 else 'these guesses'}.",
             "Check that the pattern means what it says and give it as --group-pattern.",
             {"patterns": len(fits), "paths": num_paths},
             Table(("one key is a", "pattern", "paths matched", "groups", "known from"), rows),

@@ -13,7 +13,7 @@ from typing import Any
 
 from surgrec.core.html import Cell, Html, bar, element, joined, page, table
 from surgrec.corpus.split_audit import Audit
-from surgrec.corpus.split_finding import Finding, Table, counted, percent
+from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Table, counted, percent
 from surgrec.corpus.split_sizes import SplitSummary
 
 SCHEMA_VERSION = 1
@@ -148,7 +148,7 @@ def _finding_html(finding: Finding, naming: Naming) -> Html:
         parts.append(_evidence_table(finding.table))
     for noun, texts in _examples(finding, naming).items():
         listed = joined(piece for text in texts for piece in (element("code", text), " "))
-        parts.append(element("p", f"{noun}, up to {len(texts)}: ", listed, class_="faint"))
+        parts.append(element("p", f"{noun}, at most {MAX_EXAMPLES}: ", listed, class_="faint"))
     return element("div", *parts, class_=f"panel {finding.severity}", id=f"{finding.kind}-{_place(finding)}")
 
 
