@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="whole cards as JSON")
-    form.add_argument("--markdown", action="store_true", help="the table in Markdown")
+    form.add_argument("--markdown", action="store_true", help="the table, and that of overlaps, in Markdown")
 
     showing = verbs.add_parser(
         "show", parents=[common], help="everything that a card says", epilog="example: surgrec corpora show cholec80"
@@ -106,8 +106,10 @@ def _list(options: argparse.Namespace) -> int:
         chosen = [card for card in chosen if _serves(card, options.task)]
     if options.json:
         print(json.dumps([card_view.as_json(card) for card in chosen], indent=2, ensure_ascii=False))
+    elif options.markdown:
+        print(card_view.markdown(chosen), card_view.overlaps_markdown(chosen), sep="\n\n")
     else:
-        print(card_view.markdown(chosen) if options.markdown else card_view.table(chosen))
+        print(card_view.table(chosen))
     return STATUS_OK
 
 

@@ -75,6 +75,19 @@ def markdown(cards: Iterable[Card]) -> str:
     return "\n".join(lines)
 
 
+def overlaps_markdown(cards: Iterable[Card]) -> str:
+    """Known overlaps in Markdown, each once, under the name that comes first in the alphabet."""
+    lines = ["| source | and | how | what is shared |", "|---|---|---|---|"]
+    told = {
+        tuple(sorted((card.name, overlap.source))): overlap
+        for card in sorted(cards, key=lambda card: card.name, reverse=True)  # of two notes, the first name's stays
+        for overlap in card.overlaps
+    }
+    for (one, other), overlap in sorted(told.items()):
+        lines.append(f"| {one} | {other} | {overlap.how.replace('_', ' ')} | {overlap.note} |")
+    return "\n".join(lines)
+
+
 def _aligned(key: str, text: str, width: int) -> str:
     return f"{text:>{width}}" if key in ("videos", "hours", "frames", "images") else f"{text:<{width}}"
 
