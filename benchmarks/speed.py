@@ -21,8 +21,8 @@ The peers are what a competent user would write with those layers:
 
 Columns: clips a second; useful operations (`surgrec/models/flops.py`: matrix products and attention of the tokens that are needed by
 that side's masks, nothing that is computed twice); their rate over the rate of a large matrix product, measured between the
-steps; and peak memory above what lies there before a step (interpreter, parameters, optimiser), by the system's own count on a CPU and
-by torch's on a GPU.
+steps; and peak memory of one more step above what lies there before it (interpreter, parameters, optimiser), by the system's own count on
+a CPU and by torch's on a GPU.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def work(spec: dict[str, Any]) -> None:
         profiler = kernel_profiler(is_cuda) if line.strip() == "profile" else nullcontext()
         masks = tuple(mask.to(torch.device(device)) for mask in masker.draw(range(first, first + row.batch)))
         first += row.batch
-        floor = memory_floor(is_cuda)
+        floor = memory_floor(is_cuda) if line.strip() == "memory" else 0
         start = time.perf_counter()
         with profiler:
             with torch.autocast(device, torch.bfloat16, enabled=is_bf16):
@@ -240,7 +240,9 @@ def work(spec: dict[str, Any]) -> None:
             follow()
             value = float(loss.detach())  # waits for a GPU
         seconds = time.perf_counter() - start
-        answer = {"seconds": seconds, "loss": value, "bytes": memory_peak(is_cuda) - floor}
+        answer = {"seconds": seconds, "loss": value}
+        if floor:
+            answer["bytes"] = memory_peak(is_cuda) - floor
         if isinstance(profiler, torch.profiler.profile):
             answer["kernels"] = largest_kernels(profiler, is_cuda)
         print(json.dumps(answer), flush=True)
@@ -338,6 +340,8 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
         for name in ("peer", "ours") if pair % 2 else ("ours", "peer"):
             sides[name].step()
         rates.append(matrix_rate(options.device, precision))
+    # by itself, since counting from a floor gives all kept memory back to the system first
+    memory = {name: side.step("memory")["bytes"] / 1e9 for name, side in sides.items()}
     kernels = {name: side.step("profile")["kernels"] for name, side in sides.items()} if options.profile else {}
     for side in sides.values():
         side.close()
@@ -362,7 +366,7 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
             "seconds": [step["seconds"] for step in steps],
             "clips_per_second": row.batch / seconds,
             "share_of_matrix_rate": flops[name] * row.batch / seconds / rate,
-            "peak_gigabytes": statistics.median(step["bytes"] for step in steps) / 1e9,
+            "peak_gigabytes": memory[name],
         }
         if kernels:
             result[name]["kernels"] = kernels[name]

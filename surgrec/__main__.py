@@ -11,7 +11,9 @@ import sys
 
 VERBS = {
     "synthesize": "write the embedded corpus: rendered surgery with labels, as real video files",
+    "corpora": "list, show and check the cards of published sources",
     "index": "list a folder of videos in a manifest",
+    "audit": "find out whether scores can be believed: leakage and label problems of splits",
     "preview": "show what a run would see and cost, without training",
     "train": "pretrain an encoder; the same command continues",
     "export": "make a release of a run",

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from surgrec.core.console import STATUS_INTERRUPTED, run_command
 from surgrec.core.errors import UserError
@@ -66,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="FILE", help="manifest to write or add to, Parquet")
     add(
         "--card",
-        type=Path,
-        metavar="YAML",
-        help="card of the source, see corpora/README.md; instead of --source, --domain",
+        metavar="CARD",
+        help="card of the source: a YAML file, see corpora/README.md, or the name of a shipped card, see `surgrec corpora "
+        "list`; instead of --source, --domain",
     )
     add("--source", metavar="NAME", help="name of this collection of videos")
     add("--domain", help="endoscopy, laparoscopy, cataract, robotic or other")
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _card(options: argparse.Namespace) -> Card:
     """The card of the source, from its file or from the flags; flags win over the file."""
-    from surgrec.corpus.card import Card, load_card
+    from surgrec.corpus.card import Card, find_card
 
     extra = {
         name: value
@@ -102,10 +102,32 @@ def _card(options: argparse.Namespace) -> Card:
     if options.card is not None:
         if options.source is not None or options.domain is not None:
             raise UserError("give either --card or --source and --domain, not both; the card names source and domain")
-        return replace(load_card(options.card), **extra)
+        return _changed(_readable(find_card(options.card)), extra)
     if options.source is None or options.domain is None:
         raise UserError("say whose videos these are: --card CARD.yaml, or --source NAME and --domain DOMAIN")
     return Card(options.source, options.domain, **extra)
+
+
+def _readable(card: Card) -> Card:
+    """The card of a source of videos; a `UserError` for one of pictures, each of which would become a video."""
+    if card.media in ("frames", "images"):
+        raise UserError(
+            f"{card.name} is given out as {card.media}, and this command lists videos; make videos of them and write a card "
+            "of your own with its name, domain and group_pattern"
+        )
+    return card
+
+
+def _changed(card: Card, facts: dict[str, str]) -> Card:
+    """The card with the facts of the flags. What it says of its own facts and paths does not hold for those any more."""
+    from surgrec.corpus.facts import UNKNOWN
+
+    if not facts:
+        return card
+    own: dict[str, Any] = {"sources": (), "examples": ()} | facts
+    if "procedure" in facts:
+        own["procedures"] = UNKNOWN
+    return replace(card, **own)
 
 
 # -- old rows and new

@@ -40,7 +40,8 @@ def train(config: Config) -> int:
             print(headline(config), file=sys.stderr, flush=True)
         before = run.checkpoints.latest()
         was_done = before is not None and read_progress(before).step == spans_of(config).num_steps
-        stopped_by = pretrain(run)
+        with runtime.told_once():
+            stopped_by = pretrain(run)
         if runtime.is_first:
             say_what_next(config, run.folder.path, stopped_by, was_done)
     finally:

@@ -18,6 +18,8 @@ from surgrec.config import compose
 from surgrec.config.compose import compose_config, recipe_of
 from surgrec.config.phases import phases_of
 from surgrec.config.schema import JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
+from surgrec.models.sizes import SIZES
+from surgrec.objectives.ema import moved_at_once
 from tests.footage import write_corpus
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -105,6 +107,23 @@ def test_the_table_of_the_page_is_the_preset() -> None:
         assert isinstance(config.objective, JEPAConfig) and config.objective.ema_half_life_samples is not None
         assert f"{config.optim.lr:.3e}" == lr
         assert f"{0.5 ** (int(batch) / config.objective.ema_half_life_samples):.6f}" == momentum
+
+
+def test_the_page_says_how_many_updates_are_made_as_one() -> None:
+    (sentence,) = re.findall(r"made as one: ([^.]*(?:\.\d[^.]*)*)\.", CONTINUE_PAGE)
+    pairs = re.findall(r"(\d+) at (0\.\d+)", sentence)
+    assert len(pairs) == 4 and all(moved_at_once(float(momentum)) == int(count) for count, momentum in pairs)
+    assert moved_at_once(0.9995) == 1 < moved_at_once(0.99951)  # "above 0.9995"
+
+
+# -- docs/healthy_runs.md
+
+
+def test_the_width_of_the_runs_of_the_page_is_that_of_their_model() -> None:
+    page = (DOCS / "healthy_runs.md").read_text(encoding="utf-8")
+    widths = re.findall(r"directions that the features use, of (\d+)|at most their width \((\d+) here\)", page)
+    size = compose_config(["+variant=jepa", "+experiment=quickstart"]).backbone.size
+    assert [int(first or second) for first, second in widths] == [SIZES[size].width] * 2
 
 
 # -- docs/paper.md

@@ -39,8 +39,8 @@ def run_application(command: Callable[[Config], int], description: str | None) -
     start = hydra.main(config_path=str(compose.CONFIGS.resolve()), config_name="config", version_base="1.3")
 
     def compose_and_run() -> int:
-        sys.argv[1:] = compose.with_variant_files(sys.argv[1:])
         try:
+            sys.argv[1:] = compose.completed_overrides(sys.argv[1:])
             start(application)()
         except COMPOSITION_ERRORS as error:
             if is_composed:

@@ -35,6 +35,7 @@ from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
 from surgrec.evaluation.labels import choose_windows
 from surgrec.evaluation.online import NUM_FOLDS, OnlineProbe
+from surgrec.hub.image_start import Pixels
 from surgrec.hub.initial import start_from
 from surgrec.masks.masks import Masker
 from surgrec.masks.multiblock import BlockGroup, MultiBlockMasker
@@ -135,7 +136,9 @@ def build_objective(config: Config, say: Callable[[str], object] = lambda line: 
     encoder = build_encoder(config)
     head = build_head(config, encoder)
     if config.init is not None:
-        for line in start_from(encoder, head, config.init):
+        for line in start_from(
+            encoder, head, config.init, Pixels(tuple(config.augment.mean), tuple(config.augment.std))
+        ):
             say(line)
     match config.objective, head:
         case MAEConfig() as node, Decoder():
@@ -290,7 +293,9 @@ def build_probe(config: Config, step: Step) -> OnlineProbe | None:
     manifest, clip = Manifest.read([Path(node.manifest)]), build_clip(config)
     seconds = clip.num_frames * clip.frame_interval_seconds
     windows = choose_windows(Path(node.labels), node.column, manifest, seconds, node.windows, NUM_FOLDS)
-    return OnlineProbe(step, manifest, windows, clip, Preprocess(build_preprocess(config)), config.data.decoder)
+    probe = OnlineProbe(step, manifest, windows, clip, Preprocess(build_preprocess(config)), config.data.decoder)
+    probe.check()
+    return probe
 
 
 def run_folder(config: Config) -> RunFolder:
@@ -330,8 +335,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
 
     def draw(done: int) -> list[Path]:
         phase = phase_after(config, done)
-        first = phase.span.first_position
-        return draw_pictures(step, readers[phase.number], folder.previews, done, first, config.data.repeats)
+        return draw_pictures(step, readers[phase.number], folder.previews, done, phase.span, config.data.repeats)
 
     return Run(
         runtime=runtime,

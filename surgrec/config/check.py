@@ -52,12 +52,18 @@ def check(config: Config) -> None:
     _require("objective.context_ramp_steps", ramp, ramp is None or 0 <= ramp[0] <= ramp[1], "two ascending steps")
     if isinstance(config.objective, JEPAConfig):
         _check_momentum(config.objective)
+        _check_dense(config.objective)
     for option in ("objective.head_width", "objective.head_depth", "objective.head_heads"):
         _require(option, value := _value(config, option), value is None or value >= 1, "at least 1, or null")
     share = config.mix.rehearsal_share
     _require(
         "mix.rehearsal_share", share, share is None or 0 <= share < 1, "null, or a share of at least 0 and below 1"
     )
+    if config.mix.rehearsal_sources and share is None:
+        raise UserError(
+            f"mix.rehearsal_sources={config.mix.rehearsal_sources} does nothing without mix.rehearsal_share; "
+            "give the share, or leave the sources out"
+        )
     for number, phase in enumerate(config.trainer.phases):
         _check_phase(f"trainer.phases[{number}]", phase)
     if (every := config.probe.every) is not None:
@@ -81,6 +87,20 @@ def _check_momentum(node: JEPAConfig) -> None:
         raise UserError(
             f"objective.ema_end={node.ema_end} is where objective.ema moves to; with objective.ema_half_life_samples set it to null"
         )
+
+
+def _check_dense(node: JEPAConfig) -> None:
+    """What only dense prediction reads is its default without it, which a run's `config.yaml` has."""
+    usual = JEPAConfig(head_width=None, head_depth=None, head_heads=None)
+    for option in ("levels", "context_weight", "context_ramp_steps"):
+        value, default = (getattr(one, option) for one in (node, usual))
+        is_default = value == default or (
+            isinstance(default, tuple) and tuple(value) == default
+        )  # a list while composing
+        if not (node.dense or is_default):
+            raise UserError(
+                f"objective.{option}={value} does nothing without objective.dense=true; add that, or leave {option} out"
+            )
 
 
 def _check_phase(option: str, phase: PhaseConfig) -> None:

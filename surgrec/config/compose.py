@@ -6,7 +6,6 @@ its own file because a run is compared twice: with what stands in its folder, be
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from surgrec.config import schema
 from surgrec.config.check import check
 from surgrec.config.explain import COMPOSITION_ERRORS, one_sentence, refuse_unknown
+from surgrec.config.overlays import completed
 from surgrec.config.schema import Config, JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
 from surgrec.core.atomic import write_text
 from surgrec.core.errors import UserError
@@ -27,7 +27,7 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent.pa
 
 _KINDS = {"mae": (MAEConfig, TubeMaskConfig), "jepa": (JEPAConfig, MultiBlockMaskConfig)}  # what variants consist of
 
-# These change how fast a run goes and where it lies, never what it computes; they may differ when it continues.
+# These change how fast a run goes, where it lies and what is said of it, never what it learns; they may differ when it continues.
 _FREE_WHEN_CONTINUING = (
     "runtime",
     "logger",
@@ -36,6 +36,7 @@ _FREE_WHEN_CONTINUING = (
     "data.prefetch_batches",
     "trainer.keep_checkpoints",
     "trainer.on_collapse",
+    "probe",
 )
 _NOT_THE_RECIPE = (
     *_FREE_WHEN_CONTINUING,
@@ -50,7 +51,6 @@ _NOT_THE_RECIPE = (
     "trainer.picture_every",
     "trainer.health_every",
     "trainer.collapse_patience_steps",
-    "probe",
 )
 
 
@@ -77,35 +77,14 @@ def compose_config(overrides: list[str]) -> Config:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
-            return typed(compose("config", overrides=with_variant_files(overrides)))
+            return typed(compose("config", overrides=completed_overrides(overrides)))
     except COMPOSITION_ERRORS as error:
         raise UserError(one_sentence(error)) from error
 
 
-def with_variant_files(overrides: list[str]) -> list[str]:
-    """The overrides, and after every `+experiment=NAME` its part for the chosen variant, `configs/experiment/NAME/VARIANT.yaml`.
-
-    Objectives share few options and an unknown one is an error, so an overlay for several variants keeps apart what only one of them
-    has. Hydra's own interpolation (`${variant}` in a defaults list) knows only the overlays to the right of the one that asks.
-
-    Raises `UserError` where the experiment has such parts, but none for this variant, and where it stands before the variant, which
-    would undo it.
-    """
-    chosen = [match[1] for override in overrides if (match := re.fullmatch(r"\+?variant=(\w+)", override))]
-    if not chosen:
-        return overrides  # which `typed` tells
-    variant, completed = chosen[-1], list[str]()
-    for override in overrides:
-        completed.append(override)
-        name = match[1] if (match := re.fullmatch(r"\+experiment=(\w+)", override)) else None
-        if name and not any(re.match(r"\+variant=", before) for before in completed):
-            raise UserError(f"overlays apply from left to right; write +variant={variant} before +experiment={name}")
-        parts = sorted(path.stem for path in (CONFIGS / "experiment" / str(name)).glob("*.yaml"))
-        if parts and variant in _KINDS and variant not in parts:
-            raise UserError(f"there is no +experiment={name} for variant {variant}, only for {', '.join(parts)}")
-        if variant in parts:
-            completed.append(f"+experiment/{name}={variant}")
-    return completed
+def completed_overrides(overrides: list[str]) -> list[str]:
+    """The overrides with which Hydra applies overlays from left to right, then what the command line names; see overlays.py."""
+    return completed(overrides, CONFIGS)
 
 
 def save_config(config: Config, file: Path) -> None:

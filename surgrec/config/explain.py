@@ -39,7 +39,10 @@ def one_sentence(error: Exception) -> str:
     if overlay := re.search(rf"To append to your default list use (\+({'|'.join(_OVERLAYS)})=\S+)", said):
         return f"{overlay[2]} is an overlay and is added with a plus; write {overlay[1]}"
     if twice := re.search(r"Multiple values for (\w+)", said):
-        return f"{twice[1]} is given more than once; give it once"
+        plus = "" if twice[1] in _OVERLAYS else ", without a plus"
+        return f"{twice[1]} is given more than once; give it once{plus}"
+    if nowhere := re.search(r"Could not load '([\w/]+)/([^'/]+)'", said):
+        return f"there is no {nowhere[1]} {nowhere[2]!r}; surgrec train --help lists them all"
     if bare := re.search(r"Error merging override (\S+?)=(.*)\n.*is not a ListConfig", said):
         return f"{bare[1]} is a list; write '{bare[1]}=[{bare[2]}]'"
     if asked := re.search(rf"{schema.Asked.__name__} raised while resolving interpolation: (.*)", said):

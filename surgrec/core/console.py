@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from surgrec.core.errors import UserError
+from surgrec.core.errors import ToldError, UserError
 
 STATUS_OK = 0
 STATUS_USER_ERROR = 2
@@ -37,16 +37,18 @@ STATUS_CLOSED_PIPE = 141  # 128 + SIGPIPE, likewise
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return the exit status of the process.
 
-    A `UserError` becomes its sentence on stderr and status 2, Ctrl-C a sentence and 130, a closed stdout (`... | head`) the
-    silent status 141 of other programs; any other exception passes through, so that Python prints its traceback and ends
-    with status 1. Use as `sys.exit(run_command(main))`.
+    A `UserError` becomes its sentence on stderr (unless it has been told) and status 2, Ctrl-C a sentence and 130, a closed stdout
+    (`... | head`) the silent status 141 of other programs; any other exception passes through, so that Python prints its traceback
+    and ends with status 1. Use as `sys.exit(run_command(main))`.
     """
     try:
         status = command() or STATUS_OK
         sys.stdout.flush()
         return status
+    except ToldError:
+        return STATUS_USER_ERROR
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return STATUS_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
@@ -55,6 +57,11 @@ def run_command(command: Callable[[], int | None]) -> int:
         if not _stdout_is_closed():
             raise  # some other pipe, such as a worker's
         return STATUS_CLOSED_PIPE
+
+
+def tell(error: UserError) -> None:
+    """Print its sentence on stderr."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 def _stdout_is_closed() -> bool:

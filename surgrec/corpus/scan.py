@@ -23,6 +23,7 @@ import pyarrow as pa
 from surgrec.core import console
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
+from surgrec.corpus.facts import text_or_none
 from surgrec.corpus.isolated import Crashed, map_isolated
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION
 from surgrec.video.errors import VideoError
@@ -245,11 +246,11 @@ def _row(root: Path, card: Card, file: _File, facts: Facts) -> dict[str, Any]:
         "video_id": video_id(card.name, facts["sha256"]),
         "source": card.name,
         "domain": card.domain,
-        "procedure": card.procedure,
+        "procedure": text_or_none(card.procedure),
         "group_id": group_id(card.name, group),
         "root": str(root.resolve()),
         "usable": [{"start_seconds": 0.0, "end_seconds": facts["duration_seconds"]}],
-        "licence": card.licence,
+        "licence": text_or_none(card.licence),
         "split": card.split_of(file.path),
         "schema_version": SCHEMA_VERSION,
         **facts,

@@ -3,17 +3,19 @@
 In: a CSV file, or a folder with one for each video, and the manifest of the videos. Out: `LabelledWindow`s. It is its own file because
 the columns are a contract with users:
 
-* one file: `video_id` (or `path`, as in the manifest), `time_seconds`, and the label's column;
+* one file: `video_id` (or `path`, as in the manifest, where it is that of one video only), `time_seconds`, and the label's column;
 * a folder: `VIDEO_ID.csv` with `time_seconds` and the label's column, as `surgrec synthesize` writes it.
 
 A line's label holds from its time to the next line's of the same video, the last one's to the end of the video; so one line a frame, one
-a second, or one where a phase begins all say the same. An empty label is none. Further columns are not read.
+a second, or one where a phase begins all say the same. An empty label is none. Further columns are not read. Text is UTF-8, with or
+without a byte order mark, which spreadsheets write.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +47,19 @@ def read_labels(path: Path, column: str, manifest: Manifest) -> dict[int, Marks]
             if (path / f"{name}.csv").is_file()
         }
     elif path.is_file():
-        paths = {str(name): row for row, name in enumerate(manifest.column("path"))}
+        paths: dict[str, list[int]] = {}
+        for row, name in enumerate(manifest.column("path")):
+            paths.setdefault(str(name), []).append(row)
         marks = {}
         for name, mark in _lines(path, column, ("video_id", "path")):
-            row = rows.get(name, paths.get(name))
-            if row is not None:
-                marks.setdefault(row, []).append(mark)
+            found = [rows[name]] if name in rows else paths.get(name, [])
+            if len(found) > 1:  # relative to several roots; named by their ids, since a path may identify a patient
+                raise UserError(
+                    f"probe.labels={path} has a path that is that of {len(found)} videos of probe.manifest "
+                    f"({', '.join(str(manifest.video_ids[row]) for row in found)}); name videos by a column video_id"
+                )
+            if found:
+                marks.setdefault(found[0], []).append(mark)
     else:
         raise UserError(f"probe.labels={path} is not there; give a CSV file, or a folder with VIDEO_ID.csv files")
     if not marks:
@@ -62,21 +71,39 @@ def read_labels(path: Path, column: str, manifest: Manifest) -> dict[int, Marks]
 
 def _lines(file: Path, column: str, keys: tuple[str, ...] | None) -> Iterator[tuple[str, tuple[float, str]]]:
     """The video's name and the mark of each line."""
-    with file.open(newline="") as text:
-        table = csv.DictReader(text)
-        there = table.fieldnames or []
-        key = next((name for name in keys or () if name in there), None)
-        missing = [name for name in ("time_seconds", column) if name not in there]
-        if keys and key is None:
-            missing.append(" or ".join(keys))
-        if missing:
-            raise UserError(f"{file} lacks the column {', '.join(missing)}; it has {', '.join(there) or 'none'}")
-        for number, line in enumerate(table, start=2):
-            try:
-                seconds = float(line["time_seconds"])
-            except (TypeError, ValueError):
-                raise UserError(f"{file}, line {number}: time_seconds {line['time_seconds']!r} is no number") from None
-            yield (line[key] if key else ""), (seconds, line[column] or "")
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            yield from _marks_in(csv.DictReader(text), file, column, keys)
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is not text in UTF-8; save it as CSV in UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{file} is not a CSV file ({error}); save it as CSV in UTF-8") from None
+
+
+def _marks_in(
+    table: csv.DictReader[str], file: Path, column: str, keys: tuple[str, ...] | None
+) -> Iterator[tuple[str, tuple[float, str]]]:
+    there = table.fieldnames or []
+    key = next((name for name in keys or () if name in there), None)
+    missing = [name for name in ("time_seconds", column) if name not in there]
+    if keys and key is None:
+        missing.append(" or ".join(keys))
+    if missing:
+        raise UserError(f"{file} lacks the column {', '.join(missing)}; it has {', '.join(there) or 'none'}")
+    for line in table:
+        seconds = _seconds(line["time_seconds"], f"{file}, line {table.line_num}")
+        yield ((line[key] or "") if key else ""), (seconds, line[column] or "")
+
+
+def _seconds(written: str | None, place: str) -> float:
+    """A time in the video. A number that is none would sort anywhere, and so would all after it."""
+    try:
+        seconds = float(written or "")
+    except ValueError:
+        raise UserError(f"{place}: time_seconds {written!r} is no number") from None
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise UserError(f"{place}: time_seconds {written!r} must be a finite number of seconds, at least 0")
+    return seconds
 
 
 def windows_of(marks: Marks, duration_seconds: float, window_seconds: float) -> list[tuple[float, str]]:

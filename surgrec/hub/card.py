@@ -13,11 +13,19 @@ from dataclasses import dataclass
 import yaml
 
 from surgrec import __version__
+from surgrec.hub.initial import FAMILIES
 from surgrec.hub.preprocess import ClipPreprocess
 
 UNKNOWN = "unknown"
 _RECIPES = {"mae": "masked autoencoding (VideoMAE family)", "jepa": "latent prediction (V-JEPA family)"}
-_PRIVATE_KEYS = re.compile(r"(paths|logger|hydra)\..*|mix\.(manifests|embedded)|name|init")
+_PRIVATE_KEYS = re.compile(r"(paths|logger|hydra)\..*|mix\.(manifests|embedded)|name")
+# Families whose weights were published for non-commercial use.
+_NON_COMMERCIAL = {
+    "videomae": "CC BY-NC 4.0 (VideoMAE 1; that of version 2 is not verified)",
+    "vjepa": "CC BY-NC 4.0 (V-JEPA 1)",
+    "surgrec-mae": "CC BY-NC 4.0 (SurgRec-MAE)",
+    "surgrec-jepa": "CC BY-NC 4.0 (SurgRec-JEPA)",
+}
 _LOOKS_LIKE_FILE = re.compile(
     r"[/\\~]|\.(parquet|ya?ml|json|csv|mp4|mkv|avi|mov|pth?|bin|ckpt|safetensors)\b", re.IGNORECASE
 )
@@ -43,7 +51,8 @@ class TrainingSource:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What the card is made of. `distance`: how the recipe departs from the variant, one line a value."""
+    """What the card is made of. `distance`: how the recipe departs from the variant, one line a value; `began_with`: the
+    family of the weights that the run began with, None for random ones."""
 
     variant: str
     objective: str
@@ -54,6 +63,7 @@ class CardFacts:
     sources: tuple[TrainingSource, ...]
     distance: tuple[str, ...]
     licence: str = UNKNOWN
+    began_with: str | None = None
     files: tuple[tuple[str, str], ...] = ()  # name and what it is
 
 
@@ -96,15 +106,39 @@ def citation(facts: CardFacts) -> str:
 
 
 def without_paths(distance: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Lines `key old -> new` fit to be published: values that name a file or folder of the run's machine are left out."""
+    """Lines `key old -> new` fit to be published: values that name a file or folder of the run's machine are left out.
+
+    Of `init` the family stays, for the terms of those weights go with all that is trained from them.
+    """
     return tuple(_without_path(line) for line in distance)
 
 
 def _without_path(line: str) -> str:
     key, _, values = line.partition(" ")
+    if key == "init":
+        return _without_path_of_weights(values)
     if _PRIVATE_KEYS.fullmatch(key) or _LOOKS_LIKE_FILE.search(values):
         return f"{key} (changed; the value is local)"
     return line
+
+
+def family_began_with(distance: list[str] | tuple[str, ...]) -> str | None:
+    """The family of the weights that a run began with, by its lines `key old -> new`; None where no known one is named."""
+    starts = [line.partition(" -> ")[2] for line in distance if line.startswith("init ")]
+    return next((family for start in starts if (family := _family(start)) is not None), None)
+
+
+def _without_path_of_weights(values: str) -> str:
+    before, _, after = values.partition(" -> ")
+    if _family(before) is None and _family(after) is None:
+        return "init (changed; the value is local)"
+    return f"init {_family(before)} -> {_family(after)} (path left out)"
+
+
+def _family(init: str) -> str | None:
+    """`FAMILY` of `FAMILY:PATH` where it is a known one; anything else may be private."""
+    family = init.partition(":")[0]
+    return family if family in FAMILIES else None
 
 
 def _front_matter(facts: CardFacts) -> str:
@@ -160,7 +194,18 @@ def _training(facts: CardFacts) -> str:
     if not facts.distance:
         return f"{head}, with the recipe as published."
     lines = "\n".join(f"- `{line}`" for line in facts.distance)
-    return f"{head}. Its distance from the variant:\n\n{lines}"
+    return f"{head}. Its distance from the variant:\n\n{lines}{_terms(facts.began_with)}"
+
+
+def _terms(family: str | None) -> str:
+    if family is None:
+        return ""
+    began = (
+        f"\n\nTraining began with weights of the family `{family}`, and what is trained from weights keeps their terms."
+    )
+    if family not in _NON_COMMERCIAL:
+        return f"{began} Licence of the starting weights: on the page that they came from."
+    return f"{began} Licence of the starting weights: {_NON_COMMERCIAL[family]}: **no commercial use**, of these weights either."
 
 
 _LIMITS = """Research: frozen features of surgical and endoscopic video, probing, fine-tuning.

@@ -21,10 +21,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from surgrec.core.grid import TokenGrid
-from surgrec.hub.image_start import BlockSizes, fill_from_blocks, said_of_the_rest
+from surgrec.hub.image_start import BlockSizes, Pixels, fill_from_blocks, said_of_pixels, said_of_the_rest
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, Layout, Rule, read_weights
 from surgrec.hub.nested import find_weights, without_prefix
-from surgrec.hub.pretrained import STEM, Source, count_of, heads_of
+from surgrec.hub.pretrained import STEM, Source, count_of, heads_of, shape_at
 from surgrec.models.embed import grid_of_video
 from surgrec.models.encoder import Encoder
 from surgrec.models.errors import ModelError
@@ -35,11 +35,16 @@ OPTIONS = ("heads",)
 MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
 _PUBLISHED_HEADS = {(768, 12): 12}
 _NORM_EPS = 1e-6
-HEAD_DROPS = ((r"(?:module\.)?head\..*", "of the projection head, only for pretraining"),)
+HEAD_DROPS = (
+    (
+        r"(?:module\.)?head\.(?:mlp\.\d+\.(?:weight|bias)|last_layer\.weight(?:_g|_v)?)",
+        "of the projection head, only for pretraining",
+    ),
+)
 TIME_DROPS = (
     ("time_embed", "positions in time, the run has its own"),
     (
-        r"blocks\.\d+\.temporal_(?:norm1|attn|fc)\..*",
+        r"blocks\.\d+\.temporal_(?:norm1|attn\.qkv|attn\.proj|fc)\.(?:weight|bias)",
         "of attention over time alone, which the run's attention over both replaces",
     ),
 )
@@ -153,20 +158,24 @@ def load_endofm(source: str) -> EndoFM:
     bare = without_prefix(weights, prefix)
     shape = _shape(bare, num_heads, path)
     transformers = _import_transformers()
-    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and overwritten
-        model = transformers.TimesformerModel(transformers.TimesformerConfig(**shape, layer_norm_eps=_NORM_EPS))
+    config = transformers.TimesformerConfig(**shape, layer_norm_eps=_NORM_EPS)
+    with torch.device("meta"):  # no memory before every weight is known to be in the file
+        wanted = transformers.TimesformerModel(config).state_dict()
     layout = Layout(_LAYOUT.under(prefix).rules, HEAD_DROPS)
-    state, report = read_weights(model.state_dict(), weights, layout, family=FAMILY, part="encoder", where=str(path))
+    state, report = read_weights(wanted, weights, layout, family=FAMILY, part="encoder", where=str(path))
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, and overwritten
+        model = transformers.TimesformerModel(config)
     model.load_state_dict(state, strict=True)
     encoder = TimesformerEncoder(model).eval().requires_grad_(False)
     return EndoFM(encoder, MEAN, STD, report)
 
 
-def start_from_endofm(encoder: Encoder, source: str) -> tuple[str, ...]:
+def start_from_endofm(encoder: Encoder, source: str, pixels: Pixels) -> tuple[str, ...]:
     """Give `encoder` the spatial half of Endo-FM: patch embedding, spatial attention, MLPs, last norm, as those of an image model.
 
     Attention over time is a listed drop, for the run's encoder attends to space and time at once; so are class token and positions. What
-    comes out is a start, not Endo-FM. Returns what was done, a sentence each. Raises `ForeignWeightsError` where it does not fit.
+    comes out is a start, not Endo-FM. `pixels` is what the run's videos are normalised with. Returns what was done, a sentence each.
+    Raises `ForeignWeightsError` where it does not fit.
     """
     path, num_heads, weights, prefix = _opened(source)
     shape = _shape(without_prefix(weights, prefix), num_heads, path)
@@ -183,7 +192,7 @@ def start_from_endofm(encoder: Encoder, source: str) -> tuple[str, ...]:
     report = fill_from_blocks(
         encoder, weights, sizes, family=FAMILY, where=str(path), prefix=prefix, drops=drops + HEAD_DROPS
     )
-    return (report.text(), *said_of_the_rest(encoder, FAMILY))
+    return (report.text(), *said_of_the_rest(encoder, FAMILY), said_of_pixels(Pixels(MEAN, STD), pixels, FAMILY))
 
 
 def _opened(source: str) -> tuple[Path, int | None, dict[str, Tensor], str]:
@@ -193,22 +202,33 @@ def _opened(source: str) -> tuple[Path, int | None, dict[str, Tensor], str]:
 
 def _shape(bare: Mapping[str, Tensor], num_heads: int | None, path: Path) -> dict[str, Any]:
     """The arguments of `TimesformerConfig`, from the shapes of weights. Raises `ForeignWeightsError` naming what is not there."""
-    needed = (STEM, "pos_embed", "time_embed", "blocks.0.mlp.fc1.weight", "blocks.0.temporal_attn.qkv.weight")
-    if absent := [key for key in needed if not isinstance(bare.get(key), Tensor)]:
+    axes = {
+        STEM: 4,
+        "pos_embed": 3,
+        "time_embed": 3,
+        "blocks.0.mlp.fc1.weight": 2,
+        "blocks.0.temporal_attn.qkv.weight": 2,
+    }
+    if absent := [key for key in axes if not isinstance(bare.get(key), Tensor)]:
         raise ForeignWeightsError(f"{path} is no TimeSformer: it lacks {', '.join(absent)}; check the family {FAMILY}")
-    width, channels, patch, _ = bare[STEM].shape
+    shapes = {key: shape_at(bare, key, ndim, str(path)) for key, ndim in axes.items()}
+    width, channels, patch, _ = shapes[STEM]
     depth = count_of(bare, "blocks")
     num_heads = heads_of(_PUBLISHED_HEADS, width, depth, num_heads, str(path))
-    side = math.isqrt(bare["pos_embed"].shape[1] - 1)
+    side = math.isqrt(shapes["pos_embed"][1] - 1)
+    if not side or side * side + 1 != shapes["pos_embed"][1]:
+        raise ForeignWeightsError(
+            f"{path} has pos_embed of shape {shapes['pos_embed']}, which is no class token and a square of patches; check the file"
+        )
     return {
         "image_size": side * patch,
         "patch_size": patch,
         "num_channels": channels,
-        "num_frames": bare["time_embed"].shape[1],
+        "num_frames": shapes["time_embed"][1],
         "hidden_size": width,
         "num_hidden_layers": depth,
         "num_attention_heads": num_heads,
-        "intermediate_size": bare["blocks.0.mlp.fc1.weight"].shape[0],
+        "intermediate_size": shapes["blocks.0.mlp.fc1.weight"][0],
     }
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from surgrec.hub import huggingface_videomae as videomae
 from surgrec.hub import huggingface_vjepa2 as vjepa2
 from surgrec.hub.keys import ForeignWeightsError, Layout, read_weights, write_weights
+from surgrec.hub.weights_file import sound
 from surgrec.models.encoder import Encoder
 from surgrec.objectives.jepa import JEPALearner
 from surgrec.objectives.mae import MAELearner
@@ -35,7 +36,7 @@ def from_transformers(model: nn.Module) -> Ours:
     Raises `ForeignWeightsError` for another model, for an option that ours lacks, and for a key that is not accounted for.
     """
     name = type(model).__name__
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
     with torch.device("meta"):
         match name:
             case "VideoMAEForPreTraining":
@@ -46,17 +47,17 @@ def from_transformers(model: nn.Module) -> Ours:
                 ours = vjepa2.learner_of(config)
             case _:
                 raise ForeignWeightsError(
-                    f"there is no counterpart here of transformers' {name}; give a VideoMAEForPreTraining, a VideoMAEModel or a VJEPA2Model"
+                    f"there is no counterpart here of a {name}; give a VideoMAEForPreTraining, a VideoMAEModel or a VJEPA2Model itself"
                 )
-    state, _ = read_weights(
-        ours.state_dict(), model.state_dict(), _layout(ours), family=name, part="model", where=f"the {name}"
-    )
+    where = f"the {name}"
+    weights = sound(model.state_dict(), where)
+    state, _ = read_weights(ours.state_dict(), weights, _layout(ours), family=name, part="model", where=where)
     ours.load_state_dict({key: value.detach().clone() for key, value in state.items()}, strict=True, assign=True)
     return ours.train(model.training)
 
 
-def to_transformers(model: Ours, *, normalise_targets: bool = True) -> nn.Module:
-    """The inverse of `from_transformers`; `normalise_targets` becomes the option `norm_pix_loss` of a `VideoMAEForPreTraining`.
+def to_transformers(model: Ours) -> nn.Module:
+    """The inverse of `from_transformers`; an `MAELearner`'s `normalise_targets` is their `norm_pix_loss`, which decides their loss.
 
     Raises `ForeignWeightsError` for a model that transformers cannot express, saying why.
     """
@@ -64,7 +65,7 @@ def to_transformers(model: Ours, *, normalise_targets: bool = True) -> nn.Module
     match model:
         case MAELearner():
             config = transformers.VideoMAEConfig(
-                **videomae.config_of(model.encoder, model.decoder), norm_pix_loss=normalise_targets
+                **videomae.config_of(model.encoder, model.decoder), norm_pix_loss=model.normalise_targets
             )
             theirs = _empty(transformers.VideoMAEForPreTraining, config)
             # not an option of theirs, and lost when their model is saved

@@ -112,7 +112,7 @@ def learner_of(config: Any, decoder_norm: nn.Module) -> MAELearner:
         norm_eps=config.layer_norm_eps,
         final_norm_eps=decoder_norm.eps,  # type: ignore[arg-type]
     )
-    return MAELearner(encoder, decoder)
+    return MAELearner(encoder, decoder, bool(config.norm_pix_loss))
 
 
 def config_of(encoder: Encoder, decoder: Decoder | None) -> dict[str, Any]:

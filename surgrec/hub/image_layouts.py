@@ -26,7 +26,13 @@ DROPS: Drops = (
     (r"head\.(?:weight|bias)", "of the classifier"),
 )
 # a self-distillation checkpoint holds its heads beside the backbone
-HEAD_DROPS: Drops = ((r"(?:module\.)?(?:dino_head|ibot_head|head)\..*", "of a head that is only for pretraining"),)
+_PROJECTION = (
+    r"(?:mlp\.(?:\d+\.)?(?:weight|bias|running_mean|running_var|num_batches_tracked)"
+    r"|last_layer\.(?:weight|weight_g|weight_v|parametrizations\.weight\.original[01]))"
+)
+HEAD_DROPS: Drops = (
+    (rf"(?:module\.)?(?:dino_head|ibot_head|head)\.{_PROJECTION}", "of a head that is only for pretraining"),
+)
 DINOV3_DROPS: Drops = (
     (r"rope_embed\.periods", "rotary periods, equal to those that the model computes"),
     (r"blocks\.\d+\.attn\.qkv\.bias_mask", "mask of the keys' bias, which is zero"),
@@ -58,8 +64,8 @@ def refuse_other_rotations(model: nn.Module, bare: Mapping[str, Tensor], path: P
     """
     periods = bare.get("rope_embed.periods")
     if periods is not None:
-        ours = model.get_submodule("rope").get_buffer("periods")
-        if periods.shape != ours.shape or not torch.allclose(periods.to(ours), ours, rtol=2**-7):
+        ours = dict(model.named_buffers()).get("rope.periods")
+        if ours is None or periods.shape != ours.shape or not torch.allclose(periods.to(ours), ours, rtol=2**-7):
             raise ForeignWeightsError(
                 f"{path} has other rotary periods in rope_embed.periods than DINOv3's; name its model"
             )
@@ -74,8 +80,9 @@ def _refuse_key_bias(key: str, bias: Tensor, mask: Tensor | None, path: Path) ->
         if keys.any():
             raise ForeignWeightsError(f"{path} has a bias of the keys in {key}, which DINOv3 has not; check the family")
         return
-    on, off, also_on = mask.chunk(3)
-    if not ((on == 1).all() and (off == 0).all() and (also_on == 1).all()):
+    wanted = torch.ones(3, len(keys))
+    wanted[1] = 0
+    if mask.shape != bias.shape or not torch.equal(mask.float(), wanted.flatten()):
         raise ForeignWeightsError(
             f"{path} has in {key}_mask another mask than DINOv3's, which leaves out the keys; check the file"
         )

@@ -27,7 +27,7 @@ from surgrec.hub.frame_encoder import FrameEncoder, ImagePositions
 from surgrec.hub.image_layouts import image_layout, refuse_other_rotations
 from surgrec.hub.keys import ForeignWeightsError, KeyReport, read_weights
 from surgrec.hub.nested import find_weights, without_prefix
-from surgrec.hub.pretrained import STEM, Source, count_of, heads_of
+from surgrec.hub.pretrained import STEM, Source, count_of, heads_of, shape_at
 
 IMAGE_FAMILIES = ("dinov2", "dinov3", "vit")
 OPTIONS = ("heads", "model")
@@ -74,11 +74,11 @@ def load_image_model(family: str, source: str, positions: ImagePositions = "own"
     seen = _Seen(family, bare, path)
     name, arguments = (named, seen.image_size()) if named else seen.model(given.number("heads"))
     arguments |= dynamic
-    model = _create(name, arguments)
     layout = image_layout(bare, prefix)
-    state, report = read_weights(
-        model.state_dict(), weights, layout, family=family, part="image encoder", where=str(path)
-    )
+    # a file of a few bytes can describe a model that fills the memory; only one whose every weight is in the file is built
+    wanted = _create(name, arguments, device="meta").state_dict()
+    state, report = read_weights(wanted, weights, layout, family=family, part="image encoder", where=str(path))
+    model = _create(name, arguments)
     refuse_other_rotations(model, bare, path)
     model.load_state_dict(state, strict=True)
     return _finished(model, name, arguments, positions, report)
@@ -95,8 +95,8 @@ class _Seen:
 
     def model(self, num_heads: int | None) -> tuple[str, dict[str, Any]]:
         """The base model's name in timm and the arguments that make it this one."""
-        width, depth = self.shape("cls_token")[-1], count_of(self.weights, "blocks")
-        arguments: dict[str, Any] = {"embed_dim": width, "depth": depth, "patch_size": self.shape(STEM)[-1]}
+        width, depth = self.shape("cls_token", 3)[-1], count_of(self.weights, "blocks")
+        arguments: dict[str, Any] = {"embed_dim": width, "depth": depth, "patch_size": self.shape(STEM, 4)[-1]}
         arguments["num_heads"] = heads_of(_PUBLISHED[self.family], width, depth, num_heads, str(self.path))
         arguments |= self.image_size()
         if self.family == "dinov3":
@@ -105,9 +105,9 @@ class _Seen:
 
     def _vit(self, width: int, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         packed = self._has("blocks.0.mlp.w12.weight")
-        hidden = self.shape("blocks.0.mlp.w12.weight" if packed else "blocks.0.mlp.fc1.weight")[0]
+        hidden = self.shape("blocks.0.mlp.w12.weight" if packed else "blocks.0.mlp.fc1.weight", 2)[0]
         # timm's layout of a gated MLP has the usual names, but fc2 reads half of what fc1 writes
-        is_gated = packed or self.shape("blocks.0.mlp.fc2.weight")[1] * 2 == hidden
+        is_gated = packed or self.shape("blocks.0.mlp.fc2.weight", 2)[1] * 2 == hidden
         arguments["mlp_ratio"] = _ratio(hidden, width)
         arguments["qkv_bias"] = self._has("blocks.0.attn.qkv.bias")
         arguments["init_values"] = 1e-5 if self._has("blocks.0.ls1.gamma") else None
@@ -119,7 +119,7 @@ class _Seen:
 
     def _dinov3(self, width: int) -> dict[str, Any]:
         gate = next((key for key in ("blocks.0.mlp.w1.weight", "blocks.0.mlp.fc1_g.weight") if self._has(key)), None)
-        hidden = self.shape(gate or "blocks.0.mlp.fc1.weight")[0]
+        hidden = self.shape(gate or "blocks.0.mlp.fc1.weight", 2)[0]
         gated = {"swiglu_mlp": True, "swiglu_align_to": 1} if gate else {}  # 1: the file's width is aligned already
         has_bias = self._has("blocks.0.attn.qkv.bias") or self._has("blocks.0.attn.q_bias")
         return {
@@ -133,29 +133,26 @@ class _Seen:
         """The trained image size, from the table of learned positions; empty where there is none."""
         if not self._has("pos_embed"):
             return {}
-        cells = self.shape("pos_embed")[1] - (0 if self._has("reg_token") else 1)
+        shape = self.shape("pos_embed", 3)
+        cells = shape[1] - (0 if self._has("reg_token") else 1)
         side = math.isqrt(cells)
-        if side * side != cells:
+        if not side or side * side != cells:
             raise ForeignWeightsError(
-                f"{self.path} has pos_embed of shape {tuple(self.shape('pos_embed'))}, which is no class token and a square of "
+                f"{self.path} has pos_embed of shape {shape}, which is no class token and a square of "
                 f"patches; check the family {self.family}, or name the model: PATH@model:TIMM_NAME"
             )
-        return {"img_size": side * self.shape(STEM)[-1]}
+        return {"img_size": side * self.shape(STEM, 4)[-1]}
 
-    def shape(self, key: str) -> tuple[int, ...]:
-        """The shape of a weight that every model of the family has. Raises `ForeignWeightsError` naming it."""
-        if not self._has(key):
-            raise ForeignWeightsError(
-                f"{self.path} is no image encoder of the family {self.family}: it lacks {key}; check the family"
-            )
-        return tuple(self.weights[key].shape)
+    def shape(self, key: str, ndim: int) -> tuple[int, ...]:
+        """The shape of a weight that every model of the family has, see `shape_at`."""
+        return shape_at(self.weights, key, ndim, f"{self.path}, read as {self.family},")
 
     def _has(self, key: str) -> bool:
         return isinstance(self.weights.get(key), Tensor)
 
     def _registers(self) -> int:
         names = ("register_tokens", "storage_tokens", "reg_token")
-        return next((self.shape(name)[1] for name in names if self._has(name)), 0)
+        return next((self.shape(name, 3)[1] for name in names if self._has(name)), 0)
 
 
 def _ratio(hidden: int, width: int) -> float:
@@ -167,18 +164,17 @@ def _ratio(hidden: int, width: int) -> float:
 # -- building
 
 
-def _create(name: str, arguments: dict[str, Any], pretrained: bool = False) -> nn.Module:
+def _create(name: str, arguments: dict[str, Any], pretrained: bool = False, device: str = "cpu") -> nn.Module:
     import surgrec.core.torchvision_guard  # noqa: F401, I001  (before timm)
     import timm
 
     if not timm.is_model(name):
         raise ForeignWeightsError(f"timm has no model {name!r}; `timm.list_models('vit_*')` lists those it has")
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # first weights are drawn, and overwritten; a run's own draws must not notice
+        # first weights are drawn, and overwritten; a run's own draws must not notice
+        with torch.random.fork_rng(devices=[]), torch.device(device):
             return timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
-    except (TypeError, RuntimeError, ValueError, OSError, AssertionError) as error:
+    except (TypeError, RuntimeError, ValueError, OSError, AssertionError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:200]
         what = "could not be fetched" if pretrained else "does not fit the file"
         raise ForeignWeightsError(f"the timm model {name} {what} ({type(error).__name__}: {reason})") from None

@@ -47,15 +47,29 @@ class BlockSizes:
     norm_eps: float
 
 
-def start_from_image(encoder: Encoder, family: str, source: str) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Pixels:
+    """What values in [0, 1] are normalised with, one number a channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def text(self) -> str:
+        """For people."""
+        return f"mean {_listed(self.mean)} and standard deviation {_listed(self.std)}"
+
+
+def start_from_image(encoder: Encoder, family: str, source: str, pixels: Pixels) -> tuple[str, ...]:
     """Give `encoder` what it can use of the image model that `source` names, see `load_image_model`; what was done, a sentence each.
 
+    `pixels` is what the run's videos are normalised with.
     Raises `ForeignWeightsError` where the model cannot be read or is none that a video encoder can start from.
     """
     loaded = load_image_model(family, source)
     report = fill_from_image(encoder, loaded.encoder, family=family, where=f"init={family}:{source}")
     read = () if loaded.report is None else (loaded.report.text(),)
-    return (*read, report.text(), *said_of_the_rest(encoder, family))
+    values = said_of_pixels(Pixels(loaded.mean, loaded.std), pixels, family)
+    return (*read, report.text(), *said_of_the_rest(encoder, family), values)
 
 
 def said_of_the_rest(encoder: Encoder, family: str) -> tuple[str, ...]:
@@ -66,6 +80,20 @@ def said_of_the_rest(encoder: Encoder, family: str) -> tuple[str, ...]:
     if any(key.startswith(OWN_OF_VIDEO) for key in encoder.state_dict()):
         said.append(f"{family}: norms of inner levels and modality vector are not of an image model and stay as drawn")
     return tuple(said)
+
+
+def said_of_pixels(theirs: Pixels, ours: Pixels, family: str) -> str:
+    """Whether the run shows the weights the values that they were trained on: no weight tells, and nothing would fail."""
+    if theirs == ours:
+        return f"{family}: pixels are normalised as in its own training, with {theirs.text()}"
+    return (
+        f"{family}: its pixels were normalised with {theirs.text()}, this run's are with {ours.text()}; for its own values write "
+        f"augment.mean=[{_listed(theirs.mean)}] augment.std=[{_listed(theirs.std)}]"
+    )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 def fill_from_image(encoder: Encoder, image: FrameEncoder, *, family: str, where: str) -> KeyReport:

@@ -15,7 +15,7 @@ from typing import Any
 
 from surgrec.core.errors import UserError
 from surgrec.hub.endofm import start_from_endofm
-from surgrec.hub.image_start import start_from_image
+from surgrec.hub.image_start import Pixels, start_from_image
 from surgrec.hub.load import load_release
 from surgrec.hub.pretrained import Pretrained
 from surgrec.hub.videomae import read_videomae
@@ -47,20 +47,21 @@ _READERS: dict[str, Callable[[str], Pretrained]] = {
     "surgrec-jepa": lambda source: read_vjepa(source, "surgrec-jepa", take="encoder"),
 }
 # A family of image models to what fills the run's encoder from it; they are no video encoders that could be compared.
-_FILLERS: dict[str, Callable[[Encoder, str], tuple[str, ...]]] = {
-    "dinov2": lambda encoder, source: start_from_image(encoder, "dinov2", source),
-    "dinov3": lambda encoder, source: start_from_image(encoder, "dinov3", source),
-    "vit": lambda encoder, source: start_from_image(encoder, "vit", source),
+_FILLERS: dict[str, Callable[[Encoder, str, Pixels], tuple[str, ...]]] = {
+    "dinov2": lambda encoder, source, pixels: start_from_image(encoder, "dinov2", source, pixels),
+    "dinov3": lambda encoder, source, pixels: start_from_image(encoder, "dinov3", source, pixels),
+    "vit": lambda encoder, source, pixels: start_from_image(encoder, "vit", source, pixels),
     "endofm": start_from_endofm,
 }
 FAMILIES = (*_READERS, *_FILLERS)
 
 
-def start_from(encoder: Encoder, head: Decoder | Predictor, init: str) -> tuple[str, ...]:
+def start_from(encoder: Encoder, head: Decoder | Predictor, init: str, pixels: Pixels) -> tuple[str, ...]:
     """Give `encoder` the weights that `init` names, `FAMILY:PATH`; and `head` those that came along, where it is the same head.
 
     Returns what was done, a sentence each. `PATH` of `surgrec` is a release folder or its name on the hub, else a file, with what it does
-    not tell after it: `vjepa2:vitl.pt@take:encoder`. Raises `UserError` for an unknown family, and where the encoder does not fit.
+    not tell after it: `vjepa2:vitl.pt@take:encoder`. `pixels`, what the run's videos are normalised with, is compared with what an image
+    model was trained on. Raises `UserError` for an unknown family, and where the encoder does not fit.
     """
     family, has_path, path = init.partition(":")
     if family not in FAMILIES or not has_path or not path:
@@ -68,7 +69,7 @@ def start_from(encoder: Encoder, head: Decoder | Predictor, init: str) -> tuple[
             f"init={init} is not FAMILY:PATH with a known family ({', '.join(FAMILIES)}); write init=surgrec:RELEASE"
         )
     if family in _FILLERS:
-        return (*_FILLERS[family](encoder, path), _start_head(head, None, family))
+        return (*_FILLERS[family](encoder, path, pixels), _start_head(head, None, family))
     found = _READERS[family](path)
     _refuse_other_encoder(encoder, found.encoder, init)
     positions = _positions(encoder, found.encoder, init)

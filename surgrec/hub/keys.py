@@ -145,7 +145,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Layout:
-    """A family's rules, the first that matches counts, and `drops`: foreign keys (whole match) left out, each with its reason."""
+    """A family's rules, the first that matches counts, and `drops`: tensors left out, each a pattern of the whole key and the reason."""
 
     rules: tuple[Rule, ...]
     drops: tuple[tuple[str, str], ...] = ()
@@ -246,6 +246,8 @@ def account(
         if not absent and not any(misfits):
             loaded[key] = names
     rest = {name: layout.reason_to_drop(name) for name in found if name not in used}
+    no_tensors = [name for name, reason in rest.items() if reason is not None and not isinstance(found[name], Tensor)]
+    misshapen += [_no_tensor(name, found[name]) for name in no_tensors]
     return KeyReport(
         family=family,
         part=part,
@@ -274,12 +276,16 @@ def write_weights(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tens
 
 def _misfit(name: str, tensor: Tensor, wanted: Shape) -> str | None:
     if not isinstance(tensor, Tensor):
-        return f"{name}, which is a {type(tensor).__name__} and no tensor"
+        return _no_tensor(name, tensor)
     if tuple(tensor.shape) != wanted:
         return f"{name} of shape {tuple(tensor.shape)} instead of {wanted}"
     if not tensor.is_floating_point():
         return f"{name} of type {tensor.dtype}"
     return None
+
+
+def _no_tensor(name: str, value: object) -> str:
+    return f"{name}, which is a {type(value).__name__} and no tensor"
 
 
 def _escaped(prefix: str) -> str:

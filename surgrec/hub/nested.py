@@ -12,7 +12,7 @@ from torch import Tensor
 
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.hub.pretrained import STEM
-from surgrec.hub.weights_file import read_weights_file
+from surgrec.hub.weights_file import read_weights_file, sound
 
 _NESTS = ("teacher", "model", "state_dict")
 _PREFIXES = ("", "module.", "backbone.", "module.backbone.")
@@ -21,14 +21,16 @@ _PREFIXES = ("", "module.", "backbone.", "module.backbone.")
 def find_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights of a vision transformer under the names that they have in the file, and the prefix of its names among them.
 
-    Raises `ForeignWeightsError` where no patch embedding is found, alone or where training checkpoints keep their weights.
+    They are `sound`. Raises `ForeignWeightsError` where they are not, and where no patch embedding is found, alone or where training
+    checkpoints keep their weights.
     """
     content = read_weights_file(path)
-    nests = [content, *(content[name] for name in _NESTS if isinstance(content.get(name), dict))]
-    for weights in nests:
+    nests = {str(path): content}
+    nests |= {f"{path} ({name})": content[name] for name in _NESTS if isinstance(content.get(name), dict)}
+    for where, weights in nests.items():
         for prefix in _PREFIXES:
             if prefix + STEM in weights:
-                return weights, prefix
+                return sound(weights, where), prefix
     raise ForeignWeightsError(
         f"{path} holds no vision transformer: it lacks {STEM}, alone and under {', '.join(_NESTS)}; check the file"
     )

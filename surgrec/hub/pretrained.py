@@ -25,6 +25,8 @@ from surgrec.models.predictor import Predictor
 STEM = "patch_embed.proj.weight"
 _OPTION = re.compile(r"@([a-z_]+):(\w+)$")
 _PREFIXES = ("module.backbone.", "backbone.", "module.", "")
+# The longest published clip, 64 frames of 384 x 384 pixels, has 18,432 tokens; positions of a million, 1,024 wide, fill 4 GiB.
+_MOST_TOKENS = 2**20
 _TABLE_TOLERANCE = 1e-5  # a stored table is float32, some were made in it
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -44,7 +46,7 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Source:
-    """A file and what the user says about it: `heads`, `head_heads` (of decoder or predictor), `frames`, `crop`, `take`."""
+    """A file and what the user says about it: `heads`, `head_heads` (of decoder or predictor), `frames`, `crop` and others of a family."""
 
     path: Path
     options: Mapping[str, str]
@@ -127,8 +129,17 @@ def heads_of(
     return table[width, depth]
 
 
-def clip_arguments(frames: int, crop: int) -> dict[str, Any]:
-    """The training clip as arguments of `Encoder`."""
+def clip_arguments(frames: int, crop: int, shape: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The training clip as arguments of `Encoder`, of tubelets as in `shape`.
+
+    Raises `ForeignWeightsError` for a clip with more tokens than any memory is meant for, whether the user or the file says it.
+    """
+    num_tokens = frames // shape["tubelet"] * (crop // shape["patch"]) ** 2
+    if num_tokens > _MOST_TOKENS:
+        raise ForeignWeightsError(
+            f"{where}: a clip of {frames} frames of {crop} x {crop} pixels has {num_tokens} tokens, and more than {_MOST_TOKENS} are taken "
+            "for a mistake; say what it was trained on after the path: @frames:16@crop:224"
+        )
     return {"num_frames": frames, "height_pixels": crop, "width_pixels": crop}
 
 
@@ -163,19 +174,33 @@ def refuse_other_positions(
 ) -> None:
     """Raise `ForeignWeightsError` unless the stored table (1, N, D) is the one that is computed here for `grid`."""
     stored = weights.get(key)
-    wanted = added_table(style, grid, width)
-    if not isinstance(stored, Tensor) or stored.shape != (1, *wanted.shape):
+    expected = (1, grid.num_tokens, width)  # before the table is computed: a clip may be said that no memory could hold
+    if not isinstance(stored, Tensor) or stored.shape != expected:
         shape = tuple(stored.shape) if isinstance(stored, Tensor) else "nothing"
         raise ForeignWeightsError(
-            f"{where} has {key} of shape {shape} instead of {(1, *wanted.shape)}, the positions of {grid.t} x {grid.h} x {grid.w} tokens; "
+            f"{where} has {key} of shape {shape} instead of {expected}, the positions of {grid.t} x {grid.h} x {grid.w} tokens; "
             "say what clip it was trained on after the path: @frames:16@crop:224"
         )
-    distance = float((stored[0].float() - wanted).abs().max())
+    distance = _distance(stored, added_table(style, grid, width))
     if not distance < _TABLE_TOLERANCE:
         raise ForeignWeightsError(
             f"{where} has {key} with other values than {style} positions of {grid.t} x {grid.h} x {grid.w} tokens (off by {distance:.2g}), "
             "so it was trained with positions that cannot be made here"
         )
+
+
+def grid_of_sincos_3d(stored: Tensor) -> TokenGrid | None:
+    """The grid, square in space, whose `sincos_3d` positions a table (1, N, D) holds; None where there is none."""
+    if stored.ndim != 3 or len(stored) != 1 or not stored.numel():
+        return None
+    _, num_tokens, width = stored.shape
+    sides = [side for side in range(1, math.isqrt(num_tokens) + 1) if num_tokens % (side * side) == 0]
+    grids = [TokenGrid(num_tokens // (side * side), side, side) for side in sides]
+    return next((g for g in grids if _distance(stored, added_table("sincos_3d", g, width)) < _TABLE_TOLERANCE), None)
+
+
+def _distance(stored: Tensor, table: Tensor) -> float:
+    return float((stored[0].float() - table).abs().max())
 
 
 def square_side(num_tokens: int, steps: int) -> int | None:

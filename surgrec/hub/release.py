@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from surgrec import __version__
 from surgrec.core.atomic import sync_path, write_json, write_text
 from surgrec.hub import folder as layout
-from surgrec.hub.card import UNKNOWN, CardFacts, TrainingSource, citation, model_card, without_paths
+from surgrec.hub.card import UNKNOWN, CardFacts, TrainingSource, citation, family_began_with, model_card, without_paths
 from surgrec.hub.folder import FORMAT_VERSION, ReleaseError, head_file, read_sums, sums_text, verify
 from surgrec.hub.head import Head
 from surgrec.hub.preprocess import ClipPreprocess
@@ -123,6 +123,7 @@ def _facts(release: Release) -> CardFacts:
         sources=release.sources,
         distance=without_paths(release.distance),
         licence=release.licence,
+        began_with=family_began_with(release.distance),
         files=tuple(files),
     )
 

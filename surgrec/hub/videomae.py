@@ -13,6 +13,7 @@ options in the file where they are there, else 16 frames of 224 x 224 as publish
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ from surgrec.hub.pretrained import (
     shape_at,
     stem_rules,
 )
-from surgrec.hub.weights_file import read_weights_file, weights_at
+from surgrec.hub.weights_file import read_weights_file, sound, weights_at
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 from surgrec.objectives.mae import MAELearner
@@ -44,15 +45,16 @@ _HEADS = {(384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1408, 40
 # Decoders (width, depth): version 1's of S, B, L, H; version 2's are all 4 deep.
 _DECODER_HEADS = {(192, 4): 3, (384, 4): 6, (512, 12): 8, (512, 4): 8, (640, 12): 8, (640, 4): 8}
 _OPTIONS = ("heads", "head_heads", "frames", "crop")
-_CLASSIFIER = ((r"(?:fc_norm|head)\..*", "of the classifier"),)
+_CLASSIFIER = ((r"(?:fc_norm|head)\.(?:weight|bias)", "of the classifier"),)
 
 
 def read_videomae(source: str, family: str = "videomae") -> Pretrained:
     """The encoder, and the decoder where the file has one. Raises `ForeignWeightsError` for what is not the whole of either."""
     given = Source.parse(source, _OPTIONS)
     content = read_weights_file(given.path)
-    name, weights = "the file", content
-    if not any(key.endswith(STEM) for key in content):
+    if any(key.endswith(STEM) for key in content):
+        name, weights = "the file", sound(content, given.path)
+    else:
         name, weights = weights_at(content, ("model", "module"), given.path)
     where = f"{given.path} ({name})"
     clip, clip_said = _clip(content.get("args"), given)
@@ -62,7 +64,7 @@ def read_videomae(source: str, family: str = "videomae") -> Pretrained:
 
 
 def _read_pretraining(
-    weights: dict[str, Tensor], clip: dict[str, Any], given: Source, family: str, where: str
+    weights: dict[str, Tensor], clip: tuple[int, int], given: Source, family: str, where: str
 ) -> Pretrained:
     arguments = _arguments(weights, "encoder.", clip, given, where) | {"has_final_norm": True}
     width, encoder_width = shape_at(weights, "encoder_to_decoder.weight", 2, where)
@@ -98,12 +100,10 @@ def _read_pretraining(
 
 
 def _read_encoder(
-    weights: dict[str, Tensor], clip: dict[str, Any], given: Source, family: str, where: str
+    weights: dict[str, Tensor], clip: tuple[int, int], given: Source, family: str, where: str
 ) -> Pretrained:
     prefix_of(weights, STEM, where)
-    arguments = _arguments(weights, "", clip, given, where) | {
-        "has_final_norm": not any(key.startswith("fc_norm.") for key in weights)
-    }
+    arguments = _arguments(weights, "", clip, given, where) | {"has_final_norm": "fc_norm.weight" not in weights}
     with torch.device("meta"):
         encoder = Encoder(**arguments)
     layout = Layout(_encoder_rules(arguments, "", ""), _CLASSIFIER)
@@ -113,11 +113,15 @@ def _read_encoder(
 
 
 def _arguments(
-    weights: Mapping[str, Tensor], prefix: str, clip: dict[str, Any], given: Source, where: str
+    weights: Mapping[str, Tensor], prefix: str, clip: tuple[int, int], given: Source, where: str
 ) -> dict[str, Any]:
     shape = shape_arguments(weights, prefix, where)
     heads = heads_of(_HEADS, shape["width"], shape["depth"], given.number("heads"), where)
-    return shape | clip | {"num_heads": heads, "positions": "sincos", "qkv_bias": "qv", "init": "xavier"}
+    return (
+        shape
+        | clip_arguments(*clip, shape, where)
+        | {"num_heads": heads, "positions": "sincos", "qkv_bias": "qv", "init": "xavier"}
+    )
 
 
 def _encoder_rules(arguments: Mapping[str, Any], ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -128,12 +132,13 @@ def _encoder_rules(arguments: Mapping[str, Any], ours: str, theirs: str) -> tupl
     )
 
 
-def _clip(options: Any, given: Source) -> tuple[dict[str, Any], str]:
-    """The training clip, and where it is known from."""
+def _clip(options: Any, given: Source) -> tuple[tuple[int, int], str]:
+    """Frames and pixels a side of the training clip, and where they are known from."""
     frames, crop = given.number("frames"), given.number("crop")
     origin = "as you said"
     if frames is None or crop is None:
-        in_file = getattr(options, "num_frames", None), getattr(options, "input_size", None)
+        named = vars(options) if isinstance(options, argparse.Namespace) else options
+        in_file = [named.get(name) if isinstance(named, dict) else None for name in ("num_frames", "input_size")]
         is_told = all(isinstance(value, int) and value > 0 for value in in_file)
         origin = "as the options in the file say" if is_told else "as published, the file does not say"
         default = in_file if is_told else (16, 224)
@@ -142,4 +147,4 @@ def _clip(options: Any, given: Source) -> tuple[dict[str, Any], str]:
         raise ForeignWeightsError(
             f"{given.path} was trained on no clip of {frames} frames of {crop} pixels; check the file"
         )
-    return clip_arguments(frames, crop), f"positions: those of {frames} frames of {crop} x {crop} pixels, {origin}"
+    return (frames, crop), f"positions: those of {frames} frames of {crop} x {crop} pixels, {origin}"

@@ -7,6 +7,10 @@ encoders, and the predictor. It is its own file because it is one family of keys
 The position tables are stored. They are not loaded but compared with those that are computed here, and the file is refused where they
 differ: a run that adds other positions than the weights were trained with is what this folder exists to prevent. Which encoder is taken
 is said after the path, `@take:encoder` or `@take:target_encoder`; V-JEPA's own evaluations take the target encoder, SurgRec's the other.
+
+A predictor that is missing, broken or under another name refuses a training state, unless the user leaves it out (`@head:none`). No key
+tells how deep it was: like an encoder, one of a size that was never published is refused unless its heads are said, so that a file that
+lost its last blocks is noticed.
 """
 
 from __future__ import annotations
@@ -35,27 +39,28 @@ from surgrec.hub.pretrained import (
     square_side,
     stem_rules,
 )
-from surgrec.hub.weights_file import read_weights_file, weights_at
+from surgrec.hub.weights_file import read_weights_file, sound, weights_at
 from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 
 HEADS = {(768, 12): 12, (1024, 24): 16, (1280, 32): 16}
-_OPTIONS = ("heads", "head_heads", "frames", "crop", "take")
+PREDICTOR_SIZE = (384, 12)  # width and depth of every published predictor, but for version 2.1's deeper ones
+OPTIONS = ("heads", "head_heads", "head", "frames", "crop", "take")
 _FRAMES = 16
 _TABLE = "position table, equal to the one computed here"
 
 
 def read_vjepa(source: str, family: str = "vjepa", take: str = "target_encoder") -> Pretrained:
     """The encoder under `take`, or under what the user says instead, and the predictor. Raises `ForeignWeightsError`."""
-    given = Source.parse(source, _OPTIONS)
+    given = Source.parse(source, OPTIONS)
     content = read_weights_file(given.path)
     name, weights, said = chosen(content, given, (take,), family)
     encoder, lines = _read_encoder(weights, given, family, f"{given.path} ({name})")
-    predictor: Predictor | None = None
-    if isinstance(content.get("predictor"), dict):
-        predictor, line = _read_predictor(content["predictor"], encoder, given, family, f"{given.path} (predictor)")
-        lines = (*lines, line)
-    return Pretrained(encoder, predictor, (said, *lines))
+    found = predictor_of(content, given, family)
+    if isinstance(found, str):
+        return Pretrained(encoder, None, (said, *lines, found))
+    predictor, line = _read_predictor(found, encoder, given, family, f"{given.path} (predictor)")
+    return Pretrained(encoder, predictor, (said, *lines, line))
 
 
 def chosen(
@@ -65,13 +70,43 @@ def chosen(
 
     A file of weights alone, without names for parts, is one encoder.
     """
-    if any(key.endswith(STEM) for key in content):
-        return "the file", dict(content), f"{family}: the file holds one encoder and no predictor"
+    if _is_one_encoder(content):
+        if take := given.options.get("take"):
+            raise ForeignWeightsError(f"{given.path} holds one encoder without a name; leave out @take:{take}")
+        return "the file", sound(content, given.path), f"{family}: the file holds one encoder"
     wanted = (given.options["take"],) if "take" in given.options else default
     name, weights = weights_at(dict(content), wanted, given.path)
     rest = ", ".join(str(key) for key in content if key not in (name, "predictor")) or "nothing"
     how = "as you said" if "take" in given.options else "the default of this family"
     return name, weights, f"{family}: the encoder is {name}, {how}; not read: {rest}"
+
+
+def predictor_of(content: Mapping[str, Any], given: Source, family: str) -> dict[str, Tensor] | str:
+    """The predictor's weights; or a line that says why there are none: the file is one encoder, or the user wants none (`@head:none`).
+
+    Raises `ForeignWeightsError` for a training state without a predictor under that name, saying where one seems to be.
+    """
+    wanted = given.options.get("head")
+    if wanted == "none":
+        return f"{family}: no predictor was read, as you said"
+    if wanted is not None:
+        raise ForeignWeightsError(f"@head:{wanted} is not known; write @head:none to leave the predictor out")
+    if _is_one_encoder(content):
+        return f"{family}: the file has no predictor"
+    if isinstance(content.get("predictor"), dict):
+        return sound(content["predictor"], f"{given.path} (predictor)")
+    alike = [f", but what looks like one under {name}" for name, part in content.items() if _looks_like_predictor(part)]
+    raise ForeignWeightsError(
+        f"{given.path} has no weights under predictor{''.join(alike[:1])}; fetch the file anew, or leave the predictor out: @head:none"
+    )
+
+
+def _is_one_encoder(content: Mapping[str, Any]) -> bool:
+    return any(key.endswith(STEM) for key in content)
+
+
+def _looks_like_predictor(part: Any) -> bool:
+    return isinstance(part, dict) and any("predictor_blocks." in str(key) for key in part)
 
 
 def encoder_layout(arguments: Mapping[str, Any], drops: tuple[tuple[str, str], ...]) -> Layout:
@@ -95,14 +130,20 @@ def predictor_layout(num_mask_tokens: int, drops: tuple[tuple[str, str], ...]) -
     )
 
 
-def predictor_arguments(weights: Mapping[str, Any], prefix: str, num_heads: int | None, where: str) -> dict[str, Any]:
-    """What the shapes of a predictor tell; the mask tokens are as many as the file has, at least the one that is used."""
+def predictor_arguments(
+    weights: Mapping[str, Any], prefix: str, published: Mapping[tuple[int, int], int], given: Source, where: str
+) -> dict[str, Any]:
+    """What the shapes of a predictor tell; the mask tokens are as many as the file has, at least the one that is used.
+
+    `published` leads from width and depth to heads, see `heads_of`.
+    """
     width = shape_at(weights, f"{prefix}predictor_norm.weight", 1, where)[0]
+    depth = count_of(weights, f"{prefix}predictor_blocks")
     hidden = shape_at(weights, f"{prefix}predictor_blocks.0.mlp.fc1.weight", 2, where)[0]
     return {
         "width": width,
-        "depth": count_of(weights, f"{prefix}predictor_blocks"),
-        "num_heads": num_heads,
+        "depth": depth,
+        "num_heads": heads_of(published, width, depth, given.number("head_heads"), where, "head_heads"),
         "mlp_ratio": hidden / width,
         "num_mask_tokens": max(1, count_of(weights, f"{prefix}mask_tokens")),
     }
@@ -130,8 +171,8 @@ def _read_predictor(
     weights: dict[str, Tensor], encoder: Encoder, given: Source, family: str, where: str
 ) -> tuple[Predictor, str]:
     prefix = prefix_of(weights, "predictor_embed.weight", where)
-    heads = given.number("head_heads") or encoder.num_heads  # version 1's predictor has as many as its encoder
-    arguments = predictor_arguments(weights, prefix, heads, where)
+    published = {PREDICTOR_SIZE: encoder.num_heads}  # version 1's predictor has as many as its encoder
+    arguments = predictor_arguments(weights, prefix, published, given, where)
     with torch.device("meta"):
         predictor = Predictor(encoder_width=encoder.width, positions="sincos_3d", **arguments)
     key = f"{prefix}predictor_pos_embed"
@@ -154,4 +195,4 @@ def _clip(
             "trained on after the path: @frames:16@crop:224"
         )
     TokenGrid.of_clip(frames, crop, crop, shape["tubelet"], shape["patch"])
-    return clip_arguments(frames, crop)
+    return clip_arguments(frames, crop, shape, where)

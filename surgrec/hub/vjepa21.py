@@ -30,8 +30,8 @@ from surgrec.hub.pretrained import (
     shape_arguments,
     shape_at,
 )
-from surgrec.hub.vjepa import chosen, encoder_layout, predictor_arguments, predictor_layout
-from surgrec.hub.vjepa2 import HEADS, PREDICTOR_HEADS
+from surgrec.hub.vjepa import OPTIONS, chosen, encoder_layout, predictor_arguments, predictor_layout, predictor_of
+from surgrec.hub.vjepa2 import HEADS
 from surgrec.hub.weights_file import read_weights_file
 from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
@@ -39,7 +39,7 @@ from surgrec.models.predictor import Predictor
 # The blocks, counted from 0, whose outputs have norms of their own, by depth; 37 is no misprint here.
 LEVELS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23), 40: (9, 19, 29, 39), 48: (11, 23, 37, 47)}
 _ROPE_GRID = 16  # positions are stretched to the rows and columns of 256 pixels
-_OPTIONS = ("heads", "head_heads", "frames", "crop", "take")
+_PREDICTOR_HEADS = {(384, 12): 12, (384, 24): 12}  # of distilled models, and of their teachers
 _PICTURES = "of still pictures"
 _ENCODER_DROPS = (("patch_embed_img\\.proj\\.(?:weight|bias)", _PICTURES), ("img_mod_embed", _PICTURES))
 _PREDICTOR_DROPS = (("img_mod_embed", _PICTURES),)
@@ -49,15 +49,15 @@ _ROTATION: dict[str, Any] = {"positions": "rope", "rope_style": "interleaved", "
 
 def read_vjepa21(source: str, family: str = "vjepa2.1") -> Pretrained:
     """The encoder and the predictor. Raises `ForeignWeightsError` for what is not the whole of either."""
-    given = Source.parse(source, _OPTIONS)
+    given = Source.parse(source, OPTIONS)
     content = read_weights_file(given.path)
     name, weights, said = chosen(content, given, ("target_encoder", "ema_encoder"), family)
     encoder, lines = _read_encoder(weights, given, family, f"{given.path} ({name})")
-    predictor: Predictor | None = None
-    if isinstance(content.get("predictor"), dict):
-        predictor, line = _read_predictor(content["predictor"], encoder, given, family, f"{given.path} (predictor)")
-        lines = (*lines, line)
-    return Pretrained(encoder, predictor, (said, *lines))
+    found = predictor_of(content, given, family)
+    if isinstance(found, str):
+        return Pretrained(encoder, None, (said, *lines, found))
+    predictor, line = _read_predictor(found, encoder, given, family, f"{given.path} (predictor)")
+    return Pretrained(encoder, predictor, (said, *lines, line))
 
 
 def _read_encoder(
@@ -66,7 +66,9 @@ def _read_encoder(
     prefix = prefix_of(weights, STEM, where)
     shape = shape_arguments(weights, prefix, where)
     heads = heads_of(HEADS, shape["width"], shape["depth"], given.number("heads"), where)
-    clip = clip_arguments(given.number("frames") or 16, given.number("crop") or _ROPE_GRID * shape["patch"])
+    clip = clip_arguments(
+        given.number("frames") or 16, given.number("crop") or _ROPE_GRID * shape["patch"], shape, where
+    )
     arguments = shape | clip | _ROTATION | {"num_heads": heads, "qkv_bias": "qkv", "init": "trunc_normal"}
     levels = _levels(shape["depth"], where)
     with torch.device("meta"):
@@ -88,7 +90,7 @@ def _read_predictor(
     has_levels = any(re.search(r"predictor_embed\.\d", key) for key in weights)
     first = "predictor_embed.0.weight" if has_levels else "predictor_embed.weight"
     prefix = prefix_of(weights, first, where)
-    arguments = predictor_arguments(weights, prefix, given.number("head_heads") or PREDICTOR_HEADS, where)
+    arguments = predictor_arguments(weights, prefix, _PREDICTOR_HEADS, given, where)
     with torch.device("meta"):
         predictor = Predictor(
             encoder_width=encoder.width,

@@ -97,7 +97,12 @@ class Block(nn.Module):
         """Whether the parts are what they were built as: one that is wrapped (an adapter), replaced or hooked wants to be called."""
         attention, mlp = self.attention, self.mlp
         parts = (self.norm1, attention, attention.qkv, attention.proj, self.norm2, mlp, mlp.fc1, mlp.fc2)
-        return all(type(part) in _BUILT_OF and not (part._forward_hooks or part._forward_pre_hooks) for part in parts)
+        return all(type(part) in _BUILT_OF and not _has_hooks(part) for part in parts)
+
+
+def _has_hooks(part: nn.Module) -> bool:
+    """Hooks that torch runs where a module is called, those of the backward pass too."""
+    return bool(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
 
 
 _BUILT_OF = (nn.LayerNorm, nn.Linear, Attention, MLP)

@@ -18,7 +18,17 @@ from surgrec.objectives.objective import Outcome
 _MAX_TOKENS = 1024  # enough for a stable estimate, small enough for every reading
 _TINY = 1e-12
 
-HEALTH = ("feature_std", "effective_rank", "clip_similarity", "target_std", "prediction_spread", "loss_over_mean")
+_GOLDEN = 0.6180339887498949  # of its multiples, the fractions fill the unit interval evenly and in no rhythm
+
+HEALTH = (
+    "feature_std",
+    "effective_rank",
+    "num_tokens",
+    "clip_similarity",
+    "target_std",
+    "prediction_spread",
+    "loss_over_mean",
+)
 
 
 def _alone(sums: Tensor) -> Tensor:
@@ -30,15 +40,16 @@ def _alone(sums: Tensor) -> Tensor:
 def health(
     outcome: Outcome, targets: tuple[Tensor, ...], sum_over_ranks: Callable[[Tensor], Tensor] = _alone
 ) -> Tensor:
-    """The numbers named in `HEALTH`, float64 (6,), of one micro-batch of every rank, on the device that holds it.
+    """The numbers named in `HEALTH`, float64 (7,), of one micro-batch of every rank, on the device that holds it.
 
     Of the encoder's context tokens: `feature_std`, the mean over features of their standard deviation over tokens, 0 after a collapse
-    to a point; `effective_rank`, 1 after a collapse to a line; `clip_similarity`, the mean cosine between tokens of different clips,
-    1 where they cannot be told apart (not a number where there is one clip). Of the targets: `target_std`, as `feature_std`. Of the
-    predictions: `prediction_spread`, their standard deviation over that of the targets, 0 for one that is always the same;
-    `loss_over_mean`, how far they are from the targets, over how far the mean of this rank's targets is (mean absolute differences),
-    1 for that mean. Ranks add up moments, so the rest is as if one had had all clips. Where a rank has more than 1024 tokens, as many are
-    looked at, evenly spread over its clips; but for the similarity of clips, which costs nothing.
+    to a point; `effective_rank`, 1 after a collapse to a line, at most `num_tokens`, how many were looked at; `clip_similarity`, the
+    mean cosine between tokens of different clips, 1 where they cannot be told apart (not a number where there is one clip). Of the
+    targets: `target_std`, as `feature_std`. Of the predictions: `prediction_spread`, their standard deviation over that of the
+    targets, 0 for one that is always the same; `loss_over_mean`, how far they are from the targets, over how far the mean of this
+    rank's targets is (mean absolute differences), 1 for that mean. Ranks add up moments, so the rest is as if one had had all clips.
+    Where a rank has more than 1024 tokens, as many are looked at, evenly spread over its clips; but for the similarity of clips, which
+    costs nothing.
     """
     context = outcome.context[0].float()
     tokens = _some(context.flatten(0, 1)).double()
@@ -61,6 +72,7 @@ def health(
     values = (
         _spread(moments),
         rank_of(gram.view(width, width)),
+        moments[0],
         _mean_cosine(direction, squares[0], num_clips[0]),
         torch.stack(spreads).mean(),
         torch.stack(relative_spreads).mean(),
@@ -105,5 +117,12 @@ def _count(tokens: Tensor) -> Tensor:
 
 
 def _some(tokens: Tensor) -> Tensor:
-    """At most `_MAX_TOKENS` rows, evenly spread."""
-    return tokens[:: -(-len(tokens) // _MAX_TOKENS)]
+    """All of at most `_MAX_TOKENS` rows, else so many: one out of each of as many equal parts, at a place in it that goes from part to
+    part without a rhythm. A fixed stride would look at some columns of the token grid alone wherever it shares a factor with their number.
+    """
+    if len(tokens) <= _MAX_TOKENS:
+        return tokens
+    parts = torch.arange(_MAX_TOKENS + 1, device=tokens.device)
+    borders = parts * len(tokens) // _MAX_TOKENS
+    places = parts[:-1].double() * _GOLDEN % 1
+    return tokens[borders[:-1] + (places * borders.diff()).long()]

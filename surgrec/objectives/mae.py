@@ -21,11 +21,14 @@ TARGET_EPS = 1e-6  # added to the standard deviation, after the square root, as 
 
 
 class MAELearner(nn.Module):
-    """Encoder over visible tokens, light decoder over visible and hidden ones."""
+    """Encoder over visible tokens, light decoder over visible and hidden ones.
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    `normalise_targets` says what the decoder's values are, normalised patches or pixels; no weight tells, so it goes with the weights.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, normalise_targets: bool = True) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.normalise_targets = encoder, decoder, normalise_targets
 
     def forward(self, video: Tensor, masks: tuple[MaskSet, ...], targets: tuple[Tensor, ...]) -> Outcome:
         """`video` (B, C, T, H, W); one mask set; targets (B, M, P)."""
@@ -47,7 +50,7 @@ class MAE:
         std: tuple[float, float, float],
         normalise_targets: bool = True,
     ) -> None:
-        self.learner = MAELearner(encoder, decoder)
+        self.learner = MAELearner(encoder, decoder, normalise_targets)
         self.frozen = nn.ModuleDict()
         self.mean, self.std, self.normalise_targets = mean, std, normalise_targets
 

@@ -38,8 +38,8 @@ PROGRESS_FILE = "progress.json"
 
 @dataclass(frozen=True)
 class Pulse:
-    """Up to which step checkpoints are trusted (the last good reading, less some patience), which step had the first of the bad readings
-    since (0: none), and whether an alarm was raised over them.
+    """Up to which step checkpoints are trusted (the last good reading less some patience, or the one that was gone back to), which step
+    had the first of the bad readings since (0: none), and whether an alarm was raised over them.
     """
 
     safe_until: int = 0
@@ -93,13 +93,18 @@ class Trained:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Put a state read by `Checkpoints.restore` back."""
+        """Put a state read by `Checkpoints.restore` back. How updates are computed is not of the state: the optimiser stays as fused as
+        it was built, since torch would take that too from what was saved.
+        """
         put_weights(self.learner, self.frozen, state)
-        set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
+        optimizer = dict(state["optimizer"])
+        is_fused = self.optimizer.defaults["fused"]
+        optimizer["param_groups"] = [{**group, "fused": is_fused} for group in optimizer["param_groups"]]
+        set_optimizer_state_dict(self.learner, self.optimizer, optimizer)
 
 
 class Checkpoints:
-    """The checkpoints of one run folder; keeps the newest `keep`."""
+    """The checkpoints of one run folder; keeps the newest `keep`, and what `retire` says."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
@@ -135,7 +140,7 @@ class Checkpoints:
             partial.rename(final)
             sync_path(self.folder)
             write_text(self.folder / "latest", final.name + "\n")
-            self._retire(final, progress)
+            self.retire(progress)
         runtime.barrier()
         return final
 
@@ -154,18 +159,18 @@ class Checkpoints:
 
     def healthy(self, progress: Progress) -> Path | None:
         """The newest checkpoint that is trusted, of the way the run has gone since its last rollback; None where there is none."""
-        for path in sorted(self.folder.glob("step_*"), reverse=True):
-            saved = read_progress(path)
-            if saved.step <= progress.pulse.safe_until and len(saved.rollbacks) >= len(progress.rollbacks):
-                return path
-        return None
+        trusted = [path for path, step in self._on_the_way_of(progress) if step <= progress.pulse.safe_until]
+        return trusted[-1] if trusted else None
 
     def go_back(self, path: Path, progress: Progress) -> None:
         """Make `path` the newest checkpoint, with the rollback from `progress` in its own progress; later ones go. The first rank calls it.
 
-        Killed in the middle, the run resumes from the checkpoint before, meets the same collapse again and comes here again.
+        It is trusted from now on, whatever was known when it was saved: a further collapse comes back to it, unless a newer one has
+        earned trust by then. Killed in the middle, the run resumes from the checkpoint before, meets the same collapse again and comes
+        here again.
         """
         saved = read_progress(path)
+        saved.pulse = Pulse(safe_until=saved.step)
         saved.rollbacks = [*progress.rollbacks, Rollback(progress.step, saved.step)]
         write_text(path / PROGRESS_FILE, saved.to_json())
         write_text(self.folder / "latest", path.name + "\n")
@@ -173,17 +178,30 @@ class Checkpoints:
             if later.name > path.name:
                 self._delete(later)
 
-    def _retire(self, newest: Path, progress: Progress) -> None:
-        """Delete all but the newest `keep` and the newest healthy one, and what an interrupted save left. Later steps than `newest` stay
-        until the run is there again: they are of a save that was interrupted before `latest` named it, or of a run that was set back.
+    def retire(self, progress: Progress) -> None:
+        """Delete what is neither one of the newest `keep`, nor the newest healthy one, nor the oldest after it, and what an interrupted
+        save left. The first rank calls it.
+
+        The oldest after the healthy one waits for its verdict, which comes by the patience later: were it to go with age alone, none
+        would live to be trusted where `keep` intervals are shorter than that. Later steps than that of `progress` stay until the run
+        is there again: they are of a save that was interrupted before `latest` named it, or of a run that was set back.
         """
-        whole = sorted(path for path in self.folder.glob("step_*") if path.name <= newest.name)
+        whole = [path for path in sorted(self.folder.glob("step_*")) if read_progress(path).step <= progress.step]
         healthy = self.healthy(progress)
-        for old in whole[: -self.keep]:
-            if old != healthy:
+        unjudged = [
+            path for path, step in self._on_the_way_of(progress) if progress.pulse.safe_until < step <= progress.step
+        ]
+        kept = {*whole[-self.keep :], healthy, *unjudged[:1]}
+        for old in whole:
+            if old not in kept:
                 self._delete(old)
         for leftover in self.folder.glob(".step_*.partial"):
             shutil.rmtree(leftover)
+
+    def _on_the_way_of(self, progress: Progress) -> list[tuple[Path, int]]:
+        """Checkpoints and their steps, oldest first, without those of a way that the run has gone back from."""
+        there = [(path, read_progress(path)) for path in sorted(self.folder.glob("step_*"))]
+        return [(path, saved.step) for path, saved in there if len(saved.rollbacks) >= len(progress.rollbacks)]
 
     def _delete(self, whole: Path) -> None:
         """In two steps, so that a checkpoint is whole or absent even while it goes."""

@@ -44,7 +44,10 @@ class Sink(Protocol):
 
 
 class WandbSink:
-    """Weights & Biases; the same folder continues the same W&B run."""
+    """Weights & Biases; the same folder continues the same W&B run.
+
+    Its charts are over our own `step`: W&B's counter only rises, and drops what a run says that went back to a checkpoint.
+    """
 
     def __init__(self, folder: Path, project: str, offline: bool, config: dict[str, Any]) -> None:
         try:
@@ -55,10 +58,12 @@ class WandbSink:
             project=project, name=folder.name, id=_wandb_id(folder), dir=folder, config=config, resume="allow",
             mode="offline" if offline else "online", save_code=False, settings=wandb.Settings(console="off", x_disable_meta=True),
         )  # fmt: skip
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Numbers of one step."""
-        self._run.log(values, step=step)
+        self._run.log({"step": step, **values})
 
     def close(self) -> None:
         """Finish the run."""

@@ -25,10 +25,19 @@ from surgrec.training.checkpoint import Checkpoints, Progress, Trained
 from surgrec.training.folder import RunFolder
 from surgrec.training.log import Log, Sink, describe
 from surgrec.training.preempt import StopFlag, listen
-from surgrec.training.runtime import Runtime
+from surgrec.training.runtime import Runtime, SharedError
 from surgrec.training.step import Step, StepResult
 from surgrec.training.update import Readings, Update
-from surgrec.training.watch import WatchSpec, describe_collapse, felt, is_collapsed, rate_factor, read_health, respond
+from surgrec.training.watch import (
+    WatchSpec,
+    describe_collapse,
+    felt,
+    is_collapsed,
+    rate_factor,
+    read_health,
+    respond,
+    warn,
+)
 
 
 class Due(NamedTuple):
@@ -88,7 +97,7 @@ class Run:
     video_ids: npt.NDArray[np.str_]
     make_loader: Callable[[int], LoaderChain]
     draw_pictures: Callable[[int], object]
-    probe: Callable[[], dict[str, float]] | None
+    probe: Callable[[], dict[str, float]] | None  # one that gives no number raises a `SharedError`
     make_sink: Callable[[], Sink | None]
 
 
@@ -167,6 +176,7 @@ def begin(run: Run) -> Progress:
         progress = run.checkpoints.restore(run.trained)
     if run.runtime.is_first:
         run.folder.rewind(progress.step)
+        run.checkpoints.retire(progress)  # which a kill may have prevented, and later verdicts depend on what is there
     run.runtime.barrier()
     return progress
 
@@ -183,7 +193,10 @@ def examine(
             sentence = describe_collapse(pulse, progress.step, numbers)
             progress.pulse = replace(pulse, is_told=True)
     if due.is_probed and run.probe is not None:
-        numbers = numbers | run.probe()
+        try:
+            numbers = numbers | run.probe()
+        except SharedError as error:  # the training does not need it
+            warn(run.runtime, f"step {progress.step}: {error}; the run goes on without these numbers")
     return numbers, sentence
 
 

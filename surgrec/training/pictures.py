@@ -18,6 +18,7 @@ from torch import Tensor
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.grid import TokenGrid
+from surgrec.core.spans import Span
 from surgrec.data.augment import AugmentSpec
 from surgrec.data.clips import ClipReader
 from surgrec.masks.masks import MaskSet
@@ -31,14 +32,14 @@ _GAP_PIXELS = 4
 
 
 @torch.no_grad()
-def draw_pictures(
-    step: Step, reader: ClipReader, folder: Path, done: int, first_position: int = 0, repeats: int = 1
-) -> list[Path]:
-    """Write the pictures of the first clips of a phase after `done` updates; all ranks call it, the first one writes. Returns the files.
+def draw_pictures(step: Step, reader: ClipReader, folder: Path, done: int, span: Span, repeats: int) -> list[Path]:
+    """Write the pictures of the first clips of the phase `span` after `done` updates; all ranks call it, the first one writes. Returns
+    the files.
 
-    `first_position` is the phase's first sample; `repeats` samples show the same clip, of which one is drawn.
+    `repeats` samples show the same clip, of which one is drawn. A phase of fewer clips than are drawn shows all it has.
     """
-    positions = first_position + repeats * np.arange(NUM_CLIPS)
+    num_clips = min(NUM_CLIPS, span.num_steps * span.batch // repeats)
+    positions = span.first_position + repeats * np.arange(num_clips)
     video = step.augment([reader.read(int(at) // repeats).pixels for at in positions], positions, step.runtime.device)
     encoder = step.objective.released_encoder
     pictures = {"features": feature_picture(step, video, encoder)}

@@ -8,10 +8,11 @@ the launcher says (torchrun or SLURM set WORLD_SIZE), never a guess.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,11 +22,17 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
-from surgrec.core.console import STATUS_USER_ERROR
-from surgrec.core.errors import UserError
+from surgrec.core.console import tell
+from surgrec.core.errors import ToldError, UserError
 
 _LAUNCH = "torchrun --standalone --nproc-per-node N -m surgrec.train ... runtime=ddp"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
+
+Value = TypeVar("Value")
+
+
+class SharedError(UserError):
+    """A `UserError` that all ranks raise alike, at the same point of the run."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ class Runtime:
         return self.fabric.device
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether ranks hold parts of one model, so that all must take part in every pass through it."""
+        return isinstance(self.fabric.strategy, ModelParallelStrategy)
+
+    @property
     def is_first(self) -> bool:
         """Whether this process writes what is written once."""
         return self.fabric.is_global_zero
@@ -100,13 +112,25 @@ class Runtime:
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over ranks."""
-        reduced: Tensor = self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
-        return reduced
+        return self.sum(values) / self.fabric.world_size
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over ranks."""
-        reduced: Tensor = self.fabric.all_reduce(values, reduce_op="sum")  # type: ignore[assignment]
-        return reduced
+        """The sum over ranks, new, on the device of `values`: this process's.
+
+        Not Fabric's reduction: that puts a barrier before each, for which the host waits, and writes into `values`.
+        """
+        total = values.clone()
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(total)
+        return total
+
+    def gather(self, value: Value) -> list[Value]:
+        """The `value` of every rank (anything that pickles), in their order, on all ranks. Waits for the device."""
+        if self.fabric.world_size == 1:
+            return [value]
+        values: list[Value | None] = [None] * self.fabric.world_size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # each has been filled
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -115,8 +139,8 @@ class Runtime:
     def on_first(self, action: Callable[[], object]) -> None:
         """Run `action` in the first process while the others wait; all processes call it.
 
-        Where it raises a `UserError`, the first process raises it and the others end with the same status in silence: waiting for
-        a process that has gone, they would bury its sentence under tracebacks.
+        Where it raises a `UserError`, the first process raises it and the others a `ToldError`: waiting for a process that has gone,
+        they would bury its sentence under tracebacks.
         """
         failure: UserError | None = None
         if self.is_first:
@@ -128,7 +152,21 @@ class Runtime:
         if failure is not None:
             raise failure
         if has_failed:
-            sys.exit(STATUS_USER_ERROR)
+            raise ToldError("the first process tells what is wrong")
+
+    @contextmanager
+    def told_once(self) -> Iterator[None]:
+        """Within it, the first process alone tells a `SharedError`; then all raise `ToldError`.
+
+        The others wait for that: a launcher ends all processes as soon as it sees that one has gone.
+        """
+        try:
+            yield
+        except SharedError as error:
+            if self.is_first:
+                tell(error)
+            self.barrier()
+            raise ToldError(str(error)) from error
 
     def close(self) -> None:
         """Leave the process group."""

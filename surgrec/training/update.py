@@ -15,12 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surgrec.core.errors import UserError
 from surgrec.training.checkpoint import Trained
-from surgrec.training.runtime import Runtime
+from surgrec.training.runtime import Runtime, SharedError
 
 
-class NonFiniteLossError(UserError):
+class NonFiniteLossError(SharedError):
     """The loss or its gradient is no longer a number; the trained weights are still those of the step before."""
 
 
@@ -35,8 +34,8 @@ class Numbers(NamedTuple):
 class Reading:
     """A step's numbers while the device may still be working on them. `videos`: those that this rank read in the step."""
 
-    def __init__(self, step: int, values: Tensor, videos: Sequence[str]) -> None:
-        self.step, self.videos = step, videos
+    def __init__(self, runtime: Runtime, step: int, values: Tensor, videos: Sequence[str]) -> None:
+        self.runtime, self.step, self.videos = runtime, step, videos
         self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=values.is_cuda)
         self._host.copy_(values, non_blocking=True)
         self._arrived: torch.cuda.Event | None = None
@@ -54,12 +53,14 @@ class Reading:
         return Numbers(loss, grad_norm, stopping > 0)
 
     def _raise(self, loss: float, grad_norm: float, is_own_finite: bool) -> None:
-        """Half precision may break the gradient alone."""
+        """Half precision may break the gradient alone: then the videos of all ranks are named, else those of the ranks whose loss it is."""
         what = f"gradient's norm at step {self.step} is {grad_norm}"
         if not _is_finite(loss):
             what = f"loss of step {self.step} is {loss}"
-        where = "of this rank" if is_own_finite else "whose loss it is"
-        videos = ", ".join(sorted(set(self.videos)))
+        read = self.runtime.gather((is_own_finite, list(self.videos)))
+        culprits = [videos for is_finite, videos in read if not is_finite]
+        where = "whose loss it is" if culprits else "of that step"
+        videos = ", ".join(sorted({video for videos in culprits or [videos for _, videos in read] for video in videos}))
         raise NonFiniteLossError(
             f"the {what}; nothing was updated. Lower optim.lr or look at the videos {where}: {videos}"
         )
@@ -99,7 +100,7 @@ class Update:
         finite = torch.isfinite(shared[0]) & torch.isfinite(grad_norm)
         self._is_broken = torch.maximum(self._is_broken, (~finite).float())
         values = torch.stack([shared[0], shared[1], grad_norm.float(), torch.isfinite(loss).float()])
-        reading = Reading(step, values, videos)
+        reading = Reading(self.runtime, step, values, videos)
         if self.is_fused:
             self.trained.optimizer.found_inf = self._is_broken  # type: ignore[attr-defined]  # as torch's GradScaler does
         else:

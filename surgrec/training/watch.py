@@ -14,12 +14,11 @@ from typing import Literal
 
 import torch
 
-from surgrec.core.errors import UserError
 from surgrec.objectives.diagnostics import HEALTH, health
 from surgrec.objectives.ema import squared_distance
 from surgrec.objectives.objective import Objective
 from surgrec.training.checkpoint import Checkpoints, Progress, Pulse
-from surgrec.training.runtime import Runtime
+from surgrec.training.runtime import Runtime, SharedError
 from surgrec.training.step import StepResult
 
 MAX_ROLLBACKS = 3
@@ -41,20 +40,26 @@ class WatchSpec:
     on_collapse: OnCollapse
 
 
-class CollapseError(UserError):
+class CollapseError(SharedError):
     """The features of the run have collapsed, and it was told to stop then, or going back has not helped."""
 
 
 @dataclass(frozen=True)
 class Sign:
-    """A number that must not be `below` so much; `what` it measures."""
+    """A number that must not be `below` so much; `what` it measures. It means nothing unless the number `given` was measured too, and is
+    `at_least` so much.
+    """
 
     number: str
     what: str
     below: float
+    given: str | None = None
+    at_least: float = 0.0
 
     def is_in(self, numbers: dict[str, float]) -> bool:
         """Whether the reading shows it; a number that was not measured shows nothing."""
+        if self.given is not None and not (self.given in numbers and numbers[self.given] >= self.at_least):
+            return False
         return numbers.get(self.number, self.below) < self.below
 
     def told(self, numbers: dict[str, float]) -> str:
@@ -63,9 +68,11 @@ class Sign:
 
 
 SIGNS = (  # each means what it says whatever the model's width, and is far from what healthy runs show
-    Sign("effective_rank", "effective rank of the features", below=8.0),
+    # of few tokens the rank is low whatever they are
+    Sign("effective_rank", "effective rank of the features", below=8.0, given="num_tokens", at_least=64),
     Sign("feature_std", "standard deviation of the features", below=0.05),
-    Sign("target_std", "standard deviation of the targets", below=0.05),
+    # without a target encoder targets are pixels, which are as they are
+    Sign("target_std", "standard deviation of the targets", below=0.05, given="target_distance"),
 )
 MEANING = "the features no longer tell clips apart, so a lower loss means nothing"
 REMEDIES = "a lower optim.lr, a longer optim.warmup_steps or a larger data.global_batch_size"
@@ -95,10 +102,11 @@ def signs_in(numbers: dict[str, float]) -> list[Sign]:
 def felt(spec: WatchSpec, pulse: Pulse, step: int, numbers: dict[str, float]) -> Pulse:
     """The pulse after the reading of `step`. One with signs is neither good nor bad up to `grace_steps`.
 
-    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience.
+    A collapse begins before it shows, so a good reading vouches for checkpoints that are older by the patience. What has once been
+    trusted stays so.
     """
     if not signs_in(numbers):
-        return Pulse(safe_until=max(0, step - spec.patience_steps))
+        return Pulse(safe_until=max(pulse.safe_until, step - spec.patience_steps))
     return pulse if step <= spec.grace_steps else replace(pulse, bad_since=pulse.bad_since or step)
 
 
@@ -136,7 +144,7 @@ def respond(spec: WatchSpec, runtime: Runtime, checkpoints: Checkpoints, progres
     runtime.barrier()  # all ranks have looked before the first one changes the folder
     kept = f"the newest checkpoint from before is {healthy.name}" if healthy else "there is no checkpoint from before"
     if spec.on_collapse == "warn":
-        _say(runtime, f"{sentence}; {kept}")
+        warn(runtime, f"{sentence}; {kept}")
         return False
     if spec.on_collapse == "stop" or healthy is None:
         raise CollapseError(f"{sentence}; {kept}")
@@ -145,11 +153,12 @@ def respond(spec: WatchSpec, runtime: Runtime, checkpoints: Checkpoints, progres
     if runtime.is_first:
         checkpoints.go_back(healthy, progress)
     rate = RATE_FACTOR * rate_factor(progress)
-    _say(runtime, f"{sentence}; back to {healthy.name}, from there with {rate:.2g} of the learning rate")
+    warn(runtime, f"{sentence}; back to {healthy.name}, from there with {rate:.2g} of the learning rate")
     runtime.barrier()
     return True
 
 
-def _say(runtime: Runtime, sentence: str) -> None:
+def warn(runtime: Runtime, sentence: str) -> None:
+    """Print the sentence, once whatever the number of ranks."""
     if runtime.is_first:
         print(f"warning: {sentence}", file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ from surgrec.config.build import (
 from surgrec.config.compose import compose_config, save_config
 from surgrec.config.estimate import estimate
 from surgrec.config.schema import Config
-from surgrec.core.errors import UserError
+from surgrec.core.errors import ToldError, UserError
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.hub.release import Release, write_release
@@ -251,7 +251,8 @@ def test_a_mistake_that_the_first_process_finds_is_told_once(is_first: bool, fai
         return torch.tensor(0.5 if fails else 0.0)
 
     runtime = cast(Runtime, SimpleNamespace(is_first=is_first, device=torch.device("cpu"), mean=mean_over_two))
-    expected = pytest.raises(UserError if is_first else SystemExit, match="told once" if is_first else "2")
+    kind, words = (UserError, "told once") if is_first else (ToldError, "the first process tells")
+    expected = pytest.raises(kind, match=words)
     with expected if fails else nullcontext():
         Runtime.on_first(runtime, action)
     assert len(calls) == is_first

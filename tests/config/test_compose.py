@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from surgrec.config import compose
+from surgrec.config.application import run_application
 from surgrec.config.compose import (
     claim_folder,
+    completed_overrides,
     compose_config,
     difference,
     distance_from_variant,
@@ -19,7 +21,6 @@ from surgrec.config.compose import (
     headline,
     read_config,
     save_config,
-    with_variant_files,
 )
 from surgrec.config.explain import all_options
 from surgrec.config.schema import Config, Policy
@@ -94,9 +95,121 @@ def test_an_experiment_keeps_apart_what_one_variant_has(variant: str) -> None:
     quick = [f"+variant={variant}", "+experiment=quickstart"]
     assert getattr(compose_config(quick).objective, option) == value
     assert getattr(compose_config([*quick, f"objective.{option}={other}"]).objective, option) == yaml.safe_load(other)
-    assert with_variant_files(quick) == [*quick, f"+experiment/quickstart={variant}"]
-    changed = with_variant_files([*quick, "variant=jepa"])  # as Hydra takes it: jepa in the place of the first
-    assert changed[2] == "+experiment/quickstart=jepa"
+    assert completed_overrides(quick) == [quick[0], f'+experiment=["quickstart","quickstart/{variant}"]']
+    changed = completed_overrides([*quick, "variant=jepa"])  # as Hydra takes it: jepa in the place of the first
+    assert changed[1] == '+experiment=["quickstart","quickstart/jepa"]'
+
+
+INIT = "init=vjepa2:/weights/vitl.pt"
+COMBINED = [  # of jepa; the options that decide which overlay came last
+    (
+        ["+experiment=[quickstart,continue]", INIT],
+        {
+            "backbone.size": "nano", "trainer.steps": 3000, "optim.warmup_steps": 300, "data.global_batch_size": 512,
+            "objective.ema": None, "objective.ema_end": None, "objective.ema_half_life_samples": 2.838e6,
+            "mix.rehearsal_share": 0.37, "augment.crop_pixels": 64, "objective.head_depth": 2,
+        },
+    ),
+    (
+        ["+experiment=[continue,quickstart]", INIT],
+        {
+            "trainer.steps": 500, "data.global_batch_size": 8, "optim.lr": 5e-4, "objective.ema": 0.996,
+            "objective.ema_end": 1.0, "objective.ema_half_life_samples": None, "mix.rehearsal_share": 0.37,
+        },
+    ),
+    (
+        ["+experiment=[vjepa21,cooldown]"],
+        {
+            "objective.dense": True, "objective.head_depth": 24, "objective.ema": 0.99925, "trainer.steps": 135000,
+            "optim.lr": 6e-4, "trainer.phases": [
+                {
+                    "steps": 12000, "num_frames": 64, "global_batch_size": 3072, "lr": 5.25e-4, "lr_end": 1e-6,
+                    "lr_shape": "linear",
+                }
+            ],
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), COMBINED, ids=lambda value: value[0] if isinstance(value, list) else ""
+)
+def test_overlays_of_a_list_apply_whole_and_from_left_to_right(
+    options: list[str], expected: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python and from the command line alike."""
+    config = compose_config(["+variant=jepa", *options])
+    assert {key: value for key, value in flat(config).items() if key in expected} == expected
+    given: list[Config] = []
+    monkeypatch.setattr("sys.argv", ["surgrec", "+variant=jepa", *options])
+    run_application(given.append, "help")  # type: ignore[arg-type]
+    assert given == [config]
+    apart = [f"+experiment={name}" for name in options[0].partition("[")[2].rstrip("]").split(",")]
+    assert compose_config(["+variant=jepa", *apart, *options[1:]]) == config
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "written",
+    ["+experiment=[quickstart]", '+experiment="quickstart"', "+experiment= quickstart", "+experiment=['quickstart']"],
+)
+def test_an_overlay_is_whole_however_its_name_is_written(variant: str, written: str) -> None:
+    plain = compose_config([f"+variant={variant}", "+experiment=quickstart"])
+    assert compose_config([f"+variant={variant}", written]) == plain
+    assert compose_config([f"+variant=[{variant}]", written]) == plain
+
+
+OVERLAYS = [
+    (variant, overlay)
+    for variant in VARIANTS
+    for overlay in (None, *sorted(path.stem for path in compose.CONFIGS.glob("experiment/*.yaml")))
+    if OF_ONE_VARIANT.get(f"experiment/{overlay}", variant) == variant
+]
+GROUPS = sorted({path.parent.as_posix() for path in FILES} - {"variant", "experiment"})
+
+
+@pytest.mark.parametrize("place", range(len(OVERLAYS)), ids=lambda place: "-".join(map(str, OVERLAYS[place])))
+def test_an_option_of_a_group_that_is_named_wins_over_every_overlay(place: int) -> None:
+    """Of every group at once; which of its options, changes from overlay to overlay, so that all have their turn."""
+    variant, overlay = OVERLAYS[place]
+    named = {}
+    for group in GROUPS:
+        names = [path.stem for path in FILES if path.parent.as_posix() == group]
+        own = [name for name in names if OF_ONE_VARIANT.get(f"{group}/{name}", variant) == variant]
+        named[group] = own[place % len(own)]
+    choices = [f"{group}={name}" for group, name in named.items()]
+    before = [
+        f"+variant={variant}",
+        *([f"+experiment={overlay}", *NEEDED.get(f"experiment/{overlay}", [])] if overlay else []),
+    ]
+    values = flat(compose_config([*before, *choices]))
+    for group, name in named.items():
+        for key, value in yaml.safe_load((compose.CONFIGS / group / f"{name}.yaml").read_text()).items():
+            if key != "defaults":
+                assert values[f"{group}.{key}"] == value, (group, name, key)
+    assert compose_config([*choices, *before, "backbone.size=huge", "optim.eps=0.5"]).backbone.size == "huge"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["+experiment=[quickstart]", "+variant=jepa"], "write +variant=jepa before +experiment=quickstart"),
+        (["+experiment=[quickstart,continue]", "+variant=jepa"], "before +experiment=[quickstart,continue]"),
+        (["+variant=[mae,jepa]"], "a run has one variant"),
+        (["+variant=mae", "+experiment=null"], "+experiment=null names no option of experiment"),
+        (["+variant=mae", "+experiment=quickstart,continue"], "several as +experiment=[ONE,OTHER]"),
+        (["+variant=mae", "+experiment=quickstart/mae"], "is a part of an overlay; write +experiment=quickstart"),
+        (["+variant=mae", "+experiment/quickstart=mae"], "is a part of an overlay; write +experiment=quickstart"),
+        (["+variant=mae", "+experiment=[quickstart,nothing]"], "there is no experiment 'nothing'"),
+        (["+variant=mae", "backbone=null"], "backbone=null names no option of backbone"),
+        (["+variant=mae", "+backbone=small"], "backbone is given more than once; give it once, without a plus"),
+    ],
+)
+def test_overlays_that_cannot_be_honoured_are_refused(options: list[str], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose_config(options)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_experiment_of_the_other_variant_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +311,30 @@ def test_a_wrong_option_is_told_in_one_sentence(option: str, words: str) -> None
     assert str(compose.CONFIGS) not in str(caught.value) and "+optim.lrr" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "words", "with_it"),
+    [
+        ("objective.levels=2", "objective.levels=2 does nothing without objective.dense=true", "objective.dense=true"),
+        ("objective.context_weight=0.7", "objective.context_weight=0.7 does nothing", "objective.dense=true"),
+        ("objective.context_ramp_steps=[1,2]", "objective.context_ramp_steps=[1, 2] does", "objective.dense=true"),
+        (
+            "mix.rehearsal_sources=[kinetics]",
+            "mix.rehearsal_sources=['kinetics'] does nothing without mix.rehearsal_share; give the share, or leave",
+            "mix.rehearsal_share=0.3",
+        ),
+    ],
+)
+def test_an_option_that_would_not_be_read_is_refused_with_what_it_needs(
+    option: str, words: str, with_it: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as caught:
+        compose_config(["+variant=jepa", option])
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    config = compose_config(["+variant=jepa", option, with_it])
+    save_config(config, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == config
+
+
 def test_an_unknown_variant_is_told_what_there_is() -> None:
     with pytest.raises(UserError, match=r"no variant 'mea'; choose one of \+variant=jepa, \+variant=mae"):
         compose_config(["+variant=mea"])
@@ -266,6 +403,7 @@ def test_continuing_ignores_what_changes_speed_only(tmp_path: Path) -> None:
 
     file = tmp_path / "run" / "config.yaml"
     claim_folder(run(), file)
+    claim_folder(run("probe.every=5", "probe.manifest=m.parquet", "probe.labels=l.csv", "probe.windows=9"), file)
     claim_folder(
         run("runtime=cpu", "data.workers=9", "paths.runs=moved", "logger=tensorboard", "runtime.accumulation=4"), file
     )

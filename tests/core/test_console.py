@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from surgrec.core.console import progress, run_command
-from surgrec.core.errors import UserError
+from surgrec.core.errors import ToldError, UserError
 
 
 def raising(error: BaseException):
@@ -26,6 +26,8 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(lambda: 2) == 2
     assert run_command(raising(UserError("the folder is empty; give another"))) == 2
     assert capsys.readouterr().err == "error: the folder is empty; give another\n"
+    assert run_command(raising(ToldError("another process has said it"))) == 2
+    assert capsys.readouterr().err == ""
     assert run_command(raising(KeyboardInterrupt())) == 130
     assert "run the same command again" in capsys.readouterr().err
 

@@ -21,6 +21,18 @@ for _ in range(5): np.ones(12_000_000)
 print(faults() - before)
 """
 
+RESERVED = """
+import numpy as np
+from surgrec.core.memory import keep_freed_memory
+assert keep_freed_memory()
+def megabytes():
+    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
+blocks = [np.empty(900_000_000, np.uint8) for _ in range(3)]  # never written to, so no memory is used for it
+before = megabytes()
+del blocks
+print(before - megabytes())
+"""
+
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is of glibc")
 def test_large_blocks_are_not_faulted_in_again() -> None:
@@ -31,3 +43,10 @@ def test_large_blocks_are_not_faulted_in_again() -> None:
     )
     assert default > 5 * 40  # huge pages of 2 MB at the most
     assert kept < 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is of glibc")
+def test_what_is_freed_together_is_kept_however_much_it_is() -> None:
+    """2.7 GB: more than the largest positive threshold that glibc can be told."""
+    given_back = subprocess.run([sys.executable, "-c", RESERVED], capture_output=True, text=True, check=True).stdout
+    assert int(given_back) < 100

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from surgrec.corpus.card import Card, CardError, load_card
-from tests.conftest import REPOSITORY
+from surgrec.corpus.card import (
+    UNKNOWN,
+    Card,
+    CardError,
+    contradictions,
+    find_card,
+    load_card,
+    load_cards,
+    shipped_cards,
+)
+from surgrec.corpus.facts import Overlap
 
 
 def written(folder: Path, text: str) -> Path:
@@ -83,8 +92,126 @@ def test_groups(pattern: str | None, path: str, group: str | None) -> None:
     assert Card("a", "other", group_pattern=pattern).group_of(path) == group
 
 
-def test_every_card_that_we_ship_loads() -> None:
-    cards = [load_card(path) for path in sorted((REPOSITORY / "corpora").glob("*.yaml"))]
-    assert {card.domain for card in cards} >= {"endoscopy", "laparoscopy", "cataract", "robotic"}
-    assert len({card.name for card in cards}) == len(cards)
-    assert all(card.licence and card.home for card in cards)
+# -- documented cards
+
+DOCUMENTED = """\
+name: cases
+domain: laparoscopy
+procedures: [cholecystectomy]
+licence: unknown
+access: open
+published: {videos: 2, hours: unknown}
+layout: videos/case_N.mp4
+group: case
+group_pattern: case_(\\d+)
+file_pattern: videos/*.mp4
+split: {train: "videos/case_1.mp4"}
+examples:
+  - {path: videos/case_1.mp4, group: "1", split: train}
+sources:
+  - facts: [procedures, access, published, layout, group, split]
+    cite: a page
+"""
+
+
+def changed(old: str, new: str) -> str:
+    assert old in DOCUMENTED
+    return DOCUMENTED.replace(old, new)
+
+
+def test_a_documented_card(tmp_path: Path) -> None:
+    card = load_card(written(tmp_path, DOCUMENTED))
+    assert card.is_documented and card.procedure == "cholecystectomy" and card.procedures == ("cholecystectomy",)
+    assert card.published.videos == 2 and card.published.hours is UNKNOWN and card.published.frames is UNKNOWN
+    assert card.licence is UNKNOWN and f"{card.licence}" == "unknown" and not isinstance(card.licence, str)
+    assert card.overlaps == () and card.personal_data.faces is UNKNOWN
+    assert [card.takes(path) for path in ("videos/a.mp4", "labels/a.txt")] == [True, False]
+
+
+def test_what_a_simple_card_does_not_say_is_unknown(tmp_path: Path) -> None:
+    card = load_card(written(tmp_path, "name: a\ndomain: other\ngroup_pattern: 'case_(\\d+)'\n"))
+    assert not card.is_documented and card.takes("a.mp4") is None
+    facts = (card.licence, card.procedure, card.procedures, card.access, card.group, card.fps, card.layout)
+    assert all(fact is UNKNOWN for fact in facts)
+    assert card == Card("a", "other", group_pattern=r"case_(\d+)")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("videos: 2", "videos: -2", "0 or more, or unknown"),
+        ("videos: 2", "videos: 2.5", "published.videos must be a whole number or unknown"),
+        ("videos: 2", "videos: 2, frames: 1", "less than published.videos"),
+        ("videos: 2, hours: unknown", "videos: 0, hours: 3", "published.videos is 0"),
+        ("videos: 2", "videso: 2", "unknown key 'videso' in published; did you mean 'videos'"),
+        ("access: open", "access: opne", "did you mean 'open'"),
+        ("access: open", "access: sesame", "choose one of open, form"),
+        ("procedures:", "procedure: x\nprocedures:", "not both"),
+        ("[cholecystectomy]", "[a, a]", "names one twice"),
+        ("group: case\n", "group: unknown\n", "say what it is in group"),
+        ("case_(\\d+)", "(\\d*)", "also matches nothing"),
+        ("file_pattern: videos", "file_pattern: /videos", "fits no path"),
+        ("file_pattern: videos/*.mp4", "file_pattern: ./videos/*.mp4", "fits no path"),
+        ('"videos/case_1.mp4"', '"videos\\\\\\\\*.mp4"', "fits no path"),
+        ('"videos/case_1.mp4"}', '"videos/*", test: ["videos/*"]}', "in the splits train and test"),
+        ("file_pattern: videos/*.mp4", "file_pattern: clips/*.mp4", "does not take the example"),
+        ('group: "1"', 'group: "2"', "is read as '1', not '2'"),
+        (", split: train}", "}", "is read as 'train', not None"),
+        ("layout: videos/case_N.mp4", "layout: unknown", "describe it in layout"),
+        ("published, layout", "layout", "no source is given for published.videos"),
+        ("[procedures,", "[procedures, licence,", "which the card does not know"),
+        ("[procedures,", "[prosedures,", "did you mean 'procedures'"),
+        ("cite: a page", "cites: a page", "unknown key 'cites' in sources[0]; did you mean 'cite'"),
+        ("cite: a page", "cite: ''", "is empty"),
+        ("licence: unknown", "fps: 0", "fps must be above 0"),
+        ("licence: unknown", "fps: yes", "fps must be a number or unknown"),
+        ("licence: unknown", "resolution: 1080p", "must read WIDTHxHEIGHT"),
+        ("licence: unknown", "arxiv: 1602.03012", "put it in quotes"),
+        ("licence: unknown", "arxiv: '160203012'", "must be a number such as"),
+        ("licence: unknown", "doi: https://doi.org/10.1/x", "without an address"),
+        ("licence: unknown", "labels: []", "is an empty list"),
+        ("licence: unknown", "overlaps: [{source: cases, how: subset, note: n, cite: c}]", "overlaps with itself"),
+        ("licence: unknown", "overlaps: [{source: b, how: subste, note: n, cite: c}]", "did you mean 'subset'"),
+        ("licence: unknown", "overlaps: [{source: b, how: subset, note: n}]", "overlaps[0] lacks cite"),
+        ("licence: unknown", "personal_data: {faces: maybe}", "choose one of present, removed, absent"),
+        ("licence: unknown", "published_by: x", "did you mean 'published'"),
+    ],
+)
+def test_a_card_that_cannot_be_true_is_refused(old: str, new: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(CardError) as caught:
+        load_card(written(tmp_path, changed(old, new)))
+    assert words in str(caught.value) and str(tmp_path / "card.yaml") in str(caught.value)
+
+
+# -- cards together
+
+
+def overlapping(name: str, other: str, how: str = "subset") -> Card:
+    return Card(name, "other", overlaps=(Overlap(other, how, "note", "page"),))
+
+
+def test_overlaps_agree_and_name_cards() -> None:
+    a, b = overlapping("a", "b"), overlapping("b", "a")
+    assert contradictions({"a": a, "b": b}) == [] and contradictions({"a": a, "b": Card("b", "other")}) == []
+    assert contradictions({"a": a}) == ["a overlaps with b, which has no card"]
+    told = contradictions({"a": a, "b": overlapping("b", "a", "same_videos")})
+    assert "a says subset of b, which says same_videos" in told
+
+
+def test_names_are_used_once(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("name: eyes\ndomain: cataract\n")
+    assert list(load_cards(tmp_path)) == ["eyes"]
+    (tmp_path / "two.yaml").write_text("name: Eyes\ndomain: cataract\n")
+    with pytest.raises(CardError, match="have the same name, Eyes"):
+        load_cards(tmp_path)
+    with pytest.raises(CardError, match="there are no cards"):
+        load_cards(tmp_path / "nowhere")
+
+
+def test_a_card_is_found_by_name_or_path(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: eyes\ndomain: cataract\n")
+    assert find_card(str(path)).name == "eyes" and find_card("cholec80") == shipped_cards()["cholec80"]
+    with pytest.raises(CardError, match="did you mean cholec80"):
+        find_card("Cholec-80")
+    with pytest.raises(CardError, match="there is no card at"):
+        find_card(str(tmp_path / "none.yaml"))

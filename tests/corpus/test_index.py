@@ -84,6 +84,25 @@ def test_a_card(folder: Path, tmp_path: Path) -> None:
     assert (row["source"], row["domain"], row["licence"], row["procedure"]) == ("eyes", "cataract", "MIT", "phaco")
 
 
+def test_a_shipped_card_by_its_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "manifest.parquet"
+    (folder / "case_1" / "a.mp4").rename(folder / "video_07.mp4")
+    assert index(folder, out, "--card", "pitvis") == 0
+    (row,) = Manifest.read([out]).table.to_pylist()  # the others fit no file pattern of the card
+    assert (row["source"], row["licence"]) == ("pitvis", "CC-BY-NC-ND-4.0")
+    assert row["procedure"] == "endoscopic pituitary surgery" and row["path"] == "video_07.mp4"
+    assert index(folder, out, "--card", "gynsurg") == 0
+    assert {row["licence"] for row in Manifest.read([out]).table.to_pylist() if row["source"] == "gynsurg"} == {None}
+    assert (
+        index(folder, out, "--card", "gynsurg", "--licence", "own", "--group-pattern", "(.)", "--procedure", "x") == 0
+    )
+    rows = [row for row in Manifest.read([out]).table.to_pylist() if row["source"] == "gynsurg"]
+    assert {(row["licence"], row["procedure"]) for row in rows} == {("own", "x")}
+    for name, words in (("cholect50", "is given out as frames"), ("pitviz", "did you mean pitvis")):
+        assert index(folder, out, "--card", name) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_mistakes_end_with_one_sentence(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "manifest.parquet"
     (tmp_path / "empty").mkdir()

@@ -82,6 +82,12 @@ def test_windows_are_drawn_alike_for_every_label_and_whatever_the_order_of_lines
         ("video_id,seconds,phase\nv1,0,a\n", "lacks the column time_seconds; it has video_id, seconds, phase"),
         ("name,time_seconds,phase\nv1,0,a\n", "lacks the column video_id or path"),
         ("video_id,time_seconds,phase\nv1,soon,a\n", "line 2: time_seconds 'soon' is no number"),
+        ("video_id,time_seconds,phase\nv1,,a\n", "line 2: time_seconds '' is no number"),
+        ("video_id,time_seconds,phase\nv1\n", "line 2: time_seconds None is no number"),
+        *(
+            (f"video_id,time_seconds,phase\nv1,0,a\nv1,{time},b\n", f"line 3: time_seconds '{time}' must be a finite")
+            for time in ("nan", "inf", "-inf", "-0.5")
+        ),
         ("video_id,time_seconds,phase\nother,0,a\n", "has no line for any video of probe.manifest"),
         ("video_id,time_seconds,phase\nv1,0,a\nv2,0,b\n", "at least two labels with windows of 2 seconds in 3 cases"),
     ],
@@ -97,3 +103,36 @@ def test_labels_that_cannot_be_used_are_one_sentence(
 def test_labels_that_are_not_there_are_one_sentence(manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"probe\.labels=.*nowhere is not there; give a CSV file, or a folder"):
         read_labels(tmp_path / "nowhere", "phase", manifest)
+
+
+@pytest.mark.parametrize("is_folder", [False, True], ids=["file", "folder"])
+def test_labels_are_read_as_utf8_with_or_without_a_mark(is_folder: bool, manifest: Manifest, tmp_path: Path) -> None:
+    header, line = (
+        ("time_seconds,phase", "0,Präparation") if is_folder else ("video_id,time_seconds,phase", "v1,0,Präparation")
+    )
+    path = tmp_path / "v1.csv"
+    where = tmp_path if is_folder else path
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text(f"{header}\n{line}\n", encoding=encoding)
+        assert read_labels(where, "phase", manifest) == {1: [(0.0, "Präparation")]}
+    path.write_text(f"{header}\n{line}\n", encoding="latin-1")
+    with pytest.raises(UserError, match=r"v1\.csv is not text in UTF-8; save it as CSV in UTF-8"):
+        read_labels(where, "phase", manifest)
+    path.write_text(f"{header}\n{line}{'x' * 140_000}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"v1\.csv is not a CSV file \(field larger than"):
+        read_labels(where, "phase", manifest)
+
+
+def test_a_path_of_several_videos_is_told_by_their_ids(manifest: Manifest, tmp_path: Path) -> None:
+    """As in two folders that were indexed apart, each with its clip1.mp4."""
+    rows = manifest.table.to_pylist()
+    rows[4] |= {"root": "others", "path": "clip1.mp4"}
+    twice = Manifest(pa.Table.from_pylist(rows, schema=SCHEMA))
+    by_path = write(tmp_path / "p.csv", "path,time_seconds,phase", "clip0.mp4,0,a", "clip1.mp4,0,a")
+    with pytest.raises(
+        UserError, match=r"that of 2 videos of probe\.manifest \(v1, v4\); name videos by a column video_id"
+    ):
+        read_labels(by_path, "phase", twice)
+    assert read_labels(by_path, "phase", manifest) == {0: [(0.0, "a")], 1: [(0.0, "a")]}
+    by_id = write(tmp_path / "i.csv", "video_id,time_seconds,phase", "v1,0,a", "v4,0,b")
+    assert read_labels(by_id, "phase", twice) == {1: [(0.0, "a")], 4: [(0.0, "b")]}

@@ -10,6 +10,7 @@ import torch
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.hub.card import TrainingSource
 from surgrec.hub.head import head_of
+from surgrec.hub.image_start import Pixels
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.hub.release import Release, write_release
 from surgrec.models.decoder import Decoder
@@ -24,6 +25,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "jepa": {"positions": "rope", "qkv_bias": "qkv", "init": "trunc_normal"},
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PIXELS = Pixels(MEAN, STD)
 PREPROCESS = ClipPreprocess(4, 0.2, PreprocessSpec(short_side_pixels=40, crop_pixels=32, mean=MEAN, std=STD))
 SOURCES = (TrainingSource("cholec", 12.5, 0.75, 3000, "CC BY 4.0"), TrainingSource("eye|two", 0.5, 0.25, 1000))
 

@@ -150,8 +150,10 @@ def vjepa1_parts(grid: TokenGrid, width: int = 48, depth: int = 2, narrow: int =
     return encoder, predictor
 
 
-def vjepa21_parts(width: int = 24, narrow: int = 24, is_distilled: bool = False) -> tuple[Weights, Weights]:
-    """Encoder of 12 blocks and predictor of version 2.1, without prefix; a distilled predictor speaks in the teacher's width, here 40."""
+def vjepa21_parts(
+    width: int = 24, narrow: int = 24, is_distilled: bool = False, depth: int = 12
+) -> tuple[Weights, Weights]:
+    """Encoder of `depth` blocks and predictor of version 2.1, without prefix; a distilled predictor has the teacher's width, here 40."""
     encoder = {
         "img_mod_embed": torch.randn(1, 1, width),
         "video_mod_embed": torch.randn(1, 1, width),
@@ -159,7 +161,7 @@ def vjepa21_parts(width: int = 24, narrow: int = 24, is_distilled: bool = False)
         "patch_embed.proj.bias": torch.randn(width),
         "patch_embed_img.proj.weight": torch.randn(width, 3, 1, 8, 8),
         "patch_embed_img.proj.bias": torch.randn(width),
-        **random_blocks("blocks", 12, width, 2 * width),
+        **random_blocks("blocks", depth, width, 2 * width),
         **{f"norms_block.{level}.{kind}": torch.randn(width) for level in range(4) for kind in ("weight", "bias")},
     }
     out = 40 if is_distilled else 4 * width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from surgrec.hub.endofm import load_endofm, start_from_endofm
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.models.encoder import Encoder
 from surgrec.models.errors import ModelError
+from tests.hub.build import PIXELS
 from tests.hub.image_files import written
 
 transformers = pytest.importorskip("transformers")
@@ -148,6 +150,42 @@ def test_one_wrong_key_refuses_all(tmp_path: Path, change: Callable[[dict[str, T
         load_endofm(source({"teacher": weights}, tmp_path))
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "patch_embed.proj.weight",
+        "pos_embed",
+        "time_embed",
+        "blocks.0.mlp.fc1.weight",
+        "blocks.0.temporal_attn.qkv.weight",
+    ],
+)
+def test_keys_that_give_shapes_are_named_whatever_their_shape(tmp_path: Path, key: str) -> None:
+    weights = authors_names(timesformer())
+    own = weights[f"backbone.{key}"]
+    for tensor in (torch.tensor(1.0), own.flatten(), own[None], own[:0], torch.zeros(()).expand(own.shape)):
+        path = source({"teacher": weights | {f"backbone.{key}": tensor}}, tmp_path)
+        with pytest.raises(ForeignWeightsError, match=rf"{re.escape(key)} of shape"):
+            load_endofm(path)
+
+
+def test_positions_that_are_no_square_are_refused(tmp_path: Path) -> None:
+    weights = authors_names(timesformer())
+    for count in (1, 8):
+        changed = weights | {"backbone.pos_embed": torch.zeros(1, count, 48)}
+        with pytest.raises(ForeignWeightsError, match="no class token and a square of patches"):
+            load_endofm(source({"teacher": changed}, tmp_path))
+
+
+@pytest.mark.parametrize("key", ["head.norm.weight", "head.mlp.bias", "backbone.blocks.0.temporal_attn.gate.weight"])
+def test_what_only_looks_like_a_drop_is_not_dropped(tmp_path: Path, key: str) -> None:
+    weights = authors_names(timesformer()) | {key: torch.ones(2)}
+    with pytest.raises(ForeignWeightsError, match=f"unknown {re.escape(key)}"):
+        load_endofm(source({"teacher": weights}, tmp_path))
+    with pytest.raises(ForeignWeightsError, match=f"unknown {re.escape(key)}"):
+        start_from_endofm(video_encoder(), source({"teacher": weights}, tmp_path), PIXELS)
+
+
 def test_sources_that_make_no_sense(tmp_path: Path) -> None:
     weights = authors_names(timesformer())
     good = source({"teacher": weights}, tmp_path)
@@ -187,7 +225,11 @@ def video_encoder(**changes: Any) -> Encoder:
 
 def test_a_start_is_the_spatial_half_and_says_so(tmp_path: Path) -> None:
     model, encoder = timesformer(), video_encoder()
-    (said,) = start_from_endofm(encoder, source({"teacher": authors_names(model)}, tmp_path))
+    said, pixels = start_from_endofm(encoder, source({"teacher": authors_names(model)}, tmp_path), PIXELS)
+    assert (
+        "were normalised with mean 0.45,0.45,0.45 and standard deviation 0.225,0.225,0.225, this run's are with"
+        in pixels
+    )
     for left_behind in ("attention over time alone", "positions in time", "class token", "projection head"):
         assert left_behind in said
     frame, tokens = torch.randn(1, 3, 24, 24), torch.randn(1, 5, 48)
@@ -206,8 +248,8 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     weights = authors_names(timesformer())
     with pytest.raises(ForeignWeightsError, match="patch is 8, not 16"):
         start_from_endofm(
-            video_encoder(patch=16, height_pixels=32, width_pixels=32), source({"teacher": weights}, tmp_path)
+            video_encoder(patch=16, height_pixels=32, width_pixels=32), source({"teacher": weights}, tmp_path), PIXELS
         )
     extra(weights)
     with pytest.raises(ForeignWeightsError, match=r"unknown backbone\.norm3\.weight"):
-        start_from_endofm(video_encoder(), source({"teacher": weights}, tmp_path))
+        start_from_endofm(video_encoder(), source({"teacher": weights}, tmp_path), PIXELS)

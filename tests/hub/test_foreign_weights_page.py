@@ -27,9 +27,8 @@ def test_the_page_gives_every_reason_for_a_drop() -> None:
 def test_the_page_lists_the_options_after_the_path() -> None:
     known = {
         *videomae._OPTIONS,
-        *vjepa._OPTIONS,
+        *vjepa.OPTIONS,
         *vjepa2._OPTIONS,
-        *vjepa21._OPTIONS,
         *image_models.OPTIONS,
         *endofm.OPTIONS,
     }

@@ -17,7 +17,7 @@ from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 from surgrec.objectives.jepa import JEPALearner
-from surgrec.objectives.mae import MAELearner
+from surgrec.objectives.mae import MAE, MAELearner
 from tests.models.build import FAMILIES, scramble
 from tests.models.oracle import (
     VIDEOMAE_CASES,
@@ -114,7 +114,7 @@ def test_theirs_to_ours_to_theirs_is_the_same_bytes_and_options(kind: str, numbe
     else:
         config = videomae_config(VIDEOMAE_CASES[number])
     theirs = oracle(kind, config)
-    back = hub.to_transformers(hub.from_transformers(theirs), normalise_targets=False)
+    back = hub.to_transformers(hub.from_transformers(theirs))
     same_bytes(theirs, back)
     expected, found = theirs.config.to_dict(), back.config.to_dict()
     differing = {key for key in expected if expected[key] != found[key]}
@@ -143,9 +143,16 @@ def test_random_numbers_are_left_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_norm_pix_loss_follows() -> None:
-    assert hub.to_transformers(mae()).config.norm_pix_loss
-    assert not hub.to_transformers(mae(), normalise_targets=False).config.norm_pix_loss
+@pytest.mark.parametrize("normalise_targets", [True, False])
+def test_norm_pix_loss_follows(normalise_targets: bool) -> None:
+    """It decides the loss that theirs computes, and no weight tells it."""
+    theirs = oracle("VideoMAEForPreTraining", videomae_config(VIDEOMAE_CASES[0], norm_pix_loss=normalise_targets))
+    ours = hub.from_transformers(theirs)
+    assert isinstance(ours, MAELearner) and ours.normalise_targets is normalise_targets
+    assert hub.to_transformers(ours).config.norm_pix_loss is normalise_targets
+    learner = mae()
+    objective = MAE(learner.encoder, learner.decoder, (0.5,) * 3, (0.5,) * 3, normalise_targets)
+    assert hub.to_transformers(objective.learner).config.norm_pix_loss is normalise_targets
 
 
 def test_the_ratio_of_the_giant_survives_truncation() -> None:
@@ -179,10 +186,26 @@ def test_a_vjepa2_with_options_that_ours_lacks_is_refused(option: str, value: An
         hub.from_transformers(theirs)
 
 
+def test_a_model_without_values_or_with_values_that_are_not_finite_is_refused() -> None:
+    theirs = oracle("VideoMAEModel", videomae_config(VIDEOMAE_CASES[0]))
+    with torch.no_grad():
+        theirs.encoder.layer[0].output.dense.bias[0] = float("nan")
+    with pytest.raises(
+        ForeignWeightsError, match=r"has encoder\.layer\.0\.output\.dense\.bias with values that are not finite"
+    ):
+        hub.from_transformers(theirs)
+    with pytest.raises(ForeignWeightsError, match="without values"):
+        hub.from_transformers(theirs.to("meta"))
+
+
 def test_other_models_are_refused() -> None:
     config = transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    with pytest.raises(ForeignWeightsError, match="no counterpart here of transformers' ViTModel"):
+    with pytest.raises(ForeignWeightsError, match="no counterpart here of a ViTModel"):
         hub.from_transformers(transformers.ViTModel(config))
+    with pytest.raises(
+        ForeignWeightsError, match="of a Linear; give a VideoMAEForPreTraining, a VideoMAEModel or a VJEPA2Model"
+    ):
+        hub.from_transformers(nn.Linear(2, 2))
     with pytest.raises(ForeignWeightsError, match="a Linear cannot be written"):
         hub.to_transformers(nn.Linear(2, 2))  # type: ignore[arg-type]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+import surgrec.core.torchvision_guard  # noqa: F401  (before timm)
+
+# isort: split
+import timm
 
 from surgrec.hub.image_models import _PUBLISHED, ImageModel, load_image_model
 from surgrec.hub.keys import ForeignWeightsError
@@ -124,6 +130,9 @@ def test_pixels_are_normalised_as_timm_does(tmp_path: Path) -> None:
     vit = written(timm_layout(image_model(VIT[0], img_size=32)), tmp_path / "b.pth")
     assert load_image_model("dinov2", f"{dino}@heads:2").mean == (0.485, 0.456, 0.406)
     assert load_image_model("vit", f"{vit}@heads:2").mean == (0.5, 0.5, 0.5)
+    dinov3 = written(timm_layout(image_model(DINOV3_BIAS[0])), tmp_path / "c.pth")
+    loaded = load_image_model("dinov3", f"{dinov3}@heads:2")
+    assert (loaded.mean, loaded.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_a_training_checkpoint_is_read_from_its_teacher(tmp_path: Path) -> None:
@@ -224,6 +233,84 @@ def test_a_bias_of_keys_without_a_mask_is_refused(tmp_path: Path) -> None:
     weights["blocks.0.attn.qkv.bias"][50] = 1.0
     with pytest.raises(ForeignWeightsError, match=r"bias of the keys in blocks\.0\.attn\.qkv\.bias"):
         load_image_model("dinov3", f"{written(weights, tmp_path / 'b.pth')}@heads:2")
+
+
+@pytest.mark.parametrize(
+    ("family", "made", "layout", "keys"),
+    [
+        (
+            "dinov2",
+            REGISTERS,
+            dinov2_official,
+            ("cls_token", "pos_embed", "register_tokens", "blocks.0.mlp.fc2.weight"),
+        ),
+        ("dinov2", GATED_DINOV2, dinov2_official, ("blocks.0.mlp.w12.weight",)),
+        ("dinov3", DINOV3_BIAS, dinov3_official, ("cls_token", "storage_tokens", "blocks.0.mlp.fc1.weight")),
+        ("dinov3", GATED_DINOV3, dinov3_official, ("blocks.0.mlp.w1.weight",)),
+        ("vit", VIT, timm_layout, ("patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight")),
+    ],
+)
+def test_keys_that_give_shapes_are_named_whatever_their_shape(
+    tmp_path: Path, family: str, made: tuple[str, dict[str, Any]], layout: Official, keys: tuple[str, ...]
+) -> None:
+    weights = layout(image_model(made[0], **made[1]))
+    for key in keys:
+        for tensor in (torch.tensor(1.0), weights[key].flatten(), weights[key][None], weights[key][:0]):
+            path = written(weights | {key: tensor}, tmp_path / "w.pth")
+            with pytest.raises(ForeignWeightsError, match=rf"{re.escape(key)} of shape"):
+                load_image_model(family, f"{path}@heads:2")
+
+
+def test_every_key_may_be_of_any_shape_and_none_is_a_traceback(tmp_path: Path) -> None:
+    weights = dinov3_official(image_model(DINOV3_BIAS[0]))
+    for key in [key for key in weights if "blocks.1." not in key and key != "mask_token"]:
+        path = written(weights | {key: torch.tensor(1.0)}, tmp_path / "w.pth")
+        with pytest.raises(ForeignWeightsError, match=re.escape(key)):
+            load_image_model("dinov3", f"{path}@heads:2")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "sentence"),
+    [
+        (torch.zeros(()).expand(48, 3, 4096, 4096), "expanded from 4 bytes"),
+        (torch.empty(48, 3, 16, 16, device="meta"), "without values"),
+        (torch.full((48, 3, 16, 16), float("inf")), "not finite"),
+    ],
+)
+def test_a_tensor_that_is_no_weight_builds_nothing(
+    tmp_path: Path, tensor: Tensor, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel of 4096 x 4096 pixels in a file of some kilobytes would be a model of gigabytes."""
+    weights = timm_layout(image_model(VIT[0], **VIT[1])) | {"patch_embed.proj.weight": tensor}
+    path = written(weights, tmp_path / "w.pth")
+    monkeypatch.setattr("timm.create_model", lambda *args, **more: pytest.fail("a model was built"))
+    with pytest.raises(ForeignWeightsError, match=rf"has patch_embed\.proj\.weight .*{sentence}"):
+        load_image_model("vit", f"{path}@heads:2")
+
+
+def test_a_named_model_that_is_not_in_the_file_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create, devices = timm.create_model, []
+
+    def noted(*args: Any, **more: Any) -> nn.Module:
+        model: nn.Module = create(*args, **more)
+        devices.append(next(model.parameters()).device.type)
+        return model
+
+    path = written(timm_layout(image_model(VIT[0], **VIT[1])), tmp_path / "w.pth")
+    monkeypatch.setattr("timm.create_model", noted)
+    with pytest.raises(ForeignWeightsError, match="lacks"):
+        load_image_model("vit", f"{path}@model:vit_large_patch16_224")
+    assert devices == ["meta"]
+
+
+@pytest.mark.parametrize(
+    "key", ["head.norm.weight", "dino_head.mlp.0.scale", "ibot_head.last_layer", "head_dist.weight"]
+)
+def test_what_only_looks_like_a_head_is_not_dropped(tmp_path: Path, key: str) -> None:
+    teacher = {f"backbone.{k}": v for k, v in dinov2_official(image_model(*SMALL_DINOV2[:1], img_size=28)).items()}
+    path = written({"teacher": teacher | {key: torch.ones(2)}}, tmp_path / "w.pth")
+    with pytest.raises(ForeignWeightsError, match=f"unknown {re.escape(key)}"):
+        load_image_model("dinov2", f"{path}@heads:2")
 
 
 class Payload:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from surgrec.core.errors import UserError
 from surgrec.hub.frame_encoder import FrameEncoder
-from surgrec.hub.image_start import fill_from_image, said_of_the_rest
+from surgrec.hub.image_start import Pixels, fill_from_image, said_of_the_rest
 from surgrec.hub.initial import start_from
 from surgrec.hub.keys import ForeignWeightsError
 from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 from tests.core.test_imports import python
+from tests.hub.build import PIXELS
 from tests.hub.image_files import dinov2_official, dinov3_official, image_model, written
 
 IMAGES: dict[str, dict[str, Any]] = {
@@ -130,21 +131,40 @@ def test_a_run_starts_from_a_file_and_says_what_it_took(tmp_path: Path, family: 
     path = written(dinov2_official(model), tmp_path / "w.pth")
     encoder, predictor = run_parts()
     state = torch.get_rng_state()
-    said = start_from(encoder, predictor, f"{family}:{path}@heads:2")
+    said = start_from(encoder, predictor, f"{family}:{path}@heads:2", PIXELS)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(encoder.blocks[1].norm1.weight, model.blocks[1].norm1.weight)
     assert all(parameter.requires_grad for parameter in encoder.parameters())
     assert said[0].endswith("1 key dropped: 1 mask token, only for pretraining")
-    assert "positions of the image grid, the run has its own" in said[1] and "starts at random" in said[2]
+    assert "positions of the image grid, the run has its own" in said[1]
+    assert "starts at random" in said[-1]
+
+
+@pytest.mark.parametrize(("family", "is_as_the_runs"), [("dinov2", True), ("vit", False)])
+def test_what_pixels_were_normalised_with_is_compared_and_said(
+    tmp_path: Path, family: str, is_as_the_runs: bool
+) -> None:
+    path = written(dinov2_official(image_model("vit_small_patch14_dinov2", img_size=28)), tmp_path / "w.pth")
+    said = start_from(*run_parts(), f"{family}:{path}@heads:2", PIXELS)
+    imagenet = "mean 0.485,0.456,0.406 and standard deviation 0.229,0.224,0.225"
+    if is_as_the_runs:
+        assert f"dinov2: pixels are normalised as in its own training, with {imagenet}" in said
+        return
+    assert (
+        "vit: its pixels were normalised with mean 0.5,0.5,0.5 and standard deviation 0.5,0.5,0.5, this run's are with "
+        f"{imagenet}; for its own values write augment.mean=[0.5,0.5,0.5] augment.std=[0.5,0.5,0.5]"
+    ) in said
+    own = Pixels((0.5,) * 3, (0.5,) * 3)
+    assert any("as in its own training" in line for line in start_from(*run_parts(), f"vit:{path}@heads:2", own))
 
 
 def test_a_run_that_cannot_start_is_told_so(tmp_path: Path) -> None:
     dinov3 = written(dinov3_official(image_model("vit_small_patch16_dinov3")), tmp_path / "v3.pth")
     dinov2 = written(dinov2_official(image_model("vit_small_patch14_dinov2", img_size=28)), tmp_path / "v2.pth")
     with pytest.raises(UserError, match=r"init=dinov3:.* can be used for features, but not as a start"):
-        start_from(*run_parts(), f"dinov3:{dinov3}@heads:2")
+        start_from(*run_parts(), f"dinov3:{dinov3}@heads:2", PIXELS)
     with pytest.raises(UserError, match=r"init=dinov2:.*does not fit this run's encoder: its num_heads is 4, not 2"):
-        start_from(*run_parts(), f"dinov2:{dinov2}@heads:4")
+        start_from(*run_parts(), f"dinov2:{dinov2}@heads:4", PIXELS)
 
 
 def test_other_sizes_are_refused() -> None:

@@ -15,6 +15,7 @@ from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 from tests.hub import official_files as official
+from tests.hub.build import PIXELS
 from tests.hub.test_official_files import GRID, make
 from tests.models.build import FAMILIES as POSITIONS
 
@@ -63,7 +64,7 @@ def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_encoder_and_decoder_start_from_a_videomae(mae: str) -> None:
     weights = make("videomae, pretrained").parts["model"]
     encoder, head = run_encoder("mae"), decoder()
-    said = start_from(encoder, head, mae)
+    said = start_from(encoder, head, mae, PIXELS)
     assert torch.equal(encoder.blocks[1].mlp.fc1.weight, weights["encoder.blocks.1.mlp.fc1.weight"])
     assert torch.equal(head.head.weight, weights["decoder.head.weight"])
     assert all(parameter.requires_grad for parameter in (*encoder.parameters(), *head.parameters()))
@@ -74,7 +75,7 @@ def test_encoder_and_decoder_start_from_a_videomae(mae: str) -> None:
 def test_encoder_and_predictor_start_from_a_vjepa2_with_the_trained_mask_token(vjepa2: str) -> None:
     parts = make("vjepa2").parts
     encoder, head = run_encoder("jepa"), predictor()
-    said = start_from(encoder, head, vjepa2)
+    said = start_from(encoder, head, vjepa2, PIXELS)
     assert torch.equal(encoder.norm.weight, parts["target_encoder"]["norm.weight"])
     assert torch.equal(head.mask_tokens[0], parts["predictor"]["mask_tokens.0"]) and len(head.mask_tokens) == 1
     assert said[-1] == "vjepa2: the predictor starts from the file too, with the first 1 of its 3 mask tokens"
@@ -89,10 +90,10 @@ def test_a_head_that_is_another_stays_random_and_this_is_said(vjepa2: str, mae: 
         (decoder(), "no decoder came along"),
     ):
         before = copied(head)
-        assert sentence in start_from(run_encoder("jepa"), head, vjepa2)[-1]
+        assert sentence in start_from(run_encoder("jepa"), head, vjepa2, PIXELS)[-1]
         assert not changed(head, before)
     head = decoder(final_norm_eps=1e-5)
-    assert "final_norm_eps is 1e-06, not 1e-05" in start_from(run_encoder("mae"), head, mae)[-1]
+    assert "final_norm_eps is 1e-06, not 1e-05" in start_from(run_encoder("mae"), head, mae, PIXELS)[-1]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_an_encoder_that_computes_something_else_is_refused(changes: dict[str, A
     encoder = run_encoder("mae", **changes)
     before = copied(encoder)
     with pytest.raises(UserError, match=sentence):
-        start_from(encoder, decoder(), mae)
+        start_from(encoder, decoder(), mae, PIXELS)
     assert not changed(encoder, before)
 
 
@@ -118,8 +119,8 @@ def test_the_fine_tuned_layout_wants_an_encoder_without_a_final_norm(tmp_path: P
     file = make("videomae, fine-tuned under module")
     init = f"videomae:{file.write(tmp_path / 'w.pth', file.parts)}{file.options}"
     with pytest.raises(UserError, match="has_final_norm is False, not True"):
-        start_from(run_encoder("mae"), decoder(), init)
-    said = start_from(run_encoder("mae", has_final_norm=False), decoder(), init)
+        start_from(run_encoder("mae"), decoder(), init, PIXELS)
+    said = start_from(run_encoder("mae", has_final_norm=False), decoder(), init, PIXELS)
     assert said[-1] == "videomae: only an encoder was read, the run's decoder starts at random"
 
 
@@ -138,16 +139,18 @@ def test_another_grid_is_refused_unless_asked_for(
     with pytest.raises(
         UserError, match=r"backbone.position_grid=\[2, 4, 4\] to resample its positions, or \["
     ) as caught:
-        start_from(plain, head, init)
+        start_from(plain, head, init, PIXELS)
     assert str(list(own)) in str(caught.value)
 
     resampled = run_encoder(kind, num_heads=heads, **clip, position_grid=(2, 4, 4))
-    said = " ".join(start_from(resampled, head, init))
+    said = " ".join(start_from(resampled, head, init, PIXELS))
     assert f"positions: resampled from a grid of 2 x 4 x 4 tokens to {own[0]} x {own[1]} x {own[2]}" in said
     anew = run_encoder(kind, num_heads=heads, **clip, position_grid=own)
-    assert f"positions: computed for {own[0]} x {own[1]} x {own[2]} tokens" in " ".join(start_from(anew, head, init))
+    assert f"positions: computed for {own[0]} x {own[1]} x {own[2]} tokens" in " ".join(
+        start_from(anew, head, init, PIXELS)
+    )
     with pytest.raises(UserError, match="position_grid"):
-        start_from(run_encoder(kind, num_heads=heads, **clip, position_grid=(3, 3, 3)), head, init)
+        start_from(run_encoder(kind, num_heads=heads, **clip, position_grid=(3, 3, 3)), head, init, PIXELS)
 
     video = torch.randn(1, 3, plain.num_frames, plain.height_pixels, plain.width_pixels)
     with torch.no_grad():
@@ -157,7 +160,7 @@ def test_another_grid_is_refused_unless_asked_for(
 
 
 def test_rotary_positions_fit_every_grid(vjepa2: str) -> None:
-    said = start_from(run_encoder("jepa", num_frames=8, height_pixels=64, width_pixels=40), predictor(), vjepa2)
+    said = start_from(run_encoder("jepa", num_frames=8, height_pixels=64, width_pixels=40), predictor(), vjepa2, PIXELS)
     assert not any(line.startswith("positions") for line in said)
 
 
@@ -171,12 +174,15 @@ def test_a_run_without_levels_leaves_their_norms_out_and_says_so(has_levels: boo
     changes: dict[str, Any] = {"width": 24, "depth": 12, "num_heads": 2, "mlp_ratio": 2.0, "rope_style": "interleaved"}
     changes |= {"rope_grid": 16, "has_modality_embedding": True, "levels": (2, 5, 8, 11) if has_levels else ()}
     encoder = run_encoder("jepa", **changes)
-    said = start_from(encoder, predictor(encoder_width=24), f"vjepa2.1:{path}@heads:2@head_heads:2")
+    said = start_from(encoder, predictor(encoder_width=24), f"vjepa2.1:{path}@heads:2@head_heads:2", PIXELS)
     assert torch.equal(encoder.norm.bias, encoder_weights["norms_block.3.bias"] + 1)
     assert ("vjepa2.1: norms of inner levels left out, the run has none" in said) != has_levels
     with pytest.raises(UserError, match=r"levels is \(2, 5, 8, 11\), not \(3, 11\)"):
         start_from(
-            run_encoder("jepa", **(changes | {"levels": (3, 11)})), predictor(), f"vjepa2.1:{path}@heads:2@head_heads:2"
+            run_encoder("jepa", **(changes | {"levels": (3, 11)})),
+            predictor(),
+            f"vjepa2.1:{path}@heads:2@head_heads:2",
+            PIXELS,
         )
 
 
@@ -198,7 +204,7 @@ def test_code_in_a_pickle_is_never_run(family: str, tmp_path: Path) -> None:
     encoder = run_encoder("mae")
     before = copied(encoder)
     with pytest.raises(UserError, match=r"w\.pth is a pickle that asks for .*system"):
-        start_from(encoder, decoder(), f"{family}:{tmp_path / 'w.pth'}")
+        start_from(encoder, decoder(), f"{family}:{tmp_path / 'w.pth'}", PIXELS)
     assert not (tmp_path / "trace").exists() and not changed(encoder, before)
 
 

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from surgrec.core.errors import UserError
-from surgrec.hub.card import without_paths
+from surgrec.hub.card import family_began_with, without_paths
 from surgrec.hub.head import head_of
+from surgrec.hub.initial import FAMILIES
 from surgrec.hub.release import write_release
 from surgrec.models.decoder import Decoder
 from surgrec.models.predictor import Predictor
@@ -140,6 +141,35 @@ def test_nothing_of_the_machine_or_the_originals_is_in_a_release(tmp_path: Path)
         assert secret.encode() not in content and str(tmp_path).encode() not in content, name
     assert "optim.lr 0.1 -> 0.2" in (folder / "README.md").read_text()
     assert "mix.manifests (changed; the value is local)" in (folder / "README.md").read_text()
+
+
+def test_of_the_starting_weights_the_family_stays_and_the_path_goes() -> None:
+    """The terms of those weights go with all that is trained from them; the path is of this machine."""
+    secret = "~/Muster_Erika 1970"
+    lines = tuple(f"init None -> {family}:{secret}/w.pth@take:encoder" for family in FAMILIES)
+    assert without_paths(lines) == tuple(f"init None -> {family} (path left out)" for family in FAMILIES)
+    changed = (f"init surgrec:{secret} -> vjepa2.1:{secret}", f"init vit:{secret} -> None", f"init None -> {secret}:x")
+    assert without_paths(changed) == (
+        "init surgrec -> vjepa2.1 (path left out)",
+        "init vit -> None (path left out)",
+        "init (changed; the value is local)",
+    )
+    assert [family_began_with((line,)) for line in changed] == ["vjepa2.1", None, None]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_card_says_under_which_licence_the_starting_weights_are(tmp_path: Path, family: str) -> None:
+    """Those that docs/foreign_weights.md lists as CC BY-NC."""
+    card = (written(tmp_path / "release", distance=(f"init None -> {family}:w.pth",)) / "README.md").read_text()
+    assert f"Training began with weights of the family `{family}`" in card and "w.pth" not in card
+    not_for_sale = family in ("videomae", "vjepa", "surgrec-mae", "surgrec-jepa")
+    assert ("Licence of the starting weights: CC BY-NC 4.0" in card) == not_for_sale
+    assert ("no commercial use" in card) == not_for_sale
+    assert ("Licence of the starting weights: on the page that they came from." in card) != not_for_sale
+
+
+def test_a_run_that_began_at_random_says_nothing_of_starting_weights(tmp_path: Path) -> None:
+    assert "starting weights" not in (written(tmp_path / "release") / "README.md").read_text()
 
 
 def test_ordinary_values_are_published() -> None:

@@ -154,5 +154,10 @@ def test_a_part_that_was_wrapped_or_hooked_is_called() -> None:
     torch.testing.assert_close(built(x), before, rtol=0, atol=2e-6)
     assert seen == [1]
     handle.remove()
+    for register in (built.norm2.register_full_backward_hook, built.norm2.register_full_backward_pre_hook):
+        handle, count = register(lambda *_: seen.append(2)), len(seen)
+        built(x).sum().backward()
+        assert len(seen) == count + 1
+        handle.remove()
     built.mlp.fc2 = Adapted(built.mlp.fc2)  # type: ignore[assignment]
     assert not torch.allclose(built(x), before, atol=1e-2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -69,6 +71,7 @@ def test_health_of_a_real_outcome_is_finite_and_needs_no_gradient(variant: str) 
     outcome = run(objective, video, masks)
     numbers = health(outcome, objective.targets(video, masks))
     assert all(0 < value < 1e3 for name, value in numbers.items() if name != "clip_similarity")
+    assert numbers["num_tokens"] == outcome.context[0].shape[:2].numel()
     assert -1 <= numbers["clip_similarity"] <= 1
     outcome.loss.backward()  # the graph is still there
 
@@ -133,3 +136,29 @@ def test_health_stays_on_the_device_and_averages_over_masks() -> None:
     assert isinstance(both, torch.Tensor) and both.shape == (len(HEALTH),)
     each = [health(outcome_of(target, context), (target,))["target_std"] for target in (first, second)]
     assert float(both[HEALTH.index("target_std")]) == pytest.approx(sum(each) / 2)
+
+
+@pytest.mark.parametrize("num_clips", [1, 4])
+@pytest.mark.parametrize("grid", [(8, 14, 14), (8, 16, 16), (4, 18, 16), (16, 8, 8), (3, 20, 20), (64, 4, 4)])
+def test_of_many_tokens_exactly_1024_are_looked_at_and_all_of_the_grid_alike(
+    grid: tuple[int, int, int], num_clips: int
+) -> None:
+    """Features that name the column, the row or the time step of their token: each is seen as often as any other."""
+    assert num_clips * math.prod(grid) >= 1024
+    axes = torch.meshgrid(*(torch.arange(size) for size in grid), indexing="ij")
+    for size, axis in zip(grid, axes, strict=True):
+        features = torch.nn.functional.one_hot(axis.flatten(), size).float().expand(num_clips, -1, -1)
+        target = torch.zeros(num_clips, math.prod(grid), 1)
+        numbers = health(outcome_of(target, features), (target,))
+        assert numbers["num_tokens"] == 1024
+        assert numbers["effective_rank"] == pytest.approx(size, rel=0.02)
+
+
+@pytest.mark.parametrize("count", [513, 1000, 1023, 1024, 1025, 1500, 2047, 2048, 5000, 14336])
+def test_at_most_1024_tokens_are_looked_at_evenly_over_all_of_them(count: int) -> None:
+    """The first, second, ... tenth of the tokens are as many of those that are looked at."""
+    tenths = torch.nn.functional.one_hot(torch.arange(count) * 10 // count, 10).float()[None]
+    target = torch.zeros(1, count, 1)
+    numbers = health(outcome_of(target, tenths), (target,))
+    assert numbers["num_tokens"] == min(count, 1024)
+    assert numbers["effective_rank"] == pytest.approx(10, rel=1e-3)

@@ -13,8 +13,9 @@ from torch import nn
 from surgrec.core.errors import UserError
 from surgrec.optim.optimizer import build_adamw
 from surgrec.training import checkpoint as module
-from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights
+from surgrec.training.checkpoint import Checkpoints, Progress, Pulse, Trained, checkpoint_of, load_weights
 from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.update import Update
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +23,18 @@ def runtime() -> Runtime:
     return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
 
 
-def trained(seed: int, is_frozen_empty: bool = False) -> Trained:
+def at(step: int) -> Progress:
+    """Of a run whose checkpoints are trusted at once, so that none is kept until it is judged."""
+    return Progress(step, pulse=Pulse(safe_until=step))
+
+
+def trained(seed: int, is_frozen_empty: bool = False, fused: bool = True) -> Trained:
     """A learner, its slow copy and its optimiser, drawn from `seed`."""
     torch.manual_seed(seed)
     learner = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3))
     frozen = nn.ModuleDict() if is_frozen_empty else nn.ModuleDict({"target": copy.deepcopy(learner[0])})
     frozen.requires_grad_(False)
-    return Trained(learner, frozen, build_adamw(learner, (0.9, 0.95), 1e-8, 0.05, fused=True))
+    return Trained(learner, frozen, build_adamw(learner, (0.9, 0.95), 1e-8, 0.05, fused=fused))
 
 
 def update(state: Trained, seed: int) -> None:
@@ -74,6 +80,22 @@ def test_what_is_restored_equals_what_was_saved_bit_for_bit(
     for state in (before, after):  # and so does everything that follows
         update(state, 3)
     assert_equal(before, after)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_optimiser_stays_as_fused_as_it_was_built(fused: bool, runtime: Runtime, tmp_path: Path) -> None:
+    """`runtime.fused_optimizer` may be changed when a run continues."""
+    before, after = trained(0, fused=not fused), trained(1, fused=fused)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    update(before, 0)
+    checkpoints.save(runtime, before, Progress(1))
+    checkpoints.restore(after)
+    assert [group["fused"] for group in after.optimizer.param_groups] == [fused] * len(after.optimizer.param_groups)
+    assert Update(runtime, after, None).is_fused == fused
+    for state in (before, after):
+        update(state, 1)
+    for mine, its in zip(before.learner.parameters(), after.learner.parameters(), strict=True):
+        torch.testing.assert_close(mine, its)
 
 
 def test_a_fresh_folder_starts_at_step_0_and_changes_nothing(tmp_path: Path) -> None:
@@ -160,19 +182,19 @@ def test_a_save_interrupted_before_it_is_named_costs_nothing(
 def test_a_run_that_is_set_back_keeps_what_latest_names(runtime: Runtime, tmp_path: Path) -> None:
     checkpoints, state = Checkpoints(tmp_path, keep=2), trained(0)
     for step in (5, 10):
-        checkpoints.save(runtime, state, Progress(step))
+        checkpoints.save(runtime, state, at(step))
     (tmp_path / "latest").write_text("step_00000005\n")
     for step in (6, 7):
-        checkpoints.save(runtime, state, Progress(step))
+        checkpoints.save(runtime, state, at(step))
         assert checkpoints.restore(trained(1)).step == step
-    checkpoints.save(runtime, state, Progress(15))
+    checkpoints.save(runtime, state, at(15))
     assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_00000010", "step_00000015"]
 
 
 def test_the_newest_are_kept(runtime: Runtime, tmp_path: Path) -> None:
     checkpoints, state = Checkpoints(tmp_path, keep=2), trained(0)
     for step in (1, 2, 3, 100_000_000):
-        checkpoints.save(runtime, state, Progress(step))
+        checkpoints.save(runtime, state, at(step))
         assert checkpoints.latest() == tmp_path / f"step_{step:08d}"
     assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_00000003", "step_100000000"]
 
@@ -181,7 +203,7 @@ def test_a_checkpoint_is_whole_or_absent_even_while_it_is_deleted(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints, state = Checkpoints(tmp_path, keep=1), trained(0)
-    checkpoints.save(runtime, state, Progress(1))
+    checkpoints.save(runtime, state, at(1))
 
     def break_off(path: Path, **_: Any) -> None:
         if path.exists():
@@ -190,9 +212,9 @@ def test_a_checkpoint_is_whole_or_absent_even_while_it_is_deleted(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module.shutil, "rmtree", break_off)
-        checkpoints.save(runtime, state, Progress(2))
+        checkpoints.save(runtime, state, at(2))
     assert [path.name for path in tmp_path.glob("step_*")] == ["step_00000002"]
-    checkpoints.save(runtime, state, Progress(3))
+    checkpoints.save(runtime, state, at(3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step_00000003"]
 
 

@@ -21,13 +21,8 @@ from tests.training.tiny import (
 
 # Without an average to follow, and with far too large steps, the features become one point within a few; with small ones they do not
 # within these few, since the first weights are those of the quickstart.
-COLLAPSING = (
-    "objective.ema=0",
-    "optim.lr=3e-2",
-    "trainer.collapse_patience_steps=4",
-    "backbone.positions=sincos_3d",
-    "backbone.init=mimetic",
-)
+WATCHED = ("trainer.collapse_patience_steps=4", "backbone.positions=sincos_3d", "backbone.init=mimetic")
+COLLAPSING = ("objective.ema=0", "optim.lr=3e-2", *WATCHED)
 
 
 def collapsing(footage: Path, runs: Path, name: str, on_collapse: str, *more: str) -> list[str]:
@@ -186,5 +181,9 @@ def test_a_healthy_run_raises_no_alarm(variant: str, warm: Warm, footage: Path, 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_tests_own_runs_raise_no_alarm(variant: str, uninterrupted: Path) -> None:
-    assert alarms_of(uninterrupted / variant) == []
+def test_a_run_that_does_not_collapse_raises_no_alarm(variant: str, warm: Warm, footage: Path, tmp_path: Path) -> None:
+    """The first weights, the patience and the length of the runs above, and none of what makes them collapse."""
+    arguments = overrides(variant, footage, tmp_path, "fine", *WATCHED, "trainer.on_collapse=stop")
+    said = warm.run(arguments)
+    assert "warning" not in said and alarms_of(tmp_path / "fine") == []
+    assert len(metrics_of(tmp_path / "fine")) == 12

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from surgrec.training.folder import RunFolder
-from surgrec.training.log import Log
+from surgrec.training.log import Log, WandbSink
 from tests.training.tiny import RECORDED, Warm, lines_of, overrides
 
 NUMBERS = {"loss": 1.5, "loss_over_mean": 0.9, "effective_rank": 30.0, "feature_std": 0.5, "lr": 1e-3}
@@ -49,3 +51,39 @@ def test_weights_and_biases_writes_offline_and_continues_one_run(warm: Warm, foo
     written = list((tmp_path / "biases" / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb"))
     assert len(written) == 2 and all(file.stat().st_size for file in written)
     assert [line["step"] for line in lines_of(tmp_path / "biases" / "metrics.jsonl")] == [1, 2, 3]
+
+
+class OnlyForward:
+    """As W&B's run: what is logged with a step below the last one is dropped."""
+
+    def __init__(self, kept: list[dict[str, float]], metrics: dict[str, str | None]) -> None:
+        self.kept, self.metrics, self.last = kept, metrics, 0
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        self.metrics[name] = step_metric
+
+    def log(self, values: dict[str, float], step: int | None = None) -> None:
+        self.last = self.last + 1 if step is None else max(self.last, step)
+        if step in (None, self.last):
+            self.kept.append(values)
+
+    def finish(self) -> None:
+        pass
+
+
+def test_weights_and_biases_keeps_what_is_logged_after_going_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[dict[str, float]] = []
+    metrics: dict[str, str | None] = {}
+    run = OnlyForward(kept, metrics)  # one for the life of the folder
+    module = SimpleNamespace(init=lambda **options: run, Settings=lambda **options: None)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    for steps in ((1, 2, 3, 4), (2, 3, 4, 5)):  # a collapse at step 4, and from step 1 on again
+        sink = WandbSink(tmp_path, "project", offline=True, config={})
+        for step in steps:
+            sink.add(step, NUMBERS)
+        sink.close()
+    assert [values["step"] for values in kept] == [1, 2, 3, 4, 2, 3, 4, 5]
+    assert all(values == NUMBERS | {"step": values["step"]} for values in kept)
+    assert metrics == {"step": None, "*": "step"}

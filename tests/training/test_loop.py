@@ -41,7 +41,8 @@ def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupt
     assert all(set(line) == keys for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert all(line["clips_per_second"] > 0 and line["seconds_waiting_for_data"] >= 0 for line in lines)
-    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["latest", "step_00000009", "step_00000012"]
+    kept = {"latest", "step_00000009", "step_00000012", "step_00000003"}  # the last, until the patience is over
+    assert {path.name for path in folder.checkpoints.iterdir()} == kept
     pictures = {"mae": {"features", "reconstruction"}, "jepa": {"features"}}[variant]
     assert {path.name for path in folder.previews.iterdir()} == {f"step_00000012_{name}.png" for name in pictures}
     assert not folder.failures_file.exists()

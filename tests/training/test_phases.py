@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from surgrec.config.build import build_data, load_run
 from surgrec.core.grid import TokenGrid
@@ -116,6 +117,22 @@ def test_two_processes_train_as_one(warm: Warm, footage: Path, whole: Path, tmp_
     assert_close_numbers(tmp_path / "two", whole / "jepa", ("loss", "grad_norm"), 1e-5)
     shares = [{row[0] for row in lines_of(tmp_path / "two" / f"read_by_rank_{rank}.jsonl")} for rank in range(2)]
     assert shares[0].isdisjoint(shares[1]) and len(shares[0]) == len(shares[1]) == 12
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pictures_of_a_phase_of_fewer_clips_than_are_drawn(
+    variant: str, warm: Warm, footage: Path, tmp_path: Path
+) -> None:
+    """A step of two clips, each in four samples, then one of one."""
+    short = ("trainer.steps=1", "trainer.phases=[{steps: 1, crop_pixels: 48, global_batch_size: 4, lr_end: 0.0}]")
+    more = ("data.repeats=4", "trainer.picture_every=1", "trainer.health_every=100", "optim.warmup_steps=0")
+    warm.run(options(variant, footage, tmp_path, "short", *short, *more))
+    file = "step_{:08d}_features.png"
+    heights = []
+    for done in (1, 2):
+        with Image.open(tmp_path / "short" / "previews" / file.format(done)) as picture:
+            heights.append(picture.height)
+    assert heights == [2 * 2 * (32 + 4), 1 * 2 * (48 + 4)]  # two rows a clip, each with its gap
 
 
 def test_a_batch_that_would_part_a_clip_s_samples_ends_with_a_sentence(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from surgrec.corpus.manifest import Manifest
-from tests.training.tiny import VARIANTS, Warm, assert_same_weights, metrics_of, overrides
+from surgrec.core.errors import UserError
+from surgrec.corpus.manifest import SCHEMA, Manifest
+from surgrec.evaluation import online
+from surgrec.evaluation.labels import LabelledWindow
+from surgrec.evaluation.online import OnlineProbe, ProbeError
+from surgrec.training.loop import pretrain
+from tests.training.test_update import run_of
+from tests.training.tiny import BLIND, VARIANTS, Warm, assert_same_weights, metrics_of, overrides
 
 PROBE = {"probe_knn", "probe_chance", "probe_windows"}
 
@@ -23,6 +33,15 @@ def labels(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     file.write_text("\n".join(("video_id,time_seconds,step", *lines)) + "\n")
     return file
+
+
+def write_manifest(file: Path, footage: Path, changes: dict[str, Callable[[int, str], str]]) -> None:
+    """A copy of a manifest with other values in some columns, made from the row's number and the value."""
+    rows = Manifest.read([footage]).table.to_pylist()
+    changed = [
+        row | {name: change(number, row[name]) for name, change in changes.items()} for number, row in enumerate(rows)
+    ]
+    Manifest(pa.Table.from_pylist(changed, schema=SCHEMA)).write(file)
 
 
 def probe_options(footage: Path, labels: Path, every: int) -> list[str]:
@@ -70,14 +89,8 @@ def test_two_processes_probe_as_one(
 def test_a_window_that_cannot_be_read_is_left_out_and_not_counted(
     warm: Warm, footage: Path, labels: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "copy").mkdir()
-    manifest = Manifest.read([footage])
-    index = manifest.table.column_names.index("path")
-    paths = manifest.column("path").tolist()
-    paths[0] = "gone.mp4"
-    moved = manifest.table.set_column(index, manifest.table.schema.field("path"), [paths])
-    Manifest(moved).write(tmp_path / "copy" / "m.parquet")
-    options = probe_options(tmp_path / "copy" / "m.parquet", labels, every=1)
+    write_manifest(tmp_path / "m.parquet", footage, {"path": lambda row, path: path if row else "gone.mp4"})
+    options = probe_options(tmp_path / "m.parquet", labels, every=1)
     options = [each.replace("probe.windows=10", "probe.windows=100") for each in options]
     warm.run(overrides("mae", footage, tmp_path, "left", *options, "trainer.steps=1"))
     assert metrics_of(tmp_path / "left")[0]["probe_windows"] == 30  # of 36
@@ -89,11 +102,93 @@ def test_a_window_that_cannot_be_read_is_left_out_and_not_counted(
         ("probe.labels=nowhere.csv", "probe.labels=nowhere.csv is not there"),
         ("probe.manifest=null", "probe.manifest=None must be given with probe.every"),
         ("probe.every=0", "probe.every=0 must be at least 1"),
+        ("probe.column=phase", "lacks the column phase; it has video_id, time_seconds, step"),
+        ("probe.manifest={elsewhere}", "of its 5 videos 0 are there, with windows of 0 labels in 0 cases"),
     ],
 )
 def test_a_probe_that_cannot_be_is_told_before_the_first_step(
     option: str, sentence: str, warm: Warm, footage: Path, labels: Path, tmp_path: Path
 ) -> None:
-    options = [*probe_options(footage, labels, every=1), option]
+    elsewhere = tmp_path / "elsewhere.parquet"
+    write_manifest(elsewhere, footage, {"root": lambda row, root: str(tmp_path)})
+    options = [*probe_options(footage, labels, every=1), option.format(elsewhere=elsewhere)]
     said = warm.run(overrides("mae", footage, tmp_path, "none", *options), status=2)
     assert sentence in said and "Traceback" not in said and not (tmp_path / "none").exists()
+
+
+# -- a probe that fails is no end
+
+
+def test_videos_that_go_away_during_the_run_are_told_and_it_goes_on(
+    warm: Warm, footage: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(footage.parent, tmp_path / "copy")
+    write_manifest(
+        tmp_path / "m.parquet",
+        footage,
+        {"root": lambda row, root: str(tmp_path / "copy" / Path(root).relative_to(footage.parent))},
+    )
+    options = [*probe_options(tmp_path / "m.parquet", labels, every=1), "trainer.steps=3"]
+    with run_of("mae", footage, tmp_path, *options) as run:
+        probe = run.probe
+        assert isinstance(probe, OnlineProbe) and probe().keys() == PROBE
+        shutil.rmtree(tmp_path / "copy")
+        pretrain(run)
+    assert [line["step"] for line in metrics_of(tmp_path / "run") if not line.keys() & PROBE] == [1, 2, 3]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert [line.partition(";")[0] for line in warnings] == [
+        f"warning: step {step}: the probe failed: of 10 windows 0 could be read and encoded, "
+        "with windows of 0 labels in 0 cases"
+        for step in (1, 2, 3)
+    ]
+    assert all(line.endswith("; the run goes on without these numbers") for line in warnings)
+
+
+@pytest.mark.parametrize("place", ["video", "encoder", "score"])
+def test_whatever_fails_in_a_probe_is_its_own_error(
+    place: str, footage: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(first: object, *rest: object, **named: object) -> None:
+        raise OSError(f"no device for {first}\nand more") if place == "video" else RuntimeError("out of memory")
+
+    name = {"video": "open_video", "encoder": "whole_clip_tokens", "score": "held_out_predictions"}[place]
+    with run_of("jepa", footage, tmp_path, *probe_options(footage, labels, every=1), "trainer.steps=1") as run:
+        assert run.probe is not None
+        before = run.probe()
+        with monkeypatch.context() as patch:
+            patch.setattr(online, name, fail)
+            with pytest.raises(ProbeError) as caught:
+                run.probe()
+            if place == "encoder":  # under one model in parts, ranks go together or not at all
+                patch.setattr(type(run.runtime), "is_sharded", True)
+                with pytest.raises(RuntimeError, match=r"^out of memory$"):
+                    run.probe()
+        assert run.probe() == before
+    reason = (
+        r"video (\w+): OSError: no device for video \1; and \d+ more"
+        if place == "video"
+        else "RuntimeError: out of memory"
+    )
+    assert re.fullmatch(f"the probe failed: {reason}", str(caught.value))
+
+
+def test_what_one_rank_cannot_read_is_told_once_and_both_go_on(
+    warm: Warm, footage: Path, labels: Path, tmp_path: Path
+) -> None:
+    options = [*probe_options(footage, labels, every=1), "trainer.steps=2", "runtime=ddp", "runtime.accelerator=cpu"]
+    said = warm.run_world(2, overrides("mae", footage, tmp_path, "blind", *options), BLIND)
+    assert said.count("warning:") == said.count("the probe failed: the disk is gone; the run goes on") == 2
+    assert [line["step"] for line in metrics_of(tmp_path / "blind") if not line.keys() & PROBE] == [1, 2]
+
+
+def test_windows_of_too_few_cases_are_told_before_the_first_step(footage: Path) -> None:
+    """As they may be drawn where `probe.windows` is small."""
+    manifest = Manifest.read([footage])
+    windows = [LabelledWindow(row, 0.0, label, f"case{row}") for row in (0, 1) for label in ("a", "b")]
+    probe = OnlineProbe(None, manifest, windows, None, None)  # type: ignore[arg-type]  # none is asked
+    with pytest.raises(
+        UserError, match=r"of its 2 videos 2 are there, .* 2 labels in 2 cases; .* raise probe\.windows"
+    ):
+        probe.check()
+    more = LabelledWindow(2, 0.0, "a", "case2")
+    OnlineProbe(None, manifest, [*windows, more], None, None).check()  # type: ignore[arg-type]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.update import clip_gradients
 from tests.training.tiny import VARIANTS, Warm, assert_close_numbers, overrides
 
@@ -77,3 +80,28 @@ def test_clipping_scales_gradients_to_the_norm_and_tells_the_norm_before(clip_no
     after = torch.cat([weight.grad.flatten() for weight in learner.parameters()])
     wanted = before * min(1.0, (clip_norm or 1e9) / float(before.norm()))
     torch.testing.assert_close(after, wanted, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("strategy", ["single", "ddp"])
+def test_numbers_of_all_ranks_are_reduced_without_a_barrier(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a barrier the host waits, and every step reduces. Here a world of one; of two, see test_world.py."""
+    if strategy == "ddp":
+        launched = {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
+        for name, value in (launched | {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "tests"}).items():
+            monkeypatch.setenv(name, value)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    runtime = Runtime(RuntimeSpec("cpu", strategy, "32-true", 1, False))
+    barriers: list[str] = []
+    try:
+        assert dist.is_initialized() == (strategy == "ddp")
+        monkeypatch.setattr(dist, "barrier", lambda *_, **__: barriers.append("waited"))
+        values = torch.tensor([1.5, -2.0])
+        each = [runtime.mean(values), runtime.sum(values)]
+        assert barriers == []
+        assert all(torch.equal(reduced, values) and reduced is not values for reduced in each)
+        runtime.barrier()
+        assert barriers == (["waited"] if strategy == "ddp" else [])  # it is seen where there is one
+    finally:
+        runtime.close()

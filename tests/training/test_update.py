@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrec.config.build import build_run, build_runtime, load_run
@@ -140,19 +142,123 @@ def test_between_logs_a_broken_step_is_told_one_step_later_and_never_saved(
         assert all(torch.isfinite(value).all() for value in run.trained.learner.parameters())
 
 
-class CountWaits(TorchDispatchMode):
-    """Counts operations that make the host wait for a device: reading a scalar, or a shape that depends on values."""
+class CountWaits:
+    """Counts, in this thread, what makes the host wait for a device: reading values, copying to the host, or a shape that depends on
+    values. On a CPU some of these never reach the dispatcher (`tolist`, `numpy`, `cpu`) and some are reached from C++ alone (of a
+    backward pass), so calls are looked at in both places. A test sees all tensors on the CPU, so what is done to those that the host
+    made for itself counts too; of a `Reading`, whose values the host has when it has waited for its step, `read` is written down
+    instead, as (the step that is read, the steps that have been handed over).
+    """
 
-    WAITS = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.equal")
+    DISPATCHED = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select", "aten.is_nonzero", "aten.equal")
+    CALLED = (
+        "item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__", "__array__",
+        "__contains__", "nonzero", "argwhere", "masked_select", "unique", "equal", "allclose", "is_nonzero",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
+        self.reads: list[tuple[int, int]] = []
+        self._handed_over, self._is_reading = 0, False
+        self._modes = (_Called(self._see_call), _Dispatched(self._see_operation))
+        make, read = Reading.__init__, Reading.read
+
+        def made(reading: Reading, step: int, *rest: Any) -> None:
+            self._handed_over = step
+            make(reading, step, *rest)
+
+        def seen(reading: Reading) -> Numbers:
+            self.reads.append((reading.step, self._handed_over))
+            self._is_reading = True
+            try:
+                return read(reading)
+            finally:
+                self._is_reading = False
+
+        monkeypatch.setattr(Reading, "__init__", made)
+        monkeypatch.setattr(Reading, "read", seen)
+
+    def __enter__(self) -> CountWaits:
+        for mode in self._modes:
+            mode.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for mode in reversed(self._modes):
+            mode.__exit__(*exception)
+
+    def _see_call(self, func: Any, args: Any, kwargs: Any) -> None:
+        name = getattr(func, "__name__", "")
+        # by this name; the run's own device, which here is the CPU too, is no string
+        to_host = name == "to" and any(
+            isinstance(value, str) and value == "cpu" for value in (*args[1:], *kwargs.values())
+        )
+        if name in self.CALLED or to_host:
+            self._add(name)
+
+    def _see_operation(self, func: Any, args: Any) -> None:
+        is_masked = str(func).startswith("aten.index") and any(
+            isinstance(each, torch.Tensor) and each.dtype == torch.bool
+            for arg in args[1:2]
+            for each in (arg if isinstance(arg, list | tuple) else [])
+        )
+        if str(func).startswith(self.DISPATCHED) or is_masked:
+            self._add(str(func))
+
+    def _add(self, name: str) -> None:
+        if not self._is_reading:
+            self.names.append(name)
+
+
+class _Called(TorchFunctionMode):
+    def __init__(self, see: Any) -> None:
+        super().__init__()
+        self._see = see
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._see(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+class _Dispatched(TorchDispatchMode):
+    def __init__(self, see: Any) -> None:
+        super().__init__()
+        self._see = see
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if str(func).startswith(self.WAITS):
-            self.names.append(str(func))
+        self._see(func, args)
         return func(*args, **(kwargs or {}))
+
+
+WAITING = {
+    "item": lambda x: x[0].item(),
+    "tolist": lambda x: x.tolist(),
+    "numpy": lambda x: x.numpy(),
+    "array": lambda x: np.asarray(x),
+    "bool": lambda x: bool(x[0] > 0),
+    "int": lambda x: int(x[0]),
+    "float": lambda x: float(x[0]),
+    "index": lambda x: [1, 2, 3][x.long()[0] * 0],
+    "cpu": lambda x: x.cpu(),
+    "to": lambda x: x.to("cpu"),
+    "to device": lambda x: x.to(device="cpu"),
+    "nonzero": lambda x: torch.nonzero(x),
+    "where": lambda x: torch.where(x > 0),
+    "mask": lambda x: x[x > 0],
+    "unique": lambda x: torch.unique(x),
+    "equal": lambda x: torch.equal(x, x),
+    "in": lambda x: 1.0 in x,
+}
+
+
+@pytest.mark.parametrize("how", WAITING)
+def test_a_wait_is_counted(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.ones(3)
+    with CountWaits(monkeypatch) as waits:
+        y = x * 2 + torch.arange(3)  # waits for nothing
+        assert waits.names == []
+        WAITING[how](y)
+    assert waits.names
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -161,7 +267,7 @@ def test_no_step_waits_for_the_device_between_logs(
 ) -> None:
     rhythm = ("trainer.log_every=6", "trainer.health_every=6", "trainer.checkpoint_every=6", "trainer.steps=6")
     counts: list[int] = []
-    with run_of(variant, footage, tmp_path, *rhythm, "optim.clip_norm=1.0") as run, CountWaits() as waits:
+    with run_of(variant, footage, tmp_path, *rhythm, "optim.clip_norm=1.0") as run, CountWaits(monkeypatch) as waits:
         counted = loop.count_sources
 
         def count(run: loop.Run, progress: Any) -> None:  # it is called once a step, after the update
@@ -171,4 +277,8 @@ def test_no_step_waits_for_the_device_between_logs(
         monkeypatch.setattr(loop, "count_sources", count)
         pretrain(run)
     assert len(counts) == 6
-    assert counts[1:] == [counts[1]] * 5, waits.names  # from the second step's update on, up to the sixth's
+    assert counts[1:] == [counts[1]] * 5, waits.names[
+        counts[1] : counts[5]
+    ]  # from the second step's update to the sixth's
+    # the first and the last step are logged, so they are waited for; of the others the host reads what is there already
+    assert waits.reads == [(1, 1), (2, 3), (3, 4), (4, 5), (5, 6), (6, 6)]

@@ -22,11 +22,19 @@ from surgrec.training.watch import (
     is_collapsed,
     rate_factor,
     respond,
+    signs_in,
     told_rollbacks,
 )
 from tests.training.test_checkpoint import trained
 
-GOOD = {"effective_rank": 30.0, "feature_std": 0.6, "target_std": 0.7, "loss": 0.5}
+GOOD = {
+    "effective_rank": 30.0,
+    "num_tokens": 64.0,
+    "feature_std": 0.6,
+    "target_std": 0.7,
+    "target_distance": 0.0,
+    "loss": 0.5,
+}
 BAD = GOOD | {"effective_rank": 2.0}
 
 
@@ -46,6 +54,17 @@ def test_each_sign_alone_makes_a_bad_reading(sign) -> None:
     worse, at = GOOD | {sign.number: sign.below * 0.99}, GOOD | {sign.number: sign.below}
     assert feel({50: GOOD, 60: worse}) == Pulse(safe_until=20, bad_since=60)
     assert feel({50: GOOD, 60: at}) == Pulse(safe_until=30)
+
+
+def test_the_spread_of_targets_is_a_sign_where_a_target_encoder_makes_them() -> None:
+    dark = GOOD | {"target_std": 0.01}
+    assert [sign.number for sign in signs_in(dark)] == ["target_std"]
+    assert signs_in({name: value for name, value in dark.items() if name != "target_distance"}) == []
+
+
+def test_the_rank_of_few_tokens_is_no_sign() -> None:
+    assert [sign.number for sign in signs_in(BAD)] == ["effective_rank"]
+    assert signs_in(BAD | {"num_tokens": 63.0}) == []
 
 
 def test_only_bad_readings_without_a_break_are_a_collapse_and_only_after_the_warm_up() -> None:
@@ -94,14 +113,16 @@ def saved(runtime: Runtime, folder: Path, pulses: dict[int, Pulse], keep: int = 
 PULSES = {10: Pulse(10), 20: Pulse(20), 30: Pulse(20, 30), 40: Pulse(20, 30), 50: Pulse(20, 30)}
 
 
-def test_the_newest_healthy_checkpoint_is_kept_beside_the_newest(runtime: Runtime, tmp_path: Path) -> None:
-    checkpoints = saved(runtime, tmp_path, PULSES)
-    assert sorted(path.name[-2:] for path in tmp_path.glob("step_*")) == ["20", "40", "50"]
+def test_the_newest_healthy_checkpoint_and_the_one_that_is_judged_next_are_kept_beside_the_newest(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    checkpoints = saved(runtime, tmp_path, PULSES | {60: Pulse(20, 30)})
+    assert sorted(path.name[-2:] for path in tmp_path.glob("step_*")) == ["20", "30", "50", "60"]
     healthy = checkpoints.healthy(Progress(60, pulse=Pulse(20, 30)))
     assert healthy is not None and healthy.name == "step_00000020"
-    recovered = saved(runtime, tmp_path, {60: Pulse(60), 70: Pulse(70)})
-    assert sorted(path.name[-2:] for path in tmp_path.glob("step_*")) == ["60", "70"]
-    assert recovered.latest() == tmp_path / "step_00000070"
+    recovered = saved(runtime, tmp_path, {70: Pulse(70), 80: Pulse(80)})
+    assert sorted(path.name[-2:] for path in tmp_path.glob("step_*")) == ["70", "80"]
+    assert recovered.latest() == tmp_path / "step_00000080"
 
 
 def test_going_back_makes_the_healthy_one_the_newest_and_says_so_in_its_progress(
@@ -140,6 +161,68 @@ def test_what_is_left_of_the_way_that_collapsed_is_not_gone_back_to(runtime: Run
     text = Progress(20, pulse=Pulse(20), rollbacks=[Rollback(70, 20)]).to_json()
     (tmp_path / "step_00000020" / "progress.json").write_text(text)
     assert checkpoints.healthy(again) == tmp_path / "step_00000020"
+
+
+def train(checkpoints: Checkpoints, runtime: Runtime, every: int, stop: int, first_bad: int = 10**9) -> Progress:
+    """What a run does with its pulse and its checkpoints, without the training: to the collapse, or to `stop`."""
+    state, watch = trained(0), spec("rollback")
+    progress = checkpoints.restore(state)
+    if checkpoints.latest() is None:
+        checkpoints.save(runtime, state, progress)
+    while progress.step < stop:
+        progress.step += 1
+        if progress.step % watch.every == 0:
+            progress.pulse = felt(watch, progress.pulse, progress.step, BAD if progress.step >= first_bad else GOOD)
+            if is_collapsed(watch, progress.pulse, progress.step):
+                break
+        if progress.step % every == 0:
+            checkpoints.save(runtime, state, progress)
+    return progress
+
+
+@pytest.mark.parametrize(("every", "keep"), [(10, 1), (10, 2), (15, 2), (30, 1), (40, 1), (75, 2), (100, 1)])
+def test_trust_advances_however_soon_checkpoints_grow_old(
+    every: int, keep: int, runtime: Runtime, tmp_path: Path
+) -> None:
+    """The patience is 30 steps: with the first two, a checkpoint is none of the newest when its verdict comes."""
+    checkpoints = Checkpoints(tmp_path, keep)
+    progress = train(checkpoints, runtime, every, 250)
+    healthy = checkpoints.healthy(progress)
+    assert healthy is not None and progress.step - read_progress(healthy).step <= 2 * 30 + every + 10
+    assert len(list(tmp_path.glob("step_*"))) <= keep + 2
+
+
+def test_a_checkpoint_that_was_gone_back_to_stays_trusted_and_three_times_are_all(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    """Long before the next good reading could vouch for it, and among newer ones that nothing vouches for."""
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for number in range(MAX_ROLLBACKS):
+        progress = train(checkpoints, runtime, 10, 300, first_bad=130)
+        assert respond(spec("rollback"), runtime, checkpoints, progress, "it broke")
+        back = checkpoints.restore(trained(1))
+        assert 60 <= back.step < 130 and back.pulse == Pulse(safe_until=back.step)
+        assert len(back.rollbacks) == number + 1
+    with pytest.raises(CollapseError, match="going back 3 times has not helped"):
+        respond(spec("rollback"), runtime, checkpoints, train(checkpoints, runtime, 10, 300, first_bad=130), "it broke")
+
+
+def test_trust_is_not_lost_by_a_good_reading_soon_after_going_back() -> None:
+    assert feel({110: GOOD}, Pulse(safe_until=100)) == Pulse(safe_until=100)
+    assert feel({140: GOOD}, Pulse(safe_until=100)) == Pulse(safe_until=110)
+
+
+def test_what_a_kill_kept_from_going_goes_when_the_run_continues(runtime: Runtime, tmp_path: Path) -> None:
+    """Else a later verdict would find more checkpoints than without the kill, and a rollback lead elsewhere."""
+    whole, killed = Checkpoints(tmp_path / "whole", keep=1), Checkpoints(tmp_path / "killed", keep=1)
+    progress = train(whole, runtime, 10, 70)
+    with pytest.MonkeyPatch.context() as patch:
+        train(killed, runtime, 10, 60)
+        patch.setattr(Checkpoints, "_delete", lambda self, path: None)
+        train(killed, runtime, 10, 70)
+    killed.retire(killed.restore(trained(1)))
+    names = [sorted(path.name for path in folder.folder.glob("step_*")) for folder in (whole, killed)]
+    assert names[0] == names[1] and whole.healthy(progress) is not None
 
 
 @pytest.mark.parametrize(

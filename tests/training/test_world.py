@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from surgrec.core.errors import UserError
 from surgrec.training.runtime import Runtime, RuntimeSpec
 from tests.training.tiny import (
     ENVIRONMENT,
+    POISONED,
     RECORDED,
     REPOSITORY,
+    TRAIN,
     VARIANTS,
     Warm,
     assert_close_numbers,
@@ -156,6 +159,35 @@ def test_torchrun_itself(variant: str, strategy: str, footage: Path, alone: Path
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: 6 steps") == 1  # said once, not by every process
     assert_close_numbers(tmp_path / "launched", alone / variant, ("loss", "grad_norm"), TOLERANCE)
+
+
+# -- what ends them all
+
+
+def errors_in(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("error:")]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_a_loss_that_is_none_is_told_once_with_the_videos_of_the_rank_whose_it_is(
+    strategy: str, warm: Warm, footage: Path, tmp_path: Path
+) -> None:
+    options = overrides("mae", footage, tmp_path, "poisoned", "trainer.steps=3", *runtime(strategy))
+    said = warm.run_world(2, options, POISONED, status=2)
+    videos = dict(json.loads(line) for line in said.splitlines() if line.startswith("["))
+    assert set(videos) == {0, 1} and videos[0] != videos[1]
+    (error,) = errors_in(said)
+    assert "the loss of step 2 is nan" in error and "Traceback" not in said
+    assert error.endswith(f"look at the videos whose loss it is: {', '.join(videos[1])}")
+
+
+def test_a_collapse_is_told_once(warm: Warm, footage: Path, tmp_path: Path) -> None:
+    collapsing = ("objective.ema=0", "optim.lr=3e-2", "trainer.collapse_patience_steps=4", "trainer.on_collapse=stop")
+    weights = ("backbone.positions=sincos_3d", "backbone.init=mimetic")
+    options = overrides("jepa", footage, tmp_path, "collapsed", *collapsing, *weights, *runtime("ddp"))
+    said = warm.run_world(2, options, TRAIN, status=2)
+    (error,) = errors_in(said)
+    assert "the features have collapsed" in error and "Traceback" not in said
 
 
 # -- worlds that are none

@@ -24,6 +24,7 @@ from surgrec.training.log import TIMINGS
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VARIANTS = ("mae", "jepa")
 TRAIN, RECORDED = "surgrec.train:main", "tests.training.recorded:main"  # what is started; see recorded.py
+POISONED, BLIND = "tests.training.poisoned:main", "tests.training.poisoned:blind"  # and poisoned.py
 PATIENCE_SECONDS = 180
 # One thread a process: the machine's other work then changes no result and costs little time.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
@@ -136,7 +137,7 @@ class Warm:
         assert ended == status, f"status {ended}, not {status}:\n{process.log.read_text()}"
         return process.log.read_text()
 
-    def run_world(self, size: int, arguments: Sequence[str], program: str = RECORDED) -> str:
+    def run_world(self, size: int, arguments: Sequence[str], program: str = RECORDED, status: int = 0) -> str:
         """The same program in `size` processes, with the variables that torchrun sets; returns what all of them printed."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -149,7 +150,7 @@ class Warm:
         ]
         statuses = [rank.wait() for rank in ranks]
         said = "\n".join(rank.log.read_text() for rank in ranks)
-        assert statuses == [0] * size, f"statuses {statuses}:\n{said}"
+        assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
         return said
 
     def close(self) -> None:
