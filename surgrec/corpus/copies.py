@@ -31,6 +31,7 @@ _FLOOR = 0.62  # cosine below which a moment is no candidate
 _NEAREST = 12  # candidates a moment, for each relation of the two pictures
 _EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
 _PROBES = 4
+_PIECE = 1 << 18  # moments of the larger set in memory at a time
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
 _MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
 _MAX_SHIFTS = 6  # candidates of one pair of videos
@@ -138,22 +139,24 @@ def propose(first: Moments, second: Moments) -> list[Candidate]:
 def _tables(first: Moments, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[tuple[float, Nearest]]:
     """(scale, nearest moments) for: same picture, the first a crop of the second, the second a crop of the first.
 
-    Lines 2i and 2i + 1 are moment i of the first set and its mirror image.
+    Lines 2i and 2i + 1 are moment i of the first set and its mirror image. The second set is gone through once, a piece at a time,
+    since it may be larger than memory.
     """
     both = np.stack([first.vectors, mirrored(first.vectors)], axis=1).reshape(-1, *first.vectors.shape[1:])
-    crop = WINDOWS[1][2]
+    num_windows, crop = len(WINDOWS) - 1, WINDOWS[1][2]
     whole = Cells(both[:, 0], len(rows) * len(WINDOWS))
-    same, inside = (Nearest.empty(len(both), _NEAREST, _FLOOR) for _ in range(2))
-    whole.search(second.vectors[rows, 0], rows, same, _PROBES)
-    for window in range(1, len(WINDOWS)):
-        whole.search(second.vectors[rows, window], rows, inside, _PROBES)
-    del whole
-    yield 1.0, same
-    yield crop, inside
-    windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), len(rows), per_line=len(WINDOWS) - 1)
-    around = Nearest.empty(len(both), _NEAREST, _FLOOR)
-    windows.search(second.vectors[rows, 0], rows, around, _PROBES)
-    yield 1 / crop, around
+    windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), len(rows), per_line=num_windows)
+    num_lines = len(both)
+    del both
+    same, inside, around = (Nearest.empty(num_lines, _NEAREST, _FLOOR) for _ in range(3))
+    for start in range(0, len(rows), _PIECE):
+        piece = rows[start : start + _PIECE]
+        vectors = np.asarray(second.vectors[piece])
+        whole.search(vectors[:, 0], piece, same, _PROBES)
+        for window in range(1, num_windows + 1):
+            whole.search(vectors[:, window], piece, inside, _PROBES)
+        windows.search(vectors[:, 0], piece, around, _PROBES)
+    yield from ((1.0, same), (crop, inside), (1 / crop, around))
 
 
 _HIT = np.dtype(

@@ -20,7 +20,7 @@ EXACT = 3e10  # pairs up to which everything is compared with everything
 _MAX_CELLS = 4096
 _ROUNDS = 6  # of k-means
 _SAMPLES_PER_CELL = 40
-_BLOCK = 1 << 15  # vectors of the second set at a time
+_BLOCK = 1 << 16  # vectors of the second set at a time
 _TILE = 1 << 12  # rows and columns of a product
 
 Vectors = npt.NDArray[np.int8]
