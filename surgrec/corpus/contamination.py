@@ -97,7 +97,7 @@ def audit_contamination(
     verdict: Verdict | None = None,
 ) -> ContaminationAudit:
     """Compare a corpus with test sets. Surveys that are missing are made."""
-    known = [*_same_bytes(corpus, tests), *_same_groups(corpus, tests)]
+    known = [*same_bytes(corpus, tests), *same_groups(corpus, tests)]
     footage = gather(corpus, range(len(corpus)), surveys, num_workers, progress)
     unseen = {str(corpus.video_ids[number]): error for number, error in footage.failures.items()}
     for test in tests:
@@ -133,11 +133,12 @@ def without(corpus: Manifest, video_ids: set[str]) -> Manifest:
 # -- evidence
 
 
-def _same_bytes(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
+def same_bytes(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
+    """Files that are in both."""
     return _equal_keys("bytes", corpus, tests, lambda manifest: manifest.column("sha256"))
 
 
-def _same_groups(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
+def same_groups(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
     """Groups are named within a source, so the same name in two sources says nothing."""
     return _equal_keys(
         "group", corpus, tests, lambda manifest: manifest.sources.astype(object) + "\0" + manifest.column("group_id")

@@ -30,7 +30,6 @@ from surgrec.corpus.survey import Survey
 _FLOOR = 0.62  # cosine below which a moment is no candidate
 _NEAREST = 12  # candidates a moment, for each relation of the two pictures
 _EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
-_PROBES = 4
 _PIECE = 1 << 18  # moments of the larger set in memory at a time
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
 _MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
@@ -152,10 +151,10 @@ def _tables(first: Moments, second: Moments, rows: npt.NDArray[np.int64]) -> Ite
     for start in range(0, len(rows), _PIECE):
         piece = rows[start : start + _PIECE]
         vectors = np.asarray(second.vectors[piece])
-        whole.search(vectors[:, 0], piece, same, _PROBES)
+        whole.search(vectors[:, 0], piece, same)
         for window in range(1, num_windows + 1):
-            whole.search(vectors[:, window], piece, inside, _PROBES)
-        windows.search(vectors[:, 0], piece, around, _PROBES)
+            whole.search(vectors[:, window], piece, inside)
+        windows.search(vectors[:, 0], piece, around)
     yield from ((1.0, same), (crop, inside), (1 / crop, around))
 
 
