@@ -16,7 +16,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from surgrec.video.container import is_shown, open_container, presentation_time, time_base
+from surgrec.video.container import failure, is_shown, open_container, presentation_time, time_base
 from surgrec.video.errors import VideoError
 from surgrec.video.pyav_reader import PyavReader
 
@@ -59,7 +59,7 @@ def probe(path: Path) -> VideoInfo:
             tick = time_base(stream)
             declared_fps = float(stream.average_rate or stream.guessed_rate or 0)
     except av.error.FFmpegError as error:
-        raise VideoError("corrupt", f"reading its packets failed: {error.strerror}") from None
+        raise failure(error, "reading its packets failed") from None
     with PyavReader(path) as reader:
         height, width = reader.read([0.0]).pixels.shape[1:3]
         rotation_degrees = reader.rotation_degrees

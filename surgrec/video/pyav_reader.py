@@ -30,6 +30,7 @@ from av.video.stream import VideoStream
 
 from surgrec.video.container import (
     declared_duration,
+    failure,
     has_true_times,
     is_landing,
     is_shown,
@@ -83,7 +84,7 @@ class PyavReader:
             self._zero = time_zero(self._container, self._stream)
         except av.error.FFmpegError as error:
             self.close()
-            raise VideoError("corrupt", f"reading failed: {error.strerror}") from None
+            raise failure(error, "reading failed") from None
         except BaseException:
             self.close()
             raise
@@ -132,7 +133,7 @@ class PyavReader:
         except av.error.FFmpegError as error:
             self._run = None
             at = self._seconds(int(self._wanted[len(shown)]))
-            raise VideoError("corrupt", f"decoding failed on the way to {at:.2f} s: {error.strerror}") from None
+            raise failure(error, f"decoding failed on the way to {at:.2f} s") from None
         except VideoError:
             self._run = None
             raise
