@@ -19,6 +19,8 @@ REASONS = {
     "out_of_range": "a time was asked for that no frame covers",
     "too_large": "its pictures, or the memory or disk space they need, exceed what is allowed",
     "too_slow": "it took longer than is allowed for its size",
+    "changed": "the file is not the one that was indexed; run `surgrec index` again",
+    "bad_copy": "its training copy failed the check after writing",
     "crashed": "the decoder library took its process down",
 }
 
