@@ -138,7 +138,7 @@ def _write_manifest(prepared: Manifest, path: Path, is_new: bool) -> None:
         prepared.write(path)
         hours = sum(prepared.column("duration_seconds")) / 3600
         num_bytes = sum(prepared.column("size_bytes"))
-        print(f"{path}: {len(prepared)} videos, {hours:.2f} hours, {num_bytes / 1e9:.2f} GB")
+        print(f"{path}: {len(prepared)} videos, {hours:.2f} hours, {num_bytes / 1e6:,.1f} MB")
     print(f"next:\n  surgrec preview +variant=jepa mix.manifests=[{path}]")
 
 
