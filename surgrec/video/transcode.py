@@ -27,6 +27,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from surgrec.core.errors import UserError
+from surgrec.video.container import failure
 from surgrec.video.decode import shrunk_size
 from surgrec.video.errors import VideoError
 from surgrec.video.pack import write_pack
@@ -169,11 +170,16 @@ class _Picture:
             *(frame.width, frame.height, frame.format.name, round(frame.rotation / 90) % 4),
             *(frame.colorspace, frame.color_range),
         )
-        if self._graph is None or kind != self._made_for:
-            self._graph, self._made_for = self._chain(frame), kind
         frame.pts = None  # times were used to choose the frame; the chain must not look at them
-        self._graph.vpush(frame)
-        return self._graph.vpull()
+        try:
+            if self._graph is None or kind != self._made_for:
+                self._graph, self._made_for = self._chain(frame), kind
+            self._graph.vpush(frame)
+            return self._graph.vpull()
+        except av.error.FFmpegError as error:
+            raise failure(error, "its pictures cannot be converted") from None
+        except RuntimeError:  # PyAV's word for a filter that cannot be allocated
+            raise MemoryError from None
 
     def _chain(self, frame: VideoFrame) -> Graph:
         graph = Graph()
