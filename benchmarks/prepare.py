@@ -3,7 +3,7 @@
     python benchmarks/prepare.py --clips CLIPS --ffmpeg ffmpeg --out benchmarks/results
 
 In: a folder of videos (at least one of 720p with 5 seconds), the ffmpeg command. Out: two tables, printed and written with date and
-hardware. The first repeats the packets of one video to half a minute and takes the time of the same output from both, in one
+hardware. The first repeats the packets of one video to 24 seconds and more, and takes the time of the same output from both, in one
 process and in two; every process has one thread. The second makes copies of short excerpts with each setting and reads clips from
 them at random moments, opening the file anew for each as training does.
 """
@@ -38,8 +38,8 @@ from surgrec.video.decode import PACK_SUFFIX, open_video
 from surgrec.video.probe import probe
 from surgrec.video.transcode import CopySpec, write_frames, write_video
 
-NUM_LONG, LONG_SECONDS = 4, 30.0
-NUM_READS = 15
+NUM_LONG, LONG_SECONDS = 4, 24.0
+NUM_READS = 12
 CLIP_KINDS = {"mae": np.arange(16) * 4 / 25, "jepa": np.arange(16) / 4}  # seconds of the frames after a clip's start
 DEFAULT = CopySpec()
 SETTINGS = {

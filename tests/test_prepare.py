@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,9 +28,8 @@ from surgrec.corpus.isolated import Limits, map_isolated
 from surgrec.corpus.manifest import SCHEMA, Manifest
 from surgrec.corpus.scan import scan
 from surgrec.video.decode import open_video
-from surgrec.video.errors import VideoError
+from surgrec.video.errors import REASONS, VideoError
 from surgrec.video.transcode import CopySpec
-from tests.corpus.test_isolated import announce  # noqa: F401  a module that workers can import
 from tests.video.make_videos import Coded, indices_in, write
 
 PATIENT = "Jane_Doe"
@@ -387,3 +387,20 @@ def test_probing_errors_are_reasons(corpus: Path, tmp_path: Path) -> None:
     path.write_bytes(bytes(job.row["size_bytes"]))
     ((_, result),) = map_isolated(copies._make, [job], 1, copies.limits_of)
     assert isinstance(result, VideoError) and result.reason == "not_a_video"
+
+
+def test_the_page_says_what_is_so() -> None:
+    """Every reason with its sentence, and the defaults of the command."""
+    page = (Path(__file__).resolve().parent.parent / "docs" / "prepare.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| (.+) \|$", page, flags=re.MULTILINE) == list(REASONS.items())
+    options = prepare._parser().parse_args(["--manifest", "m", "--out", "o"])
+    spec = prepare._spec(options)
+    assert spec == CopySpec()
+    for said in (
+        f"short side {spec.short_side_pixels} pixels",
+        f"a closed group every {spec.group_frames} frames",
+        f"`crf {spec.crf}`",
+        f"`--jpeg-quality {spec.jpeg_quality}`",
+    ):
+        assert said in page
+    assert (options.fps, spec.fps) == ("source", 0.0)
