@@ -30,6 +30,7 @@ from surgrec.corpus.scan import scan
 from surgrec.video.decode import open_video
 from surgrec.video.errors import REASONS, VideoError
 from surgrec.video.transcode import CopySpec
+from tests.data.test_clips import reader_of
 from tests.video.make_videos import Coded, indices_in, write
 
 PATIENT = "Jane_Doe"
@@ -183,6 +184,19 @@ def test_packs(corpus: Path, tmp_path: Path) -> None:
     assert set(manifest.column("codec")) == {"jpeg-pack"}
     with open_video(manifest.path_of(0)) as video:
         assert indices_in(video.read([0.0, 1.0]).pixels) == [0, 25]
+
+
+def test_training_reads_the_same_clips_from_originals_copies_and_packs(corpus: Path, tmp_path: Path) -> None:
+    manifests = [corpus]
+    for kind in ("video", "frames"):
+        assert run(corpus, tmp_path / kind, "--format", kind) == 0
+        manifests.append(tmp_path / kind / "manifest.parquet")
+    readers = [reader_of(Manifest.read([path])) for path in manifests]
+    for position in range(6):
+        clips = [reader.read(position) for reader in readers]
+        assert len({(clip.row, clip.start_seconds) for clip in clips}) == 1
+        assert len({tuple(indices_in(clip.pixels.numpy())) for clip in clips}) == 1
+        assert not any(clip.failures for clip in clips)
 
 
 # -- what cannot be prepared

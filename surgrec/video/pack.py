@@ -115,7 +115,8 @@ class PackReader:
         for place, index in enumerate(indices):
             is_repeat = place > 0 and index == indices[place - 1]
             pixels.append(pixels[-1] if is_repeat else self._decode(int(index)))
-        return Frames(np.stack(pixels), self._seconds[indices])
+        size = shrunk_size(self.height, self.width, self._short_side_pixels)
+        return Frames(shrink(np.stack(pixels), size), self._seconds[indices])
 
     def _decode(self, index: int) -> npt.NDArray[np.uint8]:
         start, end = int(self._starts[index]), int(self._starts[index + 1])
@@ -124,10 +125,9 @@ class PackReader:
             with Image.open(io.BytesIO(self._file.read(end - start)), formats=("JPEG",)) as picture:
                 if picture.size != (self.width, self.height) or picture.mode != "RGB":
                     raise VideoError("corrupt", f"frame {index} is not of the pack's size")
-                pixels = np.asarray(picture)
+                return np.asarray(picture)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             raise VideoError("corrupt", f"the frame at {self._seconds[index]:.2f} s is damaged") from None
-        return shrink(pixels[None], shrunk_size(self.height, self.width, self._short_side_pixels))[0]
 
     def close(self) -> None:
         self._file.close()
