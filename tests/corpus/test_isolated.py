@@ -105,6 +105,13 @@ def test_what_hangs_is_killed_and_the_rest_goes_on() -> None:
     assert time.monotonic() - started < 60
 
 
+def test_what_was_killed_is_gone_before_its_result_is_told(tmp_path: Path) -> None:
+    """So that nobody clears away files that are still being written."""
+    for index, result in map_isolated(announce, [str(tmp_path / "pid")], 1, as_long_as_asked):
+        assert (index, result) == (0, TimedOut(1.0))
+        assert not _is_alive(int(_wait_for(tmp_path / "pid")))
+
+
 @pytest.mark.parametrize("function", [swell, swell_a_library])
 def test_what_swells_is_refused_memory_and_the_rest_goes_on(function: Callable[[int], int]) -> None:
     results = dict(map_isolated(function, [1, 256, 32, 256, 32, 32, 32], 1, small_memory))
