@@ -14,6 +14,7 @@ VERBS = {
     "corpora": "list, show and check the cards of published sources",
     "index": "list a folder of videos in a manifest",
     "audit": "find out whether scores can be believed: leakage and label problems of splits",
+    "prepare": "make small training copies that are cheap to decode",
     "preview": "show what a run would see and cost, without training",
     "train": "pretrain an encoder; the same command continues",
     "export": "make a release of a run",

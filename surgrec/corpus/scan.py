@@ -24,7 +24,7 @@ from surgrec.core import console
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
 from surgrec.corpus.facts import text_or_none
-from surgrec.corpus.isolated import Crashed, map_isolated
+from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION
 from surgrec.video.errors import VideoError
 from surgrec.video.probe import probe
@@ -34,6 +34,9 @@ VIDEO_SUFFIXES = frozenset(
 ) | frozenset((".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts"))
 _FACTS = ("sha256", "num_frames", "duration_seconds", "fps", "width", "height", "codec")  # what reading a file tells
 _READ_BYTES = 1 << 20
+_READING_SECONDS = 60.0  # for any file, on top of its bytes
+_SLOW_BYTES_PER_SECOND = 2e6
+_MEMORY_BYTES = 3 << 30
 
 
 @dataclass(frozen=True)
@@ -188,11 +191,11 @@ def _read_all(
     paths = [root / file.path for file in files]
     try:
         with console.progress("reading videos", len(files)) if progress else nullcontext(_say_nothing) as advance:
-            for index, result in map_isolated(_read, paths, num_workers):
+            for index, result in map_isolated(_read, paths, num_workers, _limits_of):
                 if isinstance(result, dict):
                     found[files[index]] = result
                 else:
-                    error = _crash(result) if isinstance(result, Crashed) else result
+                    error = result.as_error() if isinstance(result, Failed) else result
                     refusals.append(Refusal(files[index].path, error.reason, error.detail))
                 advance()
     except KeyboardInterrupt:
@@ -204,8 +207,13 @@ def _say_nothing(count: int = 1, note: str = "") -> None:
     """The progress of a scan that nobody watches."""
 
 
-def _crash(crashed: Crashed) -> VideoError:
-    return VideoError("crashed", f"the decoder library ended its process with status {crashed.exit_code}")
+def _limits_of(path: Path) -> Limits:
+    """Time to read all bytes of a file from a slow disk; memory for pictures of 8K; nothing is written."""
+    try:
+        num_bytes = path.stat().st_size
+    except OSError:  # gone since it was found; reading it will say so
+        num_bytes = 0
+    return Limits(_READING_SECONDS + num_bytes / _SLOW_BYTES_PER_SECOND, _MEMORY_BYTES, file_bytes=0)
 
 
 def _read(path: Path) -> Facts | VideoError:

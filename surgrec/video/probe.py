@@ -16,8 +16,10 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from surgrec.video.container import is_shown, open_container, presentation_time, time_base
+from surgrec.video.container import failure, is_shown, open_container, presentation_time, time_base
+from surgrec.video.decode import PACK_SUFFIX
 from surgrec.video.errors import VideoError
+from surgrec.video.pack import CODEC, PackReader
 from surgrec.video.pyav_reader import PyavReader
 
 
@@ -51,6 +53,8 @@ class _Packets:
 def probe(path: Path) -> VideoInfo:
     """Read all packets of `path`, decode its first frame. Raises `VideoError`."""
     path = Path(path)
+    if path.suffix == PACK_SUFFIX:
+        return _pack_info(path)
     try:
         with open_container(path) as (container, stream):
             _refuse_truncated(path, container, stream)
@@ -59,11 +63,18 @@ def probe(path: Path) -> VideoInfo:
             tick = time_base(stream)
             declared_fps = float(stream.average_rate or stream.guessed_rate or 0)
     except av.error.FFmpegError as error:
-        raise VideoError("corrupt", f"reading its packets failed: {error.strerror}") from None
+        raise failure(error, "reading its packets failed") from None
     with PyavReader(path) as reader:
         height, width = reader.read([0.0]).pixels.shape[1:3]
         rotation_degrees = reader.rotation_degrees
     return _info(packets, tick, declared_fps, codec, height, width, rotation_degrees)
+
+
+def _pack_info(path: Path) -> VideoInfo:
+    with PackReader(path) as pack:
+        fps = pack.num_frames / pack.duration_seconds
+        size = pack.width, pack.height
+        return VideoInfo(pack.num_frames, pack.duration_seconds, fps, *size, CODEC, 0, 0.0, is_variable_rate=False)
 
 
 def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:

@@ -169,7 +169,7 @@ def test_interrupted_scans_keep_what_is_done(folder: Path, monkeypatch: pytest.M
 def interrupted_after(num_items: int) -> Callable[..., Any]:
     """`map_isolated`, with Ctrl-C pressed after `num_items`."""
 
-    def mapped(function: Callable[[Any], Any], items: list[Any], num_workers: int) -> Any:
+    def mapped(function: Callable[[Any], Any], items: list[Any], num_workers: int, limits_of: Any = None) -> Any:
         for index, item in enumerate(items):
             if index == num_items:
                 raise KeyboardInterrupt
