@@ -53,7 +53,7 @@ class Ledger:
     def read(cls, files: Iterable[Path]) -> Ledger:
         """All of `files` together. Raises `LedgerError` for one that is not there or damaged: a lost line is a broken promise."""
         ledger = cls()
-        for file in files:
+        for file in {file.resolve(): file for file in files}.values():
             if not file.is_file():
                 raise LedgerError(f"there is no ledger at {file}; give the right path, or make an empty file there")
             records, num_damaged = read_lines(file)
@@ -68,10 +68,13 @@ class Ledger:
     @classmethod
     def of_manifest(cls, manifest: Path, *more: Path) -> Ledger:
         """The ledger beside `manifest`, where there is one, that of `$SURGREC_LEDGER` where it is set, and `more`."""
-        beside = ledger_file(manifest)
-        named = os.environ.get(EVERYWHERE)
-        files = [*([beside] if beside.is_file() else []), *([Path(named)] if named else []), *more]
-        return cls.read({file.resolve(): file for file in files}.values())
+        return cls.read([*cls.files_of(manifest), *more])
+
+    @staticmethod
+    def files_of(manifest: Path) -> list[Path]:
+        """The ledgers that hold for a manifest without being named."""
+        beside, everywhere = ledger_file(manifest), os.environ.get(EVERYWHERE)
+        return [*([beside] if beside.is_file() else []), *([Path(everywhere)] if everywhere else [])]
 
     def _take(self, file: Path, record: Record) -> None:
         values = {key: value for key, value in record.items() if key != "event"}
