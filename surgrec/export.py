@@ -33,7 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     run = RunFolder(options.run)
     release = release_of(load_run(options.run, options.step), options.license, run)
     is_new = write_release(release, options.out)
-    note_release(run, release.step, options.out)
+    try:
+        note_release(run, release.step, options.out)
+    except PermissionError:
+        print(
+            f"warning: {run.releases_file} cannot be written, so this run does not know of this release",
+            file=sys.stderr,
+        )
     if not is_new:
         print(f"nothing is left to do: {options.out} is the release of step {release.step}")
         return 0

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from surgrec.config.build import build_data
 from surgrec.config.compose import claim_folder, compose_config
 from surgrec.config.seen import note_release
 from surgrec.core.console import run_command
+from surgrec.core.errors import UserError
 from surgrec.corpus.ledger import Ledger, ledger_file
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus_command import main
@@ -114,6 +116,21 @@ def test_removing_tells_what_has_seen_it(manifest: Path, tmp_path: Path, capsys:
     assert "nothing is left to do" in again and "(1 of them earlier)" in again and "step_00000100" in again
     assert corpus("remove", "large_007", "--manifest", manifest, "--runs", tmp_path / "misspelt") == 2
     assert "the videos are removed, but there is no folder" in capsys.readouterr().err
+
+
+def test_no_run_is_made_from_a_manifest_that_lists_what_was_removed(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = manifest.read_bytes()
+    assert corpus("remove", "large_007", "--manifest", manifest) == 0
+    manifest.write_bytes(old)
+    config = compose_config(overrides("mae", manifest, tmp_path, "run"))
+    with pytest.raises(UserError, match=r"1 video\(s\) that were removed.*`surgrec corpus remove --manifest"):
+        build_data(config)
+    capsys.readouterr()
+    assert corpus("remove", "--manifest", manifest) == 0
+    assert capsys.readouterr().out == f"{manifest}: 1 taken out\n"
+    assert len(build_data(config).manifest) == 43
 
 
 def test_as_a_program_by_both_names(manifest: Path) -> None:

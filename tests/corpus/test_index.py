@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from surgrec.core.console import run_command
+from surgrec.core.lock import only_writer
 from surgrec.corpus import scan as scan_module
 from surgrec.corpus.journal import Journal
 from surgrec.corpus.lines import read_lines
@@ -233,6 +234,13 @@ def test_dying_between_manifest_and_journal_is_no_matter(
     assert index(folder, out) == 0
     assert "nothing is left to do" in capsys.readouterr().out and out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.parquet", "videos"]
+
+
+def test_two_at_once_are_one_too_many(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with only_writer(tmp_path / "m.parquet"):
+        assert index(folder, tmp_path / "m.parquet") == 2
+    assert "another surgrec command is writing" in capsys.readouterr().err
+    assert index(folder, tmp_path / "m.parquet") == 0
 
 
 def interrupt(*_: object) -> None:
