@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from surgrec.config.compose import read_config
 from surgrec.config.footage import build_mixture
@@ -21,6 +22,7 @@ from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
 from surgrec.core.errors import UserError
 from surgrec.core.spans import Spans
+from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import Stretch, footage_of, read_footage
@@ -155,24 +157,31 @@ def _draws_of(
     listed = {str(name) for name in ids[is_wanted]}
     if not listed or stop_step <= stretch.from_step:
         return listed, {}
-    sampler = Sampler(
-        build_mixture(config, manifest), config.seed, clip_seconds=0.0
-    )  # which moment is drawn does not matter here
+    mixture = build_mixture(config, manifest)
+    sampler = Sampler(mixture, config.seed, clip_seconds=0.0)  # which video is drawn does not depend on it
+    drawable = _drawable(mixture)
+    sought = {str(name) for name in ids[drawable[is_wanted[drawable]]]}
     first, stop = (spans.positions_before(step) // repeats for step in (stretch.from_step, stop_step))
     positions: dict[str, int] = {}
     for position, name in sorted(replaced.items()):
         if name in listed and first <= position < stop:
             positions.setdefault(name, position)
     failed = np.array(sorted(replaced), dtype=np.int64)
-    for chunk in _chunks(first, stop):
+    for chunk in _chunks(first, stop) if sought else ():
         rows = sampler.draw(chunk).rows
         is_seen = is_wanted[rows] & ~np.isin(chunk, failed)
         for position, row in zip(chunk[is_seen].tolist(), rows[is_seen].tolist(), strict=True):
             name = str(ids[row])
             positions[name] = min(position, positions.get(name, position))
-        if listed <= positions.keys() and max(positions.values()) <= chunk[-1]:
+        if sought <= positions.keys() and max(positions.values()) <= chunk[-1]:
             break
     return listed, {name: _update_of(spans, position * repeats) for name, position in positions.items()}
+
+
+def _drawable(mixture: Mixture) -> npt.NDArray[np.int64]:
+    """Manifest rows that are drawn at all: with usable footage, of a source with a share."""
+    per_source = np.diff(mixture.footage.first_video)
+    return mixture.footage.rows[np.repeat(mixture.table.shares > 0, per_source)]
 
 
 def _chunks(first: int, stop: int) -> Iterator[np.ndarray]:

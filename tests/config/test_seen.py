@@ -22,6 +22,8 @@ from surgrec.corpus.scan import scan
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import footage_of, footage_until, record_footage
 from surgrec.training.loop import pretrain
+from tests.corpus.test_manifest import manifest as manifest_of
+from tests.corpus.test_manifest import row
 from tests.data.conftest import write_video
 from tests.training.tiny import lines_of, overrides
 
@@ -55,8 +57,8 @@ class Recording:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
-            for row in batch.rows:
-                self.first_seen.setdefault(str(self.video_ids[row]), batch.step + 1)
+            for number in batch.rows:
+                self.first_seen.setdefault(str(self.video_ids[number]), batch.step + 1)
             yield batch
 
 
@@ -88,8 +90,8 @@ def test_what_is_computed_is_what_was_read(manifest: Path, tmp_path: Path) -> No
         assert [alone.has_seen(step) for step in alone.checkpoints] == [
             step >= read.get(name, 99) for step in alone.checkpoints
         ]
-    row = Manifest.read([manifest]).table.to_pylist()[0]
-    assert ask_run(folder, set(), {row["sha256"]}).listed == {row["video_id"]}  # by its bytes
+    known = Manifest.read([manifest]).table.to_pylist()[0]
+    assert ask_run(folder, set(), {known["sha256"]}).listed == {known["video_id"]}  # by its bytes
     assert ask_run(folder, {"nobody"}).listed == frozenset()
     for file in folder.rglob("*"):
         assert not file.is_file() or b".mp4" not in file.read_bytes(), file  # a record without paths
@@ -162,6 +164,19 @@ def test_what_cannot_be_told_is_said(manifest: Path, tmp_path: Path) -> None:
     assert "missing or damaged" in str(runs_that_saw(tmp_path, {"x"})[0].unknown)
     (tmp_path / "old" / "config.yaml").write_text("variant: none")
     assert "no variant" in str(runs_that_saw(tmp_path, {"x"})[0].unknown)
+
+
+def test_what_has_no_usable_footage_is_never_drawn_and_costs_nothing(tmp_path: Path) -> None:
+    """A run of billions of positions is not gone through for it."""
+    rows = [row(i, usable=[] if i == 0 else [{"start_seconds": 0.0, "end_seconds": 4.0}]) for i in range(9)]
+    config = compose_config(overrides("mae", tmp_path, tmp_path, "run", "trainer.steps=1000000000"))
+    folder = RunFolder(tmp_path / "run")
+    claim_folder(config, folder.config_file)
+    (folder.checkpoints / "step_1000000000").mkdir(parents=True)
+    record_footage(folder, manifest_of(*rows), 0)
+    answer = ask_run(folder.path, {rows[0]["video_id"]})
+    assert answer.listed == {rows[0]["video_id"]} and answer.first_seen == {}
+    assert ask_run(folder.path, {rows[0]["video_id"], rows[1]["video_id"]}).first_seen.keys() == {rows[1]["video_id"]}
 
 
 def test_footage_is_noted_once_and_anew_after_going_back(manifest: Path, tmp_path: Path) -> None:
