@@ -179,6 +179,8 @@ class _Worker(Generic[Item, Result]):
         message, self._message = self._message, None
         if message is None:
             self.is_usable = False
+            self._process.kill()
+            self._process.join()  # whoever gets the result may touch the files that it was writing
             return TimedOut(self._limits.seconds or 0.0)
         kind, value = message
         self.is_usable = kind in ("result", "error")  # what a library leaves behind that lacked memory, nobody knows
