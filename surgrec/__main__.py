@@ -14,11 +14,14 @@ VERBS = {
     "corpora": "list, show and check the cards of published sources",
     "index": "list a folder of videos in a manifest",
     "audit": "find out whether scores can be believed: leakage and label problems of splits",
+    "prepare": "make small training copies that are cheap to decode",
+    "corpus": "notes on licence and consent of each video; take one out for good",
     "preview": "show what a run would see and cost, without training",
     "train": "pretrain an encoder; the same command continues",
     "export": "make a release of a run",
     "extract": "compute frozen features of videos with a release",
 }
+MODULES = {"corpus": "surgrec.corpus_command"}  # of verbs whose own name is that of a stage
 HYDRA_VERBS = ("train", "preview")  # take key=value overrides; Hydra reads them from sys.argv
 
 _HELP = """usage: surgrec VERB ...
@@ -53,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(verb: str, rest: list[str]) -> int:
     from surgrec.core.console import run_command
 
-    command = importlib.import_module(f"surgrec.{verb}")
+    command = importlib.import_module(MODULES.get(verb, f"surgrec.{verb}"))
     if verb not in HYDRA_VERBS:
         return run_command(lambda: command.main(rest))
     sys.argv = [f"surgrec {verb}", *rest]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from surgrec.config.build import LoadedRun
     from surgrec.hub.card import TrainingSource
     from surgrec.hub.release import Release
+    from surgrec.training.folder import RunFolder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,10 +26,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     from surgrec.config.build import load_run
+    from surgrec.config.seen import note_release
     from surgrec.hub.release import write_release
+    from surgrec.training.folder import RunFolder
 
-    release = release_of(load_run(options.run, options.step), options.license)
-    if not write_release(release, options.out):
+    run = RunFolder(options.run)
+    release = release_of(load_run(options.run, options.step), options.license, run)
+    is_new = write_release(release, options.out)
+    try:
+        note_release(run, release.step, options.out)
+    except PermissionError:
+        print(
+            f"warning: {run.releases_file} cannot be written, so this run does not know of this release",
+            file=sys.stderr,
+        )
+    if not is_new:
         print(f"nothing is left to do: {options.out} is the release of step {release.step}")
         return 0
     print(
@@ -54,11 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def release_of(run: LoadedRun, licence: str) -> Release:
-    """What is released of a run."""
+def release_of(run: LoadedRun, licence: str, folder: RunFolder) -> Release:
+    """What is released of a run, which was read from `folder`."""
     from surgrec.hub.head import head_of
     from surgrec.hub.preprocess import ClipPreprocess
     from surgrec.hub.release import Release
+    from surgrec.training.footage import footage_until
 
     return Release(
         encoder=run.objective.released_encoder,
@@ -70,6 +83,7 @@ def release_of(run: LoadedRun, licence: str) -> Release:
         sources=_sources_of(run),
         distance=tuple(run.distance),
         licence=licence,
+        footage=footage_until(folder, run.progress.step),
     )
 
 

@@ -103,10 +103,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None:
     """Say what was done; raises `UserError` at the end where a video could not be read."""
-    for refusal in found.refusals[:_SHOWN]:
-        print(f"refused {refusal.path}: {refusal.reason} ({refusal.detail})", file=sys.stderr)
-    if len(found.refusals) > _SHOWN:
-        print(f"... and {len(found.refusals) - _SHOWN} more", file=sys.stderr)
+    from surgrec.corpus.refusal import refusals_file, tell_refusals
+
+    tell_refusals(found.refusals, refusals_file(found.ledger) if found.ledger else None, show_paths=False)
     for video_id, count in outcome.damaged.items():
         print(
             f"{video_id}: {count} windows hold frames that cannot be read; they are marked not valid", file=sys.stderr

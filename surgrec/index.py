@@ -4,55 +4,81 @@
     python -m surgrec.index --root videos/eye --card corpora/eye.yaml --out manifest.parquet    # adds to the same file
 
 In: flags. Out: the manifest and, beside it, what was refused and why. The same command adds what is new and reads nothing
-twice; after Ctrl-C it continues.
+twice; interrupted at any moment, `kill -9` included, it continues. No name of a file is printed unless `--show-paths` asks for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surgrec.core.console import STATUS_INTERRUPTED, run_command
+from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from surgrec.corpus.card import Card
-    from surgrec.corpus.scan import Refusal, ScanResult
-
-_SHOWN_REFUSALS = 20
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.refusal import Refusal
+    from surgrec.corpus.scan import KeptOut, Row, ScanResult
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec index`; returns the exit status."""
     options = _parser().parse_args(arguments)
 
-    from surgrec.corpus.manifest import Manifest
-    from surgrec.corpus.scan import scan
+    from surgrec.core.lock import only_writer
 
     card = _card(options)
+    if options.out.is_dir():
+        raise UserError(
+            f"{options.out} is a folder; give --out the name of a file, such as {options.out / 'manifest.parquet'}"
+        )
+    with only_writer(options.out):
+        _index(options, card)
+    return 0
+
+
+def _index(options: argparse.Namespace, card: Card) -> None:
+    from surgrec.core.atomic import remove_leftovers
+    from surgrec.corpus.journal import Journal, journal_file
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.manifest import Manifest
+    from surgrec.corpus.refusal import REMOVED, by_reason, refusals_file, tell_refusals, write_refusals
+    from surgrec.corpus.scan import scan
+
+    for file in (options.out, refusals_file(options.out), journal_file(options.out)):
+        remove_leftovers(file)
+    ledger = Ledger.of_manifest(options.out, *([options.ledger] if options.ledger else []))
     before = _read_before(options.out)
     known = _rows_of(before, card.name)
-    result = scan(options.root, card, options.workers, progress=True, known=known)
-    refusals_path = options.out.with_name(f"{options.out.stem}.refusals.jsonl")
-    _print_refusals(result.refusals, refusals_path)
-    if len(result.rows) == 0 and result.is_complete:
-        raise UserError(f"none of the {len(result.refusals)} videos in {options.root} can be read; nothing was written")
-
-    after = _merged(before, known, result, str(options.root.resolve()))
-    has_changed = not after.equals(before)
-    if has_changed and len(after):
-        Manifest(after).write(options.out)
-    _write_refusals(refusals_path, card.name, result.refusals)
+    kept_out = _kept_out(before, known, card.name, ledger, options.keep_duplicates)
+    with Journal(journal_file(options.out), card.name, options.root) as journal:
+        result = scan(options.root, card, options.workers, True, known, journal, kept_out)
+        list_file = refusals_file(options.out)
+        write_refusals(list_file, card.name, options.root, result.refusals)
+        tell_refusals(result.refusals, list_file, options.show_paths)
+        if len(result.rows) == 0 and all(refusal.reason != REMOVED for refusal in result.refusals):
+            journal.forget()
+            raise UserError(
+                f"none of the {len(result.refusals)} videos in {options.root} comes into the manifest "
+                f"({by_reason(result.refusals)}), which is as it was"
+            )
+        after = ledger.with_licences(
+            ledger.without_removed(_merged(before, known, result, str(options.root.resolve())))
+        )
+        has_changed = not after.equals(before)
+        if has_changed:
+            Manifest(after).write(options.out)
+        journal.forget()
     _print_summary(options.out, result, known, after, has_changed)
-    return 0 if result.is_complete else STATUS_INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="reading processes (default: all cores); with 0 a crash of the decoder library ends the command",
     )
+    add(
+        "--keep-duplicates",
+        action="store_true",
+        help="list a video although another source of the manifest has the same bytes (default: it stays out, and is told)",
+    )
+    add("--ledger", type=Path, metavar="FILE", help="a further ledger of removed videos; see docs/ledger.md")
+    add("--show-paths", action="store_true", help="name refused files on the console; they may name patients")
     return parser
 
 
@@ -137,9 +170,7 @@ def _read_before(out: Path) -> pa.Table:
     """The rows that `out` has already; none where it does not exist."""
     from surgrec.corpus.manifest import SCHEMA, Manifest
 
-    if out.is_dir():
-        raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'manifest.parquet'}")
-    return Manifest.read([out]).table if out.exists() else SCHEMA.empty_table()
+    return Manifest.read([out], as_is=True).table if out.exists() else SCHEMA.empty_table()
 
 
 def _rows_of(table: pa.Table, source: str) -> pa.Table:
@@ -148,51 +179,42 @@ def _rows_of(table: pa.Table, source: str) -> pa.Table:
     return table.filter(pc.equal(table["source"], source))
 
 
+def _kept_out(before: pa.Table, known: pa.Table, source: str, ledger: Ledger, keep_duplicates: bool) -> KeptOut:
+    """Refuses what was removed and, unless `keep_duplicates`, new bytes that another source of the manifest has already."""
+    from surgrec.corpus.ledger import Gate
+    from surgrec.corpus.refusal import OTHER_SOURCE, Refusal
+
+    gate, here = Gate(ledger), set(known["sha256"].to_pylist())
+    columns = (before[name].to_pylist() for name in ("sha256", "video_id", "source"))
+    elsewhere = (
+        {} if keep_duplicates else {sha: name for sha, name, owner in zip(*columns, strict=True) if owner != source}
+    )
+
+    def refusal_of(row: Row) -> Refusal | None:
+        sha256 = row["sha256"]
+        if sha256 in here or sha256 not in elsewhere:
+            return gate.refusal_of(row)
+        detail = f"the same bytes as {elsewhere[sha256]}, of another source"
+        same = Refusal(row["path"], OTHER_SOURCE, detail, row["video_id"], row["group_id"], elsewhere[sha256])
+        return gate.refusal_of(row) or same
+
+    return refusal_of
+
+
 def _merged(before: pa.Table, known: pa.Table, result: ScanResult, root: str) -> pa.Table:
-    """Rows of other sources, what the scan found, and what it did not look at: this source's rows under other roots or,
-    after Ctrl-C, of files not reached yet. Rows under this root whose file is gone or refused now are dropped."""
+    """Rows of other sources, what the scan found, and this source's rows under other roots, but for videos that were found here.
+    Rows under this root whose file is gone or refused now are dropped."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    sources = before["source"]
-    others = before.filter(pc.invert(pc.is_in(sources, known["source"])))
-    is_elsewhere = pc.not_equal(known["root"], root)
-    if not result.is_complete:
-        is_read = pc.is_in(known["path"], pa.concat_arrays([*result.rows["path"].chunks, _paths(result.refusals)]))
-        is_elsewhere = pc.or_(is_elsewhere, pc.invert(is_read))
+    others = before.filter(pc.invert(pc.is_in(before["source"], known["source"])))
     is_found_here = pc.is_in(known["video_id"], result.rows["video_id"])
-    kept = known.filter(pc.and_(is_elsewhere, pc.invert(is_found_here)))
+    kept = known.filter(pc.and_(pc.not_equal(known["root"], root), pc.invert(is_found_here)))
     merged = pa.concat_tables([others, kept, result.rows])
     return merged.sort_by([("source", "ascending"), ("root", "ascending"), ("path", "ascending")]).combine_chunks()
 
 
-def _paths(refusals: Sequence[Refusal]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array([refusal.path for refusal in refusals], pa.string())
-
-
 # -- what the user is told
-
-
-def _print_refusals(refusals: Sequence[Refusal], path: Path) -> None:
-    for refusal in refusals[:_SHOWN_REFUSALS]:
-        print(f"refused {refusal.path}: {refusal.reason} ({refusal.detail})", file=sys.stderr)
-    if len(refusals) > _SHOWN_REFUSALS:
-        print(f"... and {len(refusals) - _SHOWN_REFUSALS} more, all in {path}", file=sys.stderr)
-
-
-def _write_refusals(path: Path, source: str, refusals: Sequence[Refusal]) -> None:
-    """Replace this source's lines; the file goes when nothing is refused any more."""
-    from surgrec.core.atomic import write_text
-
-    old = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    new = [{"source": source, "path": r.path, "reason": r.reason, "detail": r.detail} for r in refusals]
-    lines = [entry for entry in old if entry["source"] != source] + new
-    if lines:
-        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _print_summary(out: Path, result: ScanResult, known: pa.Table, after: pa.Table, has_changed: bool) -> None:
@@ -200,19 +222,39 @@ def _print_summary(out: Path, result: ScanResult, known: pa.Table, after: pa.Tab
 
     num_new = len(result.rows) - result.num_known
     num_dropped = len(set(known["video_id"].to_pylist()) - set(after["video_id"].to_pylist()))
-    dropped = f", {num_dropped} dropped because their files are gone or changed" if num_dropped else ""
+    dropped = f", {num_dropped} dropped because their files are gone, changed or removed" if num_dropped else ""
     print(f"{num_new} read, {result.num_known} known already, {len(result.refusals)} refused{dropped}")
+    _print_duplicates(result, known)
     if not has_changed:
-        print(f"nothing is left to do: {out} is up to date" if result.is_complete else f"{out} is as it was")
+        print(f"nothing is left to do: {out} is up to date")
     for source in sorted(set(after["source"].to_pylist())):
         rows = _rows_of(after, source)
         hours = pc.sum(rows["duration_seconds"]).as_py() / 3600
         num_groups = pc.count_distinct(rows["group_id"]).as_py()
         print(f"  {source}: {len(rows)} videos, {num_groups} groups, {hours:.2f} hours")
-    if not result.is_complete:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
-        return
     print(f"next:\n  surgrec preview +variant=jepa mix.manifests=[{out}]")
+
+
+def _print_duplicates(result: ScanResult, known: pa.Table) -> None:
+    """Where the same bytes were met twice: in this folder, in other sources, in another folder of this source."""
+    from surgrec.corpus.refusal import DUPLICATE, OTHER_SOURCE
+
+    counts = Counter(refusal.reason for refusal in result.refusals)
+    if counts[DUPLICATE] or counts[OTHER_SOURCE]:
+        print(
+            f"  the same bytes: {counts[DUPLICATE]} twice in this folder{_in_sources(result.refusals)}; each is listed once"
+        )
+    roots = dict(zip(known["video_id"].to_pylist(), known["root"].to_pylist(), strict=True))
+    pairs = zip(result.rows["video_id"].to_pylist(), result.rows["root"].to_pylist(), strict=True)
+    if num_moved := sum(roots.get(name, root) != root for name, root in pairs):
+        print(f"  {num_moved} were listed under another folder of this source and are taken from this one now")
+
+
+def _in_sources(refusals: Sequence[Refusal]) -> str:
+    from surgrec.corpus.refusal import OTHER_SOURCE
+
+    names = (str(refusal.same_bytes).rpartition("_")[0] for refusal in refusals if refusal.reason == OTHER_SOURCE)
+    return "".join(f", {count} in {source}" for source, count in sorted(Counter(names).items()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmark of whole steps runs, and its two sides compute the same loss; what it measures here means nothing."""
+"""The benchmarks run, and the two sides of that of whole steps compute the same loss; what they measure here means nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,34 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("transformers", reason="the peer is transformers: pip install 'surgrec[parity]'")
-SPEED = Path(__file__).parent.parent / "benchmarks" / "speed.py"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SPEED = BENCHMARKS / "speed.py"
+
+
+@pytest.mark.slow
+def test_index(tmp_path: Path) -> None:
+    sizes = ["--count", "3", "--corpus", "5", "--large-seconds", "1", "--repeats", "1"]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "index.py"),
+        *sizes,
+        "--folder",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (report,) = (tmp_path / "out").glob("*.json")
+    content = json.loads(report.read_text())
+    assert len(content["files"]) == 3 and content["corpus"]["count"] == 5 and len(content["hashing"]) == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert "sha256sum" in report.with_suffix(".md").read_text()
 
 
 @pytest.mark.slow
 def test_speed(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the peer is transformers: pip install 'surgrec[parity]'")
     command = [
         sys.executable,
         str(SPEED),

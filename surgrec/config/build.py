@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from surgrec.config.compose import distance_from_variant, read_config
+from surgrec.config.footage import build_mixture
 from surgrec.config.phases import Phase, phase_after, phases_of, rate_of, spans_of
 from surgrec.config.schema import (
     Config,
@@ -30,7 +31,7 @@ from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
 from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
-from surgrec.data.mixture import Mixture, MixtureTable, Rehearsal
+from surgrec.data.mixture import Mixture, MixtureTable
 from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
 from surgrec.evaluation.labels import choose_windows
@@ -52,6 +53,7 @@ from surgrec.optim.optimizer import build_adamw
 from surgrec.optim.schedules import Ramp, Schedule, Shape
 from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights, read_progress
 from surgrec.training.folder import RunFolder
+from surgrec.training.footage import record_footage
 from surgrec.training.log import Sink, TensorBoardSink, WandbSink
 from surgrec.training.loop import Plan, Run
 from surgrec.training.phases import PhasedAugment, PhasedMasker
@@ -233,9 +235,7 @@ def build_clip(config: Config) -> ClipSpec:
 def build_data(config: Config) -> DataPath:
     """Manifests to a reader of addressed clips."""
     manifest = Manifest.read([Path(path) for path in config.mix.manifests])
-    node = config.mix
-    rehearsal = None if node.rehearsal_share is None else Rehearsal(node.rehearsal_share, tuple(node.rehearsal_sources))
-    return build_reader(config, manifest, Mixture(manifest, node.policy.value, node.alpha, rehearsal))
+    return build_reader(config, manifest, build_mixture(config, manifest))
 
 
 def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:
@@ -333,6 +333,10 @@ def build_run(config: Config, runtime: Runtime) -> Run:
             for phase, reader, its in zip(phases, readers, positions, strict=True)
         ])  # fmt: skip
 
+    def tell(sentence: str | None) -> None:
+        if sentence:
+            say_first(runtime)(sentence)
+
     def draw(done: int) -> list[Path]:
         phase = phase_after(config, done)
         return draw_pictures(step, readers[phase.number], folder.previews, done, phase.span, config.data.repeats)
@@ -353,6 +357,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         draw_pictures=draw,
         probe=build_probe(config, step),
         make_sink=lambda: build_sink(config, folder),
+        record_footage=lambda step: tell(record_footage(folder, data.manifest, step)),
     )
 
 

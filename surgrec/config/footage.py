@@ -1,7 +1,8 @@
-"""Which manifests a run reads: those it was given, or the embedded corpus.
+"""Which manifests a run reads: those it was given, or the embedded corpus; and how much of what they list.
 
-In: a configuration. Out: `mix.manifests` filled in, and the embedded corpus rendered where it is asked for and not there. It is its
-own file because `train` and `preview` must look at the same footage and end with the same sentence where there is none.
+In: a configuration. Out: `mix.manifests` filled in, and the embedded corpus rendered where it is asked for and not there; the mixture
+of a manifest. It is its own file because `train` and `preview` must look at the same footage and end with the same sentence where there
+is none, and because what a run drew is computed again long after it, without its model.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from surgrec.config.schema import Config
 from surgrec.core.errors import UserError
+from surgrec.corpus.manifest import Manifest
+from surgrec.data.mixture import Mixture, Rehearsal
 
 _MANIFEST = "manifest.parquet"
 
@@ -32,6 +35,13 @@ def provide_footage(config: Config) -> None:
         from surgrec.synthetic.corpus import synthesize
 
         synthesize(_embedded(config), config.mix.embedded, seed=0, num_workers=os.cpu_count() or 1)
+
+
+def build_mixture(config: Config, manifest: Manifest) -> Mixture:
+    """The configured shares of the manifest's sources."""
+    node = config.mix
+    rehearsal = None if node.rehearsal_share is None else Rehearsal(node.rehearsal_share, tuple(node.rehearsal_sources))
+    return Mixture(manifest, node.policy.value, node.alpha, rehearsal)
 
 
 def _embedded(config: Config) -> Path:

@@ -38,6 +38,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of writing `path`; only for whoever is its one writer."""
+    for leftover in Path(path).parent.glob(f".{Path(path).stem}.*.partial{Path(path).suffix}"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:

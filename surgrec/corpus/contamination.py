@@ -2,7 +2,7 @@
 
 In: the manifest of a corpus, those of test sets, their surveys. Out: a `ContaminationAudit`: every piece of evidence with the interval of
 the video that it is about. It is its own file because this is the question that scores depend on. Four kinds of evidence: the same bytes,
-the same patient or case, the same footage (surgrec/corpus/copies.py), and what cards say of sources that share recordings.
+the same patient or case, the same footage (surgrec/corpus/shared_footage.py), and what cards say of sources that share recordings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from surgrec.corpus.card import Card
-from surgrec.corpus.copies import Candidate, Verdict, find_copies
+from surgrec.corpus.shared_footage import Candidate, Verdict, find_copies
 from surgrec.corpus.fingerprints import Gathered, Progress, gather, load_survey
 from surgrec.corpus.manifest import Manifest
 from surgrec.video.errors import VideoError

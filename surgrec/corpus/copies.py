@@ -1,283 +1,305 @@
-"""Copies: which stretches of one set of videos show the same footage as stretches of another set.
+"""Training copies of a corpus: which are missing, making them in worker processes, the manifest of those that are there.
 
-In: fingerprints and small pictures of two sets. Out: `Copy`s, each with the times in both. It is its own file because it is the one
-path from fingerprints to a verdict: neighbours propose, votes for a shift in time gather them, alignment decides.
+In: a manifest, an output folder, a `CopySpec`. Out: the copies, a record beside each, and `manifest.parquet` once every
+video has been tried. It is its own file because everything that makes it safe to stop and start again lives here:
+
+    DIR/prepared.json                        the parameters; others in the same folder are an error
+    DIR/videos/<source>/<video_id>.mp4       (or .frames)
+    DIR/records/<source>/<video_id>.json     written after its copy is in place: what it was made from, what it is; or why
+                                             none could be made
+    DIR/quarantine.jsonl, DIR/manifest.parquet
+
+A copy counts only with its record, and both appear under their names by renaming what is complete on disk. The manifest is
+computed from the records, so it does not matter who made them, in how many attempts or on how many machines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
-from surgrec.corpus.alignment import (
-    BRIEF_SECONDS,
-    Alignment,
-    Pictures,
-    align,
-    changes,
-    common_stretch,
-    lag,
-    pictures_of,
-    placed,
-)
-from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
-from surgrec.corpus.neighbours import Cells, Nearest
-from surgrec.corpus.survey import Survey
+from surgrec.core.atomic import atomic_path, write_json, write_text
+from surgrec.core.errors import UserError
+from surgrec.corpus.isolated import Failed, Limits, map_isolated
+from surgrec.corpus.manifest import SCHEMA, Manifest
+from surgrec.video.decode import PACK_SUFFIX
+from surgrec.video.errors import VideoError
+from surgrec.video.pack import CODEC
+from surgrec.video.probe import probe
+from surgrec.video.transcode import ContentBox, CopySpec, copy_size, timeline, write_frames, write_video, writing_failed
+from surgrec.video.verify import verify_pack, verify_video
 
-_FLOOR = 0.62  # cosine below which a moment is no candidate
-_NEAREST = 12  # candidates a moment, for each relation of the two pictures
-_EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
-_PIECE = 1 << 18  # moments of the larger set in memory at a time
-_VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
-_MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
-_MAX_SHIFTS = 6  # candidates of one pair of videos
-_PAD_SECONDS, _MOMENT_SECONDS, _MAX_STRETCH_SECONDS = 1.5, 2.0, 30.0
-_LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """When an alignment is a copy: both correlations high, or change beyond chance. Measured: see docs/contamination.md."""
-
-    min_change: float = 0.55
-    min_structure: float = 0.4
-    min_sum: float = 1.25
-    min_sum_brief: float = 1.4
-
-    def accepts(self, found: Alignment) -> bool:
-        """Whether the two stretches are the same footage."""
-        needed = self.min_sum_brief if found.overlap_seconds < BRIEF_SECONDS else self.min_sum
-        is_strong = found.change + found.structure >= needed
-        return is_strong and found.change >= self.min_change and found.structure >= self.min_structure
+# A copy may take so long: some ten times what it takes on one slow core at 1080p, in proportion for larger pictures.
+_SECONDS = 120.0
+_SECONDS_PER_SECOND = 10.0
+_FULL_HD_PIXELS = 1920 * 1080
+_MEMORY_BYTES = 4 << 30
+_FILE_BYTES = 64 << 20
+_FILE_BYTES_PER_SECOND = 10 << 20  # ten times what quality 90 at 25 frames a second takes
+_TRIED_AGAIN = ("missing", "changed")  # reasons that a look at the file settles
+_READ_BYTES = 1 << 20
+_LEFT_OVER_SECONDS = 600.0
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Fingerprints of many videos one after another: `vectors` int8 (moments, 6, 99), `times_seconds`, `video` (moments,)."""
+class Job:
+    """One copy to make: everything that a worker process needs to know."""
 
-    vectors: npt.NDArray[np.int8]
-    times_seconds: npt.NDArray[np.float32]
-    video: npt.NDArray[np.int32]
+    folder: Path
+    row: Row
+    spec: CopySpec
 
-    @classmethod
-    def of(cls, fingerprints: Sequence[Fingerprint]) -> Moments:
-        """Video i is `fingerprints[i]`."""
-        counts = [len(one) for one in fingerprints]
-        vectors = np.concatenate([one.vectors for one in fingerprints])
-        times = np.concatenate([one.times_seconds for one in fingerprints])
-        return cls(vectors, times, np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+    @property
+    def copy(self) -> str:
+        """Path of the copy relative to the output folder."""
+        suffix = ".mp4" if self.spec.format == "video" else PACK_SUFFIX
+        return f"videos/{self.row['source']}/{self.row['video_id']}{suffix}"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "records" / self.row["source"] / f"{self.row['video_id']}.json"
+
+    @property
+    def made_from(self) -> Row:
+        """What the copy depends on besides the folder's parameters."""
+        return {"original_sha256": self.row["sha256"], "content_box": self.row["content_box"]}
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """Two videos (by number) that may share footage: at time t of the first, the second is at t + `shift_seconds`.
+class State:
+    """How far a folder is: the record of each video that has been tried, by any shard, and the jobs that are left to this."""
 
-    `start_seconds` and `end_seconds` of the first: where the votes come from. `scale`: how large the first is in the second.
+    records: dict[str, Row]
+    jobs: list[Job]
+
+
+def claim(folder: Path, spec: CopySpec) -> None:
+    """Write down the parameters of a new folder. Raises `UserError` where it holds copies made with others."""
+    path = folder / "prepared.json"
+    wanted = spec.parameters()
+    if not path.is_file():
+        write_json(path, {"schema_version": 1, "parameters": wanted})
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; name another folder, or delete this one") from None
+    differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    if differing:
+        shown = ", ".join(f"{name} {found.get(name)} and not {wanted.get(name)}" for name in differing)
+        raise UserError(f"the copies in {folder} were made with {shown}; give the same again or name another folder")
+
+
+@contextmanager
+def only_process(folder: Path, shard: tuple[int, int]) -> Iterator[None]:
+    """Hold the lock of a shard; the system lets it go when the process ends. Raises `UserError` where another holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".shard_{shard[0]}_of_{shard[1]}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is preparing this shard in {folder}; wait for it or stop it") from None
+        except OSError:  # a file system without locks
+            pass
+        _remove_left_over(folder)
+        yield
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Files of the folder itself that a killed process did not finish. Other shards may be writing theirs, but not for long."""
+    for partial in folder.glob(".*.partial.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > _LEFT_OVER_SECONDS:
+                partial.unlink()
+
+
+def look(
+    manifest: Manifest, folder: Path, spec: CopySpec, shard: tuple[int, int] = (0, 1), retry: bool = False
+) -> State:
+    """What is there of the whole manifest, and the jobs of `shard`, (which, of how many), longest video first.
+
+    `retry`: try again what was refused, not only what was missing.
     """
-
-    first: int
-    second: int
-    is_mirrored: bool
-    shift_seconds: float
-    start_seconds: float
-    end_seconds: float
-    scale: float
-    votes: float
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Footage that two videos share: `first_seconds` and `second_seconds` (start, end) in each, and how it was recognised."""
-
-    first: int
-    second: int
-    first_seconds: tuple[float, float]
-    second_seconds: tuple[float, float]
-    is_mirrored: bool
-    alignment: Alignment
+    records: dict[str, Row] = {}
+    jobs: list[Job] = []
+    rows = sorted(manifest.table.to_pylist(), key=lambda row: (-row["duration_seconds"], row["video_id"]))
+    for number, row in enumerate(rows):
+        job = Job(folder, row, spec)
+        record = _settled(job)
+        if record is not None:
+            records[row["video_id"]] = record
+        is_open = record is None or ("refused" in record and (retry or record["refused"]["reason"] in _TRIED_AGAIN))
+        if is_open and number % shard[1] == shard[0]:
+            jobs.append(job)
+    return State(records, jobs)
 
 
-def find_copies(
-    first: Moments,
-    second: Moments,
-    first_survey: Callable[[int], Survey],
-    second_survey: Callable[[int], Survey],
-    verdict: Verdict | None = None,
-    track: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
-) -> list[Copy]:
-    """All copies of footage of `first` (the smaller set) in `second`. `track` wraps the candidates, for a progress bar."""
-    verdict = verdict or Verdict()
-    found: list[Copy] = []
-    for candidate in track(propose(first, second)):
-        if any(_is_within(candidate, copy) for copy in found):
-            continue
-        pictures = pictures_of(first_survey(candidate.first), second_survey(candidate.second))
-        copy = judge(candidate, *pictures, verdict)
-        if copy is not None:
-            found.append(copy)
-    return found
-
-
-# -- proposing
-
-
-def propose(first: Moments, second: Moments) -> list[Candidate]:
-    """Pairs of videos with several moments that look alike at one shift in time; the most promising of each pair first."""
-    if len(first.times_seconds) == 0 or len(second.times_seconds) == 0:
-        return []
-    is_whole_second = np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0
-    is_small = len(first.times_seconds) * len(second.times_seconds) <= _EVERY_HALF_SECOND
-    rows = np.flatnonzero(is_whole_second | is_small)
-    hits = [_hits(relation, table, first, second) for relation, table in _tables(first, second, rows)]
-    return _vote(np.concatenate(hits), first, second)
-
-
-def _tables(first: Moments, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[tuple[float, Nearest]]:
-    """(scale, nearest moments) for: same picture, the first a crop of the second, the second a crop of the first.
-
-    Lines 2i and 2i + 1 are moment i of the first set and its mirror image. The second set is gone through once, a piece at a time,
-    since it may be larger than memory.
-    """
-    both = np.stack([first.vectors, mirrored(first.vectors)], axis=1).reshape(-1, *first.vectors.shape[1:])
-    num_windows, crop = len(WINDOWS) - 1, WINDOWS[1][2]
-    whole = Cells(both[:, 0], len(rows) * len(WINDOWS))
-    windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), len(rows), per_line=num_windows)
-    num_lines = len(both)
-    del both
-    same, inside, around = (Nearest.empty(num_lines, _NEAREST, _FLOOR) for _ in range(3))
-    for start in range(0, len(rows), _PIECE):
-        piece = rows[start : start + _PIECE]
-        vectors = np.asarray(second.vectors[piece])
-        whole.search(vectors[:, 0], piece, same)
-        for window in range(1, num_windows + 1):
-            whole.search(vectors[:, window], piece, inside)
-        windows.search(vectors[:, 0], piece, around)
-    yield from ((1.0, same), (crop, inside), (1 / crop, around))
-
-
-_HIT = np.dtype(
-    [("pair", np.int64), ("bin", np.int32), ("moment", np.int32), ("score", np.float32), ("scale", np.float32)]
-)
-
-
-def _hits(scale: float, table: Nearest, first: Moments, second: Moments) -> npt.NDArray[np.void]:
-    """One record for every moment found: which pair of videos (and mirrored or not), which shift in hops."""
-    line, slot = np.nonzero(table.rows >= 0)
-    row, moment = table.rows[line, slot], line // 2
-    hits = np.empty(len(line), _HIT)
-    num_seconds = int(second.video.max()) + 1
-    pair = first.video[moment].astype(np.int64) * num_seconds + second.video[row]
-    hits["pair"] = 2 * pair + line % 2
-    hits["bin"] = np.rint((second.times_seconds[row] - first.times_seconds[moment]) / HOP_SECONDS)
-    hits["moment"], hits["score"], hits["scale"] = moment, table.scores[line, slot], scale
-    return hits
-
-
-def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[Candidate]:
-    """A moment votes once for a pair and shift, with its best hit; shifts next to a better one are left out."""
-    hits = hits[np.lexsort((-hits["score"], hits["moment"], hits["bin"], hits["pair"]))]
-    is_best = np.ones(len(hits), np.bool_)
-    is_best[1:] = np.any([hits[name][1:] != hits[name][:-1] for name in ("pair", "bin", "moment")], axis=0)
-    hits = hits[is_best]
-    starts = np.flatnonzero(
-        np.r_[True, (hits["pair"][1:] != hits["pair"][:-1]) | (hits["bin"][1:] != hits["bin"][:-1])]
-    )
-    if len(hits) == 0:
-        return []
-    votes = np.add.reduceat(hits["score"] - _VOTE_ABOVE, starts)
-    num_moments = np.bincount(first.video)[first.video[hits["moment"][starts]]]
-    is_enough = votes >= np.minimum(_MIN_VOTES, _MIN_VOTES_A_MOMENT * num_moments)
-    edges = np.r_[starts, len(hits)]
-    chosen: list[Candidate] = []
-    taken: dict[int, list[int]] = {}
-    for group in np.argsort(-votes, kind="stable"):
-        if not is_enough[group]:
-            continue
-        members = hits[edges[group] : edges[group + 1]]
-        pair, shift = int(members["pair"][0]), int(members["bin"][0])
-        others = taken.setdefault(pair, [])
-        if len(others) >= _MAX_SHIFTS or any(abs(shift - other) <= 2 for other in others):
-            continue
-        others.append(shift)
-        chosen.append(_candidate(members, float(votes[group]), first, second))
-    return chosen
-
-
-def _candidate(members: npt.NDArray[np.void], votes: float, first: Moments, second: Moments) -> Candidate:
-    pair, is_mirrored = divmod(int(members["pair"][0]), 2)
-    one, other = divmod(pair, int(second.video.max()) + 1)
-    times = first.times_seconds[members["moment"]]
-    best = float(times[members["score"].argmax()])
-    near = times[np.abs(times - best) <= _MAX_STRETCH_SECONDS / 2]
-    scales, which = np.unique(members["scale"], return_inverse=True)
-    scale = float(scales[np.bincount(which, members["score"] - _VOTE_ABOVE).argmax()])
-    shift = float(members["bin"][0]) * HOP_SECONDS
-    return Candidate(
-        one, other, bool(is_mirrored), shift, float(near.min()), float(near.max()) + _MOMENT_SECONDS, scale, votes
-    )
-
-
-# -- deciding
-
-
-def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verdict) -> Copy | None:
-    """Lay the two videos over each other where the votes come from; None where they do not show the same."""
-    if candidate.is_mirrored:
-        first = first.mirrored()
-    start = max(0.0, candidate.start_seconds - _PAD_SECONDS)
-    stretch = first.between(start, candidate.end_seconds + _PAD_SECONDS)
-    found = _best_alignment(stretch, second, candidate.shift_seconds + start, candidate.scale, verdict)
-    if found is None or not verdict.accepts(found):
+def _settled(job: Job) -> Row | None:
+    """The record of a video, None where there is none that holds for the job."""
+    try:
+        record = json.loads(job.record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return None
-    shift = found.shift_seconds - start
-    seconds = _extent(first, second, found, start)
-    there = (seconds[0] + shift, seconds[1] + shift)
-    return Copy(candidate.first, candidate.second, seconds, there, candidate.is_mirrored, found)
+    if any(record.get(name) != value for name, value in job.made_from.items()):
+        return None
+    if "refused" in record:
+        return record
+    with suppress(OSError):
+        if (job.folder / job.copy).stat().st_size == record["copy"]["size_bytes"]:
+            return record
+    return None
 
 
-def _best_alignment(
-    first: Pictures, second: Pictures, shift_seconds: float, scale: float, verdict: Verdict
-) -> Alignment | None:
-    """At the scale that was voted for or, where that is nearly enough, at the others."""
-    found = align(first, second, shift_seconds, scale)
-    if found is None or verdict.accepts(found) or found.change < verdict.min_change / 2:
-        return found
-    crop = WINDOWS[1][2]
-    others = [align(first, second, shift_seconds, other) for other in (1.0, crop, 1 / crop) if other != scale]
-    return max((found, *(one for one in others if one is not None)), key=lambda one: one.change + one.structure)
+# -- making copies
 
 
-def _extent(first: Pictures, second: Pictures, found: Alignment, start_seconds: float) -> tuple[float, float]:
-    """From where to where in the first video the change of the two agrees: the stretch that was aligned, and on from there."""
-    per_second = first.per_second
-    common = common_stretch(first, second, found.shift_seconds - start_seconds)
-    assert common is not None, "a part of it was aligned"
-    offset, mine, theirs = common
-    apart = lag(first, found.overlap_seconds)
-    a, b = changes(mine, apart), changes(placed(theirs, found), apart)
-    window = np.ones(min(len(a), round(_LOCAL_SECONDS * per_second)))
-    product, mine_energy, their_energy = (
-        np.convolve((x * y).mean(axis=(1, 2)), window, mode="same") for x, y in ((a, b), (a, a), (b, b))
+def make_copies(jobs: list[Job], num_workers: int) -> Iterator[tuple[Job, Row]]:
+    """Make each copy; pairs (job, its record) as they finish, records written. See `map_isolated` about `num_workers`."""
+    for index, result in map_isolated(_make, jobs, num_workers, limits_of):
+        job = jobs[index]
+        if isinstance(result, dict):
+            yield job, result
+            continue
+        if isinstance(result, Failed):
+            _remove_partial(job)
+        error = result.as_error() if isinstance(result, Failed) else result
+        (job.folder / job.copy).unlink(missing_ok=True)  # of an earlier content box, say
+        record = {**job.made_from, "refused": {"reason": error.reason, "detail": error.detail}}
+        write_json(job.record, record)
+        yield job, record
+
+
+def limits_of(job: Job) -> Limits:
+    """In proportion to the length of the video, and to its pictures where they are larger than 1080p."""
+    seconds, pixels = job.row["duration_seconds"], job.row["width"] * job.row["height"]
+    return Limits(
+        _SECONDS + _SECONDS_PER_SECOND * seconds * max(1.0, pixels / _FULL_HD_PIXELS),
+        _MEMORY_BYTES,
+        int(_FILE_BYTES + _FILE_BYTES_PER_SECOND * seconds),
     )
-    agrees = product > _LOCAL_CORRELATION * np.sqrt(mine_energy * their_energy)
-    low = max(0, round(start_seconds * per_second) - offset)
-    high = min(len(agrees) - 1, low + round(found.overlap_seconds * per_second) - apart - 1)
-    inside = low + np.flatnonzero(agrees[low : high + 1])
-    if len(inside):
-        low, high = int(inside[0]), int(inside[-1])
-    gap = len(window)  # a still second or two in between does not end a copy
-    while (ahead := np.flatnonzero(agrees[high + 1 : high + 1 + gap])).size:
-        high += 1 + int(ahead[-1])
-    while (behind := np.flatnonzero(agrees[max(0, low - gap) : low])).size:
-        low = max(0, low - gap) + int(behind[0])
-    return (offset + low) / per_second, (offset + high + apart + 1) / per_second
 
 
-def _is_within(candidate: Candidate, copy: Copy) -> bool:
-    """Whether the candidate says again what was found."""
-    is_pair = (candidate.first, candidate.second, candidate.is_mirrored) == (copy.first, copy.second, copy.is_mirrored)
-    shift = copy.second_seconds[0] - copy.first_seconds[0]
-    return is_pair and abs(shift - candidate.shift_seconds) <= 1.5
+def _make(job: Job) -> Row | VideoError:
+    """Write, check and record one copy; runs in a worker process."""
+    try:
+        _refuse_changed(job)
+        _remove_partial(job)
+        facts = _write(job)
+        record = {**job.made_from, "copy": facts}
+        write_json(job.record, record)
+    except VideoError as error:
+        return error
+    except OSError as error:
+        failure = writing_failed(error)
+        if isinstance(failure, VideoError):
+            return failure
+        raise failure from None
+    return record
+
+
+def _source(job: Job) -> Path:
+    return Path(job.row["root"]) / job.row["path"]
+
+
+def _refuse_changed(job: Job) -> None:
+    try:
+        num_bytes = _source(job).stat().st_size
+    except OSError as error:
+        raise VideoError("missing", error.strerror or "") from None
+    if job.row["size_bytes"] not in (None, num_bytes):
+        raise VideoError("changed", f"it has {num_bytes} bytes, not {job.row['size_bytes']}; run `surgrec index` again")
+
+
+def _write(job: Job) -> Row:
+    """The copy under its name, and its facts for the manifest."""
+    source, spec = _source(job), job.spec
+    box = ContentBox(**job.row["content_box"]) if job.row["content_box"] is not None else None
+    info = probe(source)
+    wanted, size = timeline(info, spec.fps), copy_size(info, spec, box)
+    with atomic_path(job.folder / job.copy) as partial:
+        if spec.format == "video":
+            write_video(source, partial, info, spec, box)
+            verify_video(partial, wanted, size, spec.group_frames)
+        else:
+            write_frames(source, partial, info, spec, box)
+            verify_pack(partial, wanted, size)
+        return {
+            "path": job.copy,
+            "sha256": _sha256(partial),
+            "size_bytes": partial.stat().st_size,
+            "num_frames": wanted.num_frames,
+            "duration_seconds": wanted.duration_seconds,
+            "fps": float(wanted.rate),
+            "width": size[1],
+            "height": size[0],
+            "codec": "h264" if spec.format == "video" else CODEC,
+        }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _remove_partial(job: Job) -> None:
+    """What a process that was killed left behind; the lock of the shard says that nobody is still writing it."""
+    copy = job.folder / job.copy
+    for path in (copy, job.record):
+        for partial in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
+            partial.unlink(missing_ok=True)
+
+
+# -- what is known when all are done
+
+
+def prepared_manifest(manifest: Manifest, folder: Path, records: dict[str, Row]) -> Manifest:
+    """The rows of the videos that have copies, in the order of `manifest`; ids, groups, splits, licences as they were."""
+    root = str(folder.resolve())
+    rows = [
+        _prepared_row(row, root, records[row["video_id"]]["copy"])
+        for row in manifest.table.to_pylist()
+        if "copy" in records[row["video_id"]]
+    ]
+    return Manifest(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def _prepared_row(row: Row, root: str, copy: Row) -> Row:
+    end = copy["duration_seconds"]
+    usable = [
+        {"start_seconds": part["start_seconds"], "end_seconds": min(part["end_seconds"], end)}
+        for part in row["usable"]
+        if part["start_seconds"] < end
+    ]
+    original = row["original_sha256"] or row["sha256"]
+    nothing = {"modified_nanoseconds": None, "content_box": None}
+    return {**row, **copy, **nothing, "root": root, "usable": usable, "original_sha256": original}
+
+
+def write_quarantine(folder: Path, records: dict[str, Row]) -> None:
+    """`quarantine.jsonl`: of every video without a copy its id and why, no path; the file goes when nothing is refused."""
+    path = folder / "quarantine.jsonl"
+    refused = {name: record["refused"] for name, record in sorted(records.items()) if "refused" in record}
+    lines = [json.dumps({"video_id": name, **why}) for name, why in refused.items()]
+    if lines:
+        write_text(path, "\n".join(lines) + "\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def num_workers_of_this_process() -> int:
+    """Cores that this process may use, which a cluster makes fewer than the machine has."""
+    return len(os.sched_getaffinity(0))

@@ -17,7 +17,7 @@ import numpy as np
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
-from surgrec.corpus.copies import Moments
+from surgrec.corpus.shared_footage import Moments
 from surgrec.corpus.fingerprint import DIMENSIONS, WINDOWS, Fingerprint, fingerprint
 from surgrec.corpus.isolated import Crashed, map_isolated
 from surgrec.corpus.manifest import Manifest

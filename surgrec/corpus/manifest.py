@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
+from surgrec.corpus.ledger import Ledger
 
 SCHEMA_VERSION = 1
 DOMAINS = ("endoscopy", "laparoscopy", "cataract", "robotic", "other")
@@ -53,9 +54,13 @@ SCHEMA = pa.schema(
         # Beyond the published columns: what tells `surgrec index` that a file has not changed since it was read.
         pa.field("size_bytes", pa.int64()),
         pa.field("modified_nanoseconds", pa.int64()),
+        # What of the upright picture shows anything, in pixels; null: all of it. `surgrec prepare` cuts it out.
+        pa.field("content_box", pa.struct([pa.field(edge, pa.int32()) for edge in ("left", "top", "right", "bottom")])),
+        # Of the file that this training copy was made from; null for an original.
+        pa.field("original_sha256", pa.string()),
     ]
 )
-_OPTIONAL = ("size_bytes", "modified_nanoseconds")
+_OPTIONAL = ("size_bytes", "modified_nanoseconds", "content_box", "original_sha256")
 _PLACE = ("root", "path", *_OPTIONAL)  # where a copy of the corpus lies; no part of what it is
 
 
@@ -70,14 +75,21 @@ class Manifest:
     table: pa.Table
 
     @classmethod
-    def read(cls, paths: Sequence[Path]) -> Manifest:
-        """Read Parquet manifests one after another. Raises `ManifestError`."""
+    def read(cls, paths: Sequence[Path], as_is: bool = False) -> Manifest:
+        """Read Parquet manifests one after another.
+
+        Raises `ManifestError`; also for manifests that list nothing, or a video which a ledger has removed, unless `as_is`: to be
+        mended.
+        """
         if not paths:
             raise ManifestError("no manifest was named; write one with `surgrec index` or `surgrec synthesize`")
         tables = [_read_table(Path(path)) for path in paths]
+        if not as_is:
+            for path, each in zip(paths, tables, strict=True):
+                _refuse_removed(Path(path), each)
         named = ", ".join(str(path) for path in paths)
         table = pa.concat_tables(tables).combine_chunks()
-        if len(table) == 0:
+        if len(table) == 0 and not as_is:
             raise ManifestError(f"the manifest {named} lists no videos; index a folder that holds some")
         return cls(checked(table, named))
 
@@ -140,6 +152,17 @@ def _read_table(path: Path) -> pa.Table:
     if len(table) and pc.max(table["schema_version"]).as_py() > SCHEMA_VERSION:
         raise ManifestError(f"{path} was written by a newer surgrec; update surgrec or index the videos again")
     return table
+
+
+def _refuse_removed(path: Path, table: pa.Table) -> None:
+    """Raise where a row came back, by an old copy of the manifest or a removal that was interrupted."""
+    is_removed = Ledger.of_manifest(path).is_removed(table)
+    if pc.any(is_removed).as_py():
+        names = table["video_id"].filter(is_removed)
+        raise ManifestError(
+            f"{path} lists {len(names)} video(s) that were removed, {names[0]} among them; take them out with "
+            f"`surgrec corpus remove --manifest {path}`"
+        )
 
 
 def checked(table: pa.Table, named: str) -> pa.Table:

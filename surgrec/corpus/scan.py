@@ -3,19 +3,19 @@
 In: a folder and the card of its source. Out: a `ScanResult`: rows, and what was refused and why. It is its own file because
 `surgrec index` and `surgrec synthesize` both need it.
 
-A file whose path, size and modification time are those of a known row is not read again. Everything the card says (group,
-split, licence, ...) is worked out anew at every scan, so that a corrected card takes effect without reading a video.
+A file whose path, size and modification time are those of a known row, or of an entry of the journal, is not read again.
+Everything the card says (group, split, licence, ...) is worked out anew at every scan, so that a corrected card takes effect
+without reading a video; the usable intervals of bytes that are known stay.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,8 +24,11 @@ from surgrec.core import console
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
 from surgrec.corpus.facts import text_or_none
-from surgrec.corpus.isolated import Crashed, map_isolated
+from surgrec.corpus.isolated import Failed, Limits, map_isolated
+from surgrec.corpus.journal import Journal
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION
+from surgrec.corpus.refusal import DUPLICATE, NO_GROUP, Refusal
+from surgrec.corpus.walk import FoundFile, find_files
 from surgrec.video.errors import VideoError
 from surgrec.video.probe import probe
 
@@ -33,65 +36,64 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".flv", ".ogv", ".mxf")
 ) | frozenset((".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts"))
 _FACTS = ("sha256", "num_frames", "duration_seconds", "fps", "width", "height", "codec")  # what reading a file tells
-_READ_BYTES = 1 << 20
+_MAY_PASS = "missing"  # a reason that another try may find gone
+_READING_SECONDS = 60.0  # for any file, on top of its bytes
+_SLOW_BYTES_PER_SECOND = 2e6
+_MEMORY_BYTES = 3 << 30
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A file that did not become a row. `path` is relative to the scanned folder; `reason` is a slug, `detail` for people."""
-
-    path: str
-    reason: str
-    detail: str
+Facts = dict[str, Any]
+Row = dict[str, Any]
+KeptOut = Callable[[Row], Refusal | None]
 
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`rows`: a table of the manifest's `SCHEMA`. `num_known`: rows taken over without reading the file again.
-    `is_complete`: False where Ctrl-C ended the scan; what was finished until then is here."""
+    """`rows`: a table of the manifest's `SCHEMA`. `num_known`: rows taken over without reading the file again."""
 
     rows: pa.Table
     refusals: list[Refusal]
     num_known: int = 0
-    is_complete: bool = True
-
-
-@dataclass(frozen=True)
-class _File:
-    """A candidate: path relative to the root, and what tells whether it changed."""
-
-    path: str
-    size_bytes: int
-    modified_nanoseconds: int
-
-
-Facts = dict[str, Any]
 
 
 def scan(
-    root: Path, card: Card, num_workers: int = 0, progress: bool = False, known: pa.Table | None = None
+    root: Path,
+    card: Card,
+    num_workers: int = 0,
+    progress: bool = False,
+    known: pa.Table | None = None,
+    journal: Journal | None = None,
+    kept_out: KeptOut | None = None,
 ) -> ScanResult:
     """Read every video below `root`.
 
     `num_workers` processes read in parallel; 0 reads in this one, where a crash of the decoder library is not contained.
     `known`: rows of an earlier scan of this source, to be taken over where the file has not changed.
+    `journal`: what an interrupted scan has read, to be taken over likewise; what this one reads is added.
+    `kept_out`: the refusal of a row that must not come in though its file can be read; None: it may.
     Raises `UserError` for a root that is no folder or holds no videos, or a group pattern that fits none of them.
     """
     root = Path(root)
-    files = _find(root, card)
-    refusals = [refusal for file in files if (refusal := _refused_by_name(file.path, card)) is not None]
-    if len(refusals) == len(files):
+    files, refusals = _find(root, card)
+    without_group = [file for file in files if card.group_of(file.path) is None]
+    if files and len(without_group) == len(files):
         raise UserError(
-            f"the group pattern {card.group_pattern!r} matches none of the {len(files)} videos, such as "
-            f"{files[0].path}; it is searched in the path below --root"
+            f"the group pattern {card.group_pattern!r} matches none of the {len(files)} videos; it is searched in the path "
+            "below --root, with slashes between the folders"
         )
-    files = [file for file in files if _refused_by_name(file.path, card) is None]
-    facts = _known_facts(known)
-    found = {file: facts[file] for file in files if file in facts}
-    num_known = len(found)
-    is_complete = _read_all(root, [file for file in files if file not in found], num_workers, progress, found, refusals)
-    rows = _rows(root, card, found, refusals)
-    return ScanResult(rows, sorted(refusals, key=lambda refusal: refusal.path), num_known, is_complete)
+    refusals += [Refusal(file.path, NO_GROUP, "the group pattern does not match its path") for file in without_group]
+    read = _read_before(known, journal)
+    todo = [file for file in files if card.group_of(file.path) is not None]
+    found = {file: read[file] for file in todo if file in read}
+    before = {file for file, facts in found.items() if isinstance(facts, dict)}
+    _read_all(root, [file for file in todo if file not in found], num_workers, progress, found, journal)
+    refusals += [
+        Refusal(file.path, error.reason, error.detail) for file, error in found.items() if isinstance(error, VideoError)
+    ]
+    rows = _rows(root, card, found, refusals, _usable_of(known), kept_out)
+    num_known = len(before & {FoundFile(row["path"], row["size_bytes"], row["modified_nanoseconds"]) for row in rows})
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    return ScanResult(table, sorted(refusals, key=lambda refusal: refusal.path), num_known)
 
 
 def video_id(source: str, sha256: str) -> str:
@@ -111,66 +113,47 @@ def _short_hash(purpose: str, text: str, length: int) -> str:
 # -- finding
 
 
-def _find(root: Path, card: Card) -> list[_File]:
+def _find(root: Path, card: Card) -> tuple[list[FoundFile], list[Refusal]]:
     if not root.is_dir():
         raise UserError(f"there is no folder {root}; give the folder that holds the videos")
-    paths = sorted(path for path in _walk(root) if _is_candidate(path, card))
-    if not paths:
+    files, refusals = find_files(root, lambda path: _is_candidate(path, card))
+    if not files and not refusals:
         what = (
             f"files that match {', '.join(card.file_pattern)}"
             if card.file_pattern
             else "video files (mp4, mkv, avi, ...)"
         )
         raise UserError(f"there are no {what} in {root}")
-    return [_file(root, path) for path in paths]
-
-
-def _refused_by_name(path: str, card: Card) -> Refusal | None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return Refusal(path.encode(errors="surrogateescape").decode(errors="backslashreplace"), "bad_name", "not UTF-8")
-    if card.group_of(path) is None:
-        return Refusal(path, "no_group", "the group pattern does not match its path")
-    return None
-
-
-def _walk(root: Path) -> Iterator[str]:
-    """Relative paths of all files, following links to folders but entering no folder twice; hidden ones are left out."""
-    entered: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = Path(folder).relative_to(root)
-        yield from ((relative / name).as_posix() for name in names if not name.startswith("."))
+    return files, refusals
 
 
 def _is_candidate(path: str, card: Card) -> bool:
     if card.file_pattern:
         return any(fnmatchcase(path, pattern) for pattern in card.file_pattern)
-    return PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+    name = path.rpartition("/")[2]
+    return "." in name and f".{name.rpartition('.')[2].lower()}" in VIDEO_SUFFIXES
 
 
-def _file(root: Path, path: str) -> _File:
-    try:
-        status = (root / path).stat()
-    except OSError:  # a dangling link; reading it will say so
-        return _File(path, -1, -1)
-    return _File(path, status.st_size, status.st_mtime_ns)
-
-
-def _known_facts(known: pa.Table | None) -> dict[_File, Facts]:
-    """What an earlier scan read, by path, size and time. The root may have moved with its files."""
-    rows = known.to_pylist() if known is not None else []
-    return {
-        _File(row["path"], row["size_bytes"], row["modified_nanoseconds"]): {name: row[name] for name in _FACTS}
+def _read_before(known: pa.Table | None, journal: Journal | None) -> dict[FoundFile, Facts | VideoError]:
+    """What earlier scans read, by path, size and time. The root may have moved with its files."""
+    entries = journal.entries() if journal is not None else []
+    read: dict[FoundFile, Facts | VideoError] = {
+        FoundFile(entry["path"], entry["size_bytes"], entry["modified_nanoseconds"]): (
+            VideoError(*entry["refused"]) if "refused" in entry else entry["facts"]
+        )
+        for entry in entries
+    }
+    rows = known.select([*_FACTS, "path", "size_bytes", "modified_nanoseconds"]).to_pylist() if known else []
+    return read | {
+        FoundFile(row["path"], row["size_bytes"], row["modified_nanoseconds"]): {name: row[name] for name in _FACTS}
         for row in rows
         if row["size_bytes"] is not None
     }
+
+
+def _usable_of(known: pa.Table | None) -> dict[str, Any]:
+    """The usable intervals of known bytes, which later stages narrow."""
+    return dict(zip(known["sha256"].to_pylist(), known["usable"].to_pylist(), strict=True)) if known else {}
 
 
 # -- reading
@@ -178,44 +161,49 @@ def _known_facts(known: pa.Table | None) -> dict[_File, Facts]:
 
 def _read_all(
     root: Path,
-    files: list[_File],
+    files: Sequence[FoundFile],
     num_workers: int,
     progress: bool,
-    found: dict[_File, Facts],
-    refusals: list[Refusal],
-) -> bool:
-    """Read `files` into `found` and `refusals`; False where Ctrl-C ended it early."""
+    found: dict[FoundFile, Facts | VideoError],
+    journal: Journal | None,
+) -> None:
+    """Read `files` into `found`, and note each in the journal as soon as it is read."""
     paths = [root / file.path for file in files]
-    try:
-        with console.progress("reading videos", len(files)) if progress else nullcontext(_say_nothing) as advance:
-            for index, result in map_isolated(_read, paths, num_workers):
-                if isinstance(result, dict):
-                    found[files[index]] = result
-                else:
-                    error = _crash(result) if isinstance(result, Crashed) else result
-                    refusals.append(Refusal(files[index].path, error.reason, error.detail))
-                advance()
-    except KeyboardInterrupt:
-        return False
-    return True
+    with console.progress("reading videos", len(files)) if progress else nullcontext(_say_nothing) as advance:
+        for index, result in map_isolated(_read, paths, num_workers, _limits_of):
+            told = result.as_error() if isinstance(result, Failed) else result
+            found[files[index]] = told
+            if journal is not None:
+                _note(journal, files[index], told)
+            advance()
+
+
+def _note(journal: Journal, file: FoundFile, told: Facts | VideoError) -> None:
+    if isinstance(told, dict):
+        journal.add(**asdict(file), facts=told)
+    elif told.reason != _MAY_PASS:
+        journal.add(**asdict(file), refused=[told.reason, told.detail])
 
 
 def _say_nothing(count: int = 1, note: str = "") -> None:
     """The progress of a scan that nobody watches."""
 
 
-def _crash(crashed: Crashed) -> VideoError:
-    return VideoError("crashed", f"the decoder library ended its process with status {crashed.exit_code}")
+def _limits_of(path: Path) -> Limits:
+    """Time to read all bytes of a file from a slow disk; memory for pictures of 8K; nothing is written."""
+    try:
+        num_bytes = path.stat().st_size
+    except OSError:  # gone since it was found; reading it will say so
+        num_bytes = 0
+    return Limits(_READING_SECONDS + num_bytes / _SLOW_BYTES_PER_SECOND, _MEMORY_BYTES, file_bytes=0)
 
 
 def _read(path: Path) -> Facts | VideoError:
     """Probe and hash one file; runs in a worker process."""
     try:
-        info = probe(path)
-        digest = hashlib.sha256()
+        info = probe(path)  # reads all packets, so that a file of ordinary size is in memory when it is hashed
         with path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
+            digest = hashlib.file_digest(file, "sha256")
     except VideoError as error:
         return error
     except OSError as error:
@@ -226,20 +214,38 @@ def _read(path: Path) -> Facts | VideoError:
 # -- rows
 
 
-def _rows(root: Path, card: Card, found: dict[_File, Facts], refusals: list[Refusal]) -> pa.Table:
+def _rows(
+    root: Path,
+    card: Card,
+    found: dict[FoundFile, Facts | VideoError],
+    refusals: list[Refusal],
+    usable: dict[str, Any],
+    kept_out: KeptOut | None,
+) -> list[Row]:
     """Rows in the order of paths; the second of two files with the same bytes is refused."""
-    first_path: dict[str, str] = {}
-    rows: list[dict[str, Any]] = []
+    rows: dict[str, Row] = {}
     for file, facts in sorted(found.items(), key=lambda pair: pair[0].path):
-        if facts["sha256"] in first_path:
-            refusals.append(Refusal(file.path, "duplicate", f"the same bytes as {first_path[facts['sha256']]}"))
+        if isinstance(facts, VideoError):
             continue
-        first_path[facts["sha256"]] = file.path
-        rows.append(_row(root, card, file, facts))
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+        row = _row(root, card, file, facts)
+        refusal = _second(row, rows) or (kept_out(row) if kept_out is not None else None)
+        if refusal is not None:
+            refusals.append(refusal)
+            continue
+        rows[facts["sha256"]] = row | ({"usable": usable[facts["sha256"]]} if facts["sha256"] in usable else {})
+    return list(rows.values())
 
 
-def _row(root: Path, card: Card, file: _File, facts: Facts) -> dict[str, Any]:
+def _second(row: Row, rows: dict[str, Row]) -> Refusal | None:
+    """The refusal of a row whose bytes `rows` have already."""
+    first = rows.get(row["sha256"])
+    if first is None:
+        return None
+    detail = f"the same bytes as {first['path']}"
+    return Refusal(row["path"], DUPLICATE, detail, row["video_id"], row["group_id"], first["video_id"])
+
+
+def _row(root: Path, card: Card, file: FoundFile, facts: Facts) -> dict[str, Any]:
     group = card.group_of(file.path)
     assert group is not None, "files without a group were refused before"
     return {

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
+from surgrec.corpus.journal import Journal, journal_file
 from surgrec.corpus.manifest import Manifest
-from surgrec.corpus.scan import Refusal, scan, video_id
+from surgrec.corpus.refusal import Refusal, refusals_file, write_refusals
+from surgrec.corpus.scan import scan, video_id
 from surgrec.features.store import check_video_id
 from surgrec.hub.folder import sha256_of
 from surgrec.video.errors import VideoError
@@ -74,16 +76,18 @@ def _single(path: Path) -> Video:
 
 
 def _in_folder(path: Path, ledger: Path, num_workers: int) -> Found:
+    ledger.parent.mkdir(parents=True, exist_ok=True)
     before = Manifest.read([ledger]).table if ledger.exists() else None
-    result = scan(path, Card(SOURCE, "other"), num_workers, progress=True, known=before)
-    if not result.is_complete:
-        raise KeyboardInterrupt
-    if len(result.rows) == 0:
-        raise UserError(f"none of the {len(result.refusals)} videos in {path} can be read")
-    rows = result.rows
-    if before is not None:
-        is_new = pc.is_in(before["video_id"], rows["video_id"])
-        rows = pa.concat_tables([before.filter(pc.invert(is_new)), rows]).combine_chunks()
-    if before is None or not rows.equals(before):
-        Manifest(rows).write(ledger)
+    with Journal(journal_file(ledger), SOURCE, path) as journal:
+        result = scan(path, Card(SOURCE, "other"), num_workers, progress=True, known=before, journal=journal)
+        write_refusals(refusals_file(ledger), SOURCE, path, result.refusals)
+        if len(result.rows) == 0:
+            raise UserError(f"none of the {len(result.refusals)} videos in {path} can be read")
+        rows = result.rows
+        if before is not None:
+            is_new = pc.is_in(before["video_id"], rows["video_id"])
+            rows = pa.concat_tables([before.filter(pc.invert(is_new)), rows]).combine_chunks()
+        if before is None or not rows.equals(before):
+            Manifest(rows).write(ledger)
+        journal.forget()
     return Found(_listed(Manifest(result.rows)), result.refusals, ledger)

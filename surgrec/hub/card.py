@@ -65,6 +65,7 @@ class CardFacts:
     licence: str = UNKNOWN
     began_with: str | None = None
     files: tuple[tuple[str, str], ...] = ()  # name and what it is
+    footage: tuple[str, ...] = ()  # fingerprints of the corpora, in the order of training
 
 
 def model_card(facts: CardFacts) -> str:
@@ -75,7 +76,7 @@ def model_card(facts: CardFacts) -> str:
         _what_it_is(facts),
         f"## Use\n\n{_USE}",
         f"## Input\n\n{_input(facts.preprocess)}",
-        f"## Training data\n\n{_sources(facts.sources)}",
+        f"## Training data\n\n{_sources(facts.sources)}\n\n{_corpus(facts.footage)}",
         f"## Training\n\n{_training(facts)}",
         f"## Intended use and limits\n\n{_LIMITS}",
         f"## Evaluation\n\n{_EVALUATION}",
@@ -187,6 +188,16 @@ def _sources(sources: tuple[TrainingSource, ...]) -> str:
     ]
     table = "\n".join(["| source | hours | share of draws | clips seen | licence |", "|---|---:|---:|---:|---|", *rows])
     return f"{table}\n\nPatients, sites, devices and consent behind these sources: {UNKNOWN} to the software."
+
+
+def _corpus(footage: tuple[str, ...]) -> str:
+    if not footage:
+        return f"Fingerprint of the corpus: {UNKNOWN}."
+    names = ", then ".join(f"`{fingerprint}`" for fingerprint in footage)
+    return (
+        f"Fingerprint of the corpus: {names}. It names what the run drew from and tells nothing of it; with it, whoever keeps the corpus "
+        "can find out whether a video was in it."
+    )
 
 
 def _training(facts: CardFacts) -> str:

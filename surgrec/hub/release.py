@@ -31,7 +31,11 @@ from surgrec.models.encoder import Encoder
 
 @dataclass(frozen=True)
 class Release:
-    """What goes into a release. `distance`: lines `key old -> new`, how the run departs from its variant."""
+    """What goes into a release.
+
+    `distance`: lines `key old -> new`, how the run departs from its variant. `footage`: fingerprints of the corpora that it was trained
+    on, one after another.
+    """
 
     encoder: Encoder
     head: Head | None
@@ -42,6 +46,7 @@ class Release:
     sources: tuple[TrainingSource, ...] = ()
     distance: tuple[str, ...] = ()
     licence: str = UNKNOWN
+    footage: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:
         """The content of `config.json`."""
@@ -56,6 +61,7 @@ class Release:
             "encoder": self.encoder.architecture,
             **head,
             "distance_from_variant": list(without_paths(self.distance)),
+            "footage": list(self.footage),
         }
 
 
@@ -124,6 +130,7 @@ def _facts(release: Release) -> CardFacts:
         distance=without_paths(release.distance),
         licence=release.licence,
         began_with=family_began_with(release.distance),
+        footage=release.footage,
         files=tuple(files),
     )
 

@@ -160,8 +160,6 @@ def _scan_source(out: Path, name: str, plans: list[VideoPlan], num_workers: int)
     num_files = sum(plan.source.name == name for plan in plans)
     workers = num_workers if num_workers > 1 and num_files > _MANY_FILES else 0
     result = scan(out / "videos" / name, card, workers)
-    if not result.is_complete:
-        raise KeyboardInterrupt
     if result.refusals:
         refusal = result.refusals[0]
         raise UserError(

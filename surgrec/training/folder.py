@@ -1,8 +1,8 @@
 """The run folder, `${paths.runs}/${name}`.
 
-In: a folder and the resolved configuration. Out: its files: `config.yaml`, `metrics.jsonl`, `failures.jsonl`, `checkpoints/`,
-`previews/`. It is its own file because continuing a run means agreeing with what is already there: a line of a step is written
-once, whatever was interrupted.
+In: a folder and the resolved configuration. Out: its files: `config.yaml`, `metrics.jsonl`, `failures.jsonl`, `footage.jsonl` with
+`footage/`, `releases.jsonl`, `checkpoints/`, `previews/`. It is its own file because continuing a run means agreeing with what is
+already there: a line of a step is written once, whatever was interrupted.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ class RunFolder:
         self.config_file = path / "config.yaml"
         self.metrics_file = path / "metrics.jsonl"
         self.failures_file = path / "failures.jsonl"
+        self.footage_file = path / "footage.jsonl"
+        self.footage = path / "footage"
+        self.releases_file = path / "releases.jsonl"
         self.checkpoints = path / "checkpoints"
         self.previews = path / "previews"
 
     def rewind(self, step: int) -> None:
         """Drop lines of steps after `step`, which the continued run writes again, and the temporary files of a process that was killed."""
-        for folder in (self.path, self.checkpoints, self.previews):
+        for folder in (self.path, self.checkpoints, self.previews, self.footage):
             for leftover in folder.glob(".*.partial*"):
                 if leftover.is_file():
                     leftover.unlink()
@@ -47,6 +50,10 @@ class RunFolder:
         """Videos that failed while reading the clips of `step`, and what replaced them; any rank may call it."""
         if failures:
             _append(self.failures_file, [{"step": step, **asdict(failure)} for failure in failures])
+
+    def add_release(self, values: dict[str, Any]) -> None:
+        """One line of `releases.jsonl`: a release that was made of this run."""
+        _append(self.releases_file, [values])
 
 
 def _step_of(line: str) -> float:

@@ -99,6 +99,7 @@ class Run:
     draw_pictures: Callable[[int], object]
     probe: Callable[[], dict[str, float]] | None  # one that gives no number raises a `SharedError`
     make_sink: Callable[[], Sink | None]
+    record_footage: Callable[[int], object]
 
 
 class End(Enum):
@@ -169,7 +170,8 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
 
 
 def begin(run: Run) -> Progress:
-    """Restore the newest checkpoint and drop what was logged after it. A run that may be rolled back first saves where it starts."""
+    """Restore the newest checkpoint, drop what was logged after it, note what is drawn from here on. A run that may be rolled back first
+    saves where it starts."""
     progress = run.checkpoints.restore(run.trained)
     if run.watch.on_collapse == "rollback" and run.checkpoints.latest() is None:
         run.checkpoints.save(run.runtime, run.trained, progress)
@@ -177,6 +179,7 @@ def begin(run: Run) -> Progress:
     if run.runtime.is_first:
         run.folder.rewind(progress.step)
         run.checkpoints.retire(progress)  # which a kill may have prevented, and later verdicts depend on what is there
+        run.record_footage(progress.step)
     run.runtime.barrier()
     return progress
 

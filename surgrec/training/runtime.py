@@ -30,6 +30,8 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 Value = TypeVar("Value")
 
+_LEFT: list[dist.ProcessGroup | None] = []  # groups; see `Runtime.close`
+
 
 class SharedError(UserError):
     """A `UserError` that all ranks raise alike, at the same point of the run."""
@@ -169,8 +171,13 @@ class Runtime:
             raise ToldError(str(error)) from error
 
     def close(self) -> None:
-        """Leave the process group."""
+        """Leave the process group.
+
+        What is left of it is kept to the end of the process. Else DDP's reducer, which holds the GIL, would be the last to let go of
+        it, and wait for gloo's thread, which wants the GIL to let go of the tensors of its last message: seen once in thirty ends.
+        """
         if dist.is_available() and dist.is_initialized():
+            _LEFT.append(dist.group.WORLD)
             dist.destroy_process_group()
 
     def _strategy(self, world: int) -> str | DDPStrategy | ModelParallelStrategy:

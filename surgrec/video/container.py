@@ -1,7 +1,12 @@
 """Opening a container with PyAV: one place that turns FFmpeg's errors into reasons, and that picks the stream.
 
 In: a path. Out: an open container and its video stream, to be used in a `with` block (a container that is not closed leaks).
-It is its own file because probing and decoding must agree on which stream a file means and on what its timestamps mean.
+It is its own file because probing and decoding must agree on which stream a file means, on what its timestamps mean, and on
+what of FFmpeg an untrusted file may reach.
+
+FFmpeg knows some 350 formats and 500 decoders, many for one old game each, and formats that open further files or
+addresses (playlists, `concat` scripts). Nothing but the lists below is reached: `CONTAINERS`, `DECODERS`, and local files
+as the only protocol. A QuickTime file that refers to media in another file is not followed.
 """
 
 from __future__ import annotations
@@ -18,6 +23,36 @@ from av.video.stream import VideoStream
 
 from surgrec.video.errors import VideoError
 
+# What surgical recorders, endoscopy towers and public datasets write (FFmpeg's demuxer names):
+CONTAINERS = {
+    "mov": "mp4, m4v, mov, 3gp: nearly all recorders and datasets of today",
+    "matroska": "mkv, webm: capture software, web video",
+    "avi": "older towers and frame grabbers, simulation datasets",
+    "mpeg": "mpg, vob: program streams of older towers and DVD recorders",
+    "mpegts": "ts, mts, m2ts: AVCHD recorders and cameras in the operating theatre",
+    "asf": "wmv: older hospital archives",
+    "mxf": "broadcast recorders",
+    "flv": "web video of the 2000s",
+    "ogg": "ogv: open encyclopedias",
+}
+# Decoders by FFmpeg's names; one codec may have several.
+DECODERS = (
+    *("h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"),  # recorders, from new to old
+    *("vp8", "libvpx", "vp9", "libvpx-vp9", "libdav1d", "libaom-av1", "av1", "theora", "flv", "h263"),  # web video
+    *("msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "wmv3", "vc1"),  # DivX 3 and Windows Media
+    *("prores", "dnxhd", "dvvideo"),  # cameras and editing
+    *("rawvideo", "ffv1", "huffyuv", "ffvhuff", "utvideo"),  # frame grabbers without loss
+)
+MAX_PIXELS = 8192 * 4352  # of one picture: 8K. A file of some bytes may declare 30000 x 30000, 1.4 GB a picture
+
+_RESTRICTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(CONTAINERS),
+    "codec_whitelist": ",".join(DECODERS),
+    "max_pixels": str(MAX_PIXELS),
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+}
 _LOOKAHEAD_PACKETS = 2000  # reordering spans 16 frames; an edit list may hide a whole group of pictures before the cut
 
 
@@ -35,15 +70,26 @@ def _open(path: Path) -> InputContainer:
     try:
         if path.stat().st_size == 0:
             raise VideoError("empty")
-        container = av.open(str(path), mode="r", metadata_errors="replace")
+        # "file:" keeps a name with a colon in it from being read as an address.
+        return av.open(f"file:{path}", mode="r", metadata_errors="replace", options=_RESTRICTIONS)
+    except av.error.MemoryError as error:
+        raise failure(error, "opening failed") from None
     except av.error.FFmpegError as error:
-        raise VideoError(_reason_of_unopenable(path), f"opening failed: {error.strerror}") from None
+        reason = _reason_of_unopenable(path)
+        if reason == "not_a_video":
+            raise VideoError(
+                reason, f"its container is none of those that are read ({', '.join(CONTAINERS)})"
+            ) from None
+        raise VideoError(reason, f"opening failed: {error.strerror}") from None
     except OSError as error:
         raise VideoError("missing", error.strerror or "") from None
-    if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
-        container.close()
-        raise VideoError("not_a_video", "it is a picture or a text")
-    return container
+
+
+def failure(error: av.error.FFmpegError, what_failed: str) -> VideoError:
+    """The reason behind an error of FFmpeg: memory that the limits of this process refuse, else damage."""
+    if isinstance(error, MemoryError):
+        return VideoError("too_large", f"{what_failed}: it needs more memory than is allowed")
+    return VideoError("corrupt", f"{what_failed}: {error.strerror}")
 
 
 def _reason_of_unopenable(path: Path) -> str:
@@ -61,9 +107,22 @@ def _video_stream(container: InputContainer) -> VideoStream:
         raise VideoError("no_video_stream")
     best = container.streams.best("video")
     stream = best if best in moving else max(moving, key=lambda s: s.width * s.height)
-    if stream.codec_context is None:
-        raise VideoError("unsupported_codec")
+    _restrict(stream)
     return stream
+
+
+def _restrict(stream: VideoStream) -> None:
+    """Hold the stream's decoder to the lists and to the size of pictures; `_RESTRICTIONS` reach only those that probe."""
+    context = stream.codec_context
+    if context is None:
+        raise VideoError("unsupported_codec")
+    if context.codec.name not in DECODERS:
+        name = context.codec.canonical_name
+        raise VideoError("unsupported_codec", f"the codec {name} is not on the list of those that are read")
+    if context.width * context.height > MAX_PIXELS:
+        size = f"{context.width} x {context.height}"
+        raise VideoError("too_large", f"its pictures are declared as {size} pixels, more than {MAX_PIXELS}")
+    context.options = {"max_pixels": str(MAX_PIXELS)}
 
 
 def time_base(stream: VideoStream) -> Fraction:

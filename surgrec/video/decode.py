@@ -1,7 +1,7 @@
 """Frames at moments in time: one interface, several backends.
 
 In: a path and times in seconds. Out: `Frames`, upright RGB. It is its own file because callers name a backend and see
-nothing of it; the backends live in `pyav_reader`, `torchcodec_reader` and `decord_reader`.
+nothing of it; the backends live in `pyav_reader`, `torchcodec_reader` and `decord_reader`, packs of JPEGs in `pack`.
 
 What every backend promises:
 
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from surgrec.core.errors import UserError
 
 BACKENDS = ("pyav", "torchcodec", "decord")
+PACK_SUFFIX = ".frames"
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,15 @@ class VideoReader(Protocol):
 def open_video(
     path: Path, backend: str = "pyav", short_side_pixels: int | None = None, num_threads: int = 1
 ) -> VideoReader:
-    """Open a video for reading by time.
+    """Open a video for reading by time; a pack of JPEGs (`surgrec.video.pack`) whatever the backend.
 
     `short_side_pixels` shrinks frames (never enlarges) so that the shorter side has that many pixels, keeping the aspect.
     Raises `VideoError` for a file that cannot be read, `UserError` for a backend that does not exist or is not installed.
     """
+    if Path(path).suffix == PACK_SUFFIX:
+        from surgrec.video.pack import PackReader
+
+        return PackReader(path, short_side_pixels)
     match backend:
         case "pyav":
             from surgrec.video.pyav_reader import PyavReader

@@ -9,14 +9,18 @@ from __future__ import annotations
 REASONS = {
     "missing": "there is no such file",
     "empty": "the file has no bytes",
-    "not_a_video": "no container format fits its bytes",
+    "not_a_video": "no container format of those that are read fits its bytes",
     "no_video_stream": "it holds no moving pictures (only audio, a cover picture or data)",
-    "unsupported_codec": "no decoder for its video codec",
+    "unsupported_codec": "no decoder for its video codec, or it is not on the list of those that are read",
     "no_timestamps": "its frames carry no presentation times",
     "no_frames": "not one frame could be decoded",
     "truncated": "it ends before its declared end",
     "corrupt": "decoding failed or gave damaged frames",
     "out_of_range": "a time was asked for that no frame covers",
+    "too_large": "its pictures, or the memory or disk space they need, exceed what is allowed",
+    "too_slow": "it took longer than is allowed for its size",
+    "changed": "the file is not the one that was indexed; run `surgrec index` again",
+    "bad_copy": "its training copy failed the check after writing",
     "crashed": "the decoder library took its process down",
 }
 

@@ -1,24 +1,36 @@
 """What a video file is, without decoding more than its first frame.
 
 In: a path. Out: a `VideoInfo`, or a `VideoError` that says what is wrong. It is its own file because indexing a corpus must
-be fast: one pass over the packets counts the frames that are shown, finds their times and finds a file that was cut short.
+be fast: the file is opened once, and one pass over the packets counts the frames that are shown, finds their times, finds a
+file that was cut short and decodes the first frame on the way, without turning it into RGB.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from surgrec.video.container import is_shown, open_container, presentation_time, time_base
+from surgrec.video.container import (
+    failure,
+    has_true_times,
+    is_shown,
+    open_container,
+    presentation_time,
+    time_base,
+)
+from surgrec.video.decode import PACK_SUFFIX
 from surgrec.video.errors import VideoError
-from surgrec.video.pyav_reader import PyavReader
+from surgrec.video.pack import CODEC, PackReader
 
 
 @dataclass(frozen=True)
@@ -51,33 +63,48 @@ class _Packets:
 def probe(path: Path) -> VideoInfo:
     """Read all packets of `path`, decode its first frame. Raises `VideoError`."""
     path = Path(path)
+    if path.suffix == PACK_SUFFIX:
+        return _pack_info(path)
     try:
         with open_container(path) as (container, stream):
             _refuse_truncated(path, container, stream)
-            packets = _read_packets(container, stream)
+            first = _FirstFrame(container, stream)
+            packets = _read_packets(container, stream, first)
             codec = stream.codec_context.codec.canonical_name
             tick = time_base(stream)
             declared_fps = float(stream.average_rate or stream.guessed_rate or 0)
     except av.error.FFmpegError as error:
-        raise VideoError("corrupt", f"reading its packets failed: {error.strerror}") from None
-    with PyavReader(path) as reader:
-        height, width = reader.read([0.0]).pixels.shape[1:3]
-        rotation_degrees = reader.rotation_degrees
+        raise failure(error, "reading its packets failed") from None
+    frame = first.frame()
+    rotation_degrees = round(frame.rotation / 90) % 4 * 90
+    stored = frame.height, frame.width
+    height, width = stored if rotation_degrees % 180 == 0 else stored[::-1]
     return _info(packets, tick, declared_fps, codec, height, width, rotation_degrees)
 
 
-def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
+def _pack_info(path: Path) -> VideoInfo:
+    with PackReader(path) as pack:
+        fps = pack.num_frames / pack.duration_seconds
+        size = pack.width, pack.height
+        return VideoInfo(pack.num_frames, pack.duration_seconds, fps, *size, CODEC, 0, 0.0, is_variable_rate=False)
+
+
+def _read_packets(container: InputContainer, stream: VideoStream, first: _FirstFrame) -> _Packets:
     ticks: list[int] = []
     key: int | None = None
     last_ticks, last_duration, is_damaged = -(2**62), 0, False
     for packet in container.demux(stream):
         if packet.size == 0:
+            first.feed(packet)
             continue
         shown_at = presentation_time(packet)
         if key is None and packet.is_keyframe:
             key = shown_at
         is_damaged = packet.is_corrupt
-        if key is None or shown_at < key or not is_shown(packet):
+        if key is None:
+            continue
+        first.feed(packet)
+        if shown_at < key or not is_shown(packet):
             continue
         ticks.append(shown_at)
         if shown_at > last_ticks:
@@ -87,6 +114,58 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Packets:
     if not ticks:
         raise VideoError("no_frames", "it declares a video stream without a keyframe")
     return _Packets(np.sort(np.array(ticks, np.int64)), last_duration)
+
+
+class _FirstFrame:
+    """Decodes packets, from the first keyframe on, until a frame comes out that is shown at that keyframe's time or later.
+
+    A decoder of reordered video holds the keyframe back until it has decoded several others. So it is first asked for what it
+    has after the keyframe alone, which nearly always is the frame; where not, it begins anew and is given all that follows.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._context = stream.codec_context
+        self._context.thread_count = 1  # more threads only begin more frames that nobody wants
+        self._has_true_times = has_true_times(container, stream)
+        self._key: int | None = None
+        self._fed: list[int] = []  # times of the packets in the decoder, smallest first
+        self._found: VideoFrame | VideoError | None = None
+
+    def feed(self, packet: Packet) -> None:
+        """The next packet, the empty one at the end too. What is wrong with it is told by `frame`: a file that was cut short
+        is to be called that."""
+        if self._found is not None or (self._key is None and packet.size == 0):
+            return
+        try:
+            if self._key is None:
+                self._key = presentation_time(packet)
+                self._found = self._decode(packet) or self._decode(None)
+                if self._found is None:
+                    self._context.flush_buffers()
+                    self._fed.clear()
+            self._found = self._found or self._decode(packet)
+        except av.error.FFmpegError as error:
+            self._found = failure(error, "decoding its first frame failed")
+
+    def _decode(self, packet: Packet | None) -> VideoFrame | VideoError | None:
+        """The frame wanted, where it comes out after `packet`; None drains the decoder."""
+        assert self._key is not None
+        if packet is not None and is_shown(packet):
+            heappush(self._fed, presentation_time(packet))
+        for frame in self._context.decode(packet):
+            assert isinstance(frame, VideoFrame)
+            smallest = heappop(self._fed) if self._fed else None
+            ticks = frame.pts if self._has_true_times and frame.pts is not None else smallest
+            if ticks is None or ticks < self._key:
+                continue
+            return VideoError("corrupt", "its first frame is damaged") if frame.is_corrupt else frame
+        return None
+
+    def frame(self) -> VideoFrame:
+        """The frame, still to be turned upright. Raises `VideoError` where there is none."""
+        if isinstance(self._found, VideoFrame):
+            return self._found
+        raise self._found or VideoError("no_frames")
 
 
 def _info(

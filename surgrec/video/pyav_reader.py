@@ -30,6 +30,7 @@ from av.video.stream import VideoStream
 
 from surgrec.video.container import (
     declared_duration,
+    failure,
     has_true_times,
     is_landing,
     is_shown,
@@ -83,7 +84,7 @@ class PyavReader:
             self._zero = time_zero(self._container, self._stream)
         except av.error.FFmpegError as error:
             self.close()
-            raise VideoError("corrupt", f"reading failed: {error.strerror}") from None
+            raise failure(error, "reading failed") from None
         except BaseException:
             self.close()
             raise
@@ -118,25 +119,36 @@ class PyavReader:
 
     def read(self, times_seconds: npt.ArrayLike) -> Frames:
         """The frames on display at `times_seconds`, (T,) ascending seconds since the first frame. Raises `VideoError`."""
+        shown: list[int] = []
+        pixels: list[npt.NDArray[np.uint8]] = []
+        for timed in self._frames_at(times_seconds):
+            is_repeat = bool(shown) and shown[-1] == timed.ticks
+            pixels.append(pixels[-1] if is_repeat else self._upright_rgb(timed.frame))
+            shown.append(timed.ticks)
+        return Frames(np.stack(pixels), np.array([self._seconds(ticks) for ticks in shown], np.float64))
+
+    def decoded(self, times_seconds: npt.ArrayLike) -> Iterator[tuple[float, VideoFrame]]:
+        """The frames of `read`, one by one as the decoder gave them (neither upright nor RGB), each with its own time.
+
+        A frame on display at several of the times is given as often. Raises `VideoError`.
+        """
+        for timed in self._frames_at(times_seconds):
+            yield self._seconds(timed.ticks), timed.frame
+
+    def _frames_at(self, times_seconds: npt.ArrayLike) -> Iterator[_Timed]:
         times = ascending(times_seconds)
         ticks = np.floor((times + tolerance_seconds(self._tick_seconds)) / self._tick_seconds).astype(np.int64)
         self._wanted = np.maximum(ticks, 0) + self._zero
-        shown: list[_Timed] = []
-        pixels: list[npt.NDArray[np.uint8]] = []
-        try:
-            for wanted in self._wanted.tolist():
+        for wanted in self._wanted.tolist():
+            try:
                 timed = self._frame_at(wanted)
-                is_repeat = bool(shown) and shown[-1] is timed
-                pixels.append(pixels[-1] if is_repeat else self._upright_rgb(timed.frame))
-                shown.append(timed)
-        except av.error.FFmpegError as error:
-            self._run = None
-            at = self._seconds(int(self._wanted[len(shown)]))
-            raise VideoError("corrupt", f"decoding failed on the way to {at:.2f} s: {error.strerror}") from None
-        except VideoError:
-            self._run = None
-            raise
-        return Frames(np.stack(pixels), np.array([self._seconds(timed.ticks) for timed in shown], np.float64))
+            except av.error.FFmpegError as error:
+                self._run = None
+                raise failure(error, f"decoding failed on the way to {self._seconds(wanted):.2f} s") from None
+            except VideoError:
+                self._run = None
+                raise
+            yield timed
 
     def _seconds(self, ticks: int) -> float:
         return (ticks - self._zero) * self._tick_seconds

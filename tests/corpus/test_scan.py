@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from surgrec.core.errors import UserError
 from surgrec.corpus import scan as scan_module
 from surgrec.corpus.card import Card
+from surgrec.corpus.journal import Journal
 from surgrec.corpus.manifest import SCHEMA
+from surgrec.corpus.refusal import Refusal
 from surgrec.corpus.scan import ScanResult, scan
 from tests.corpus.conftest import NAME_OF_PATIENT
 
@@ -51,7 +54,6 @@ def test_rows_and_refusals(folder: Path) -> None:
     result = scan(folder, CARD, num_workers=2)
     assert paths(result) == ["case_1/a.mp4", "case_1/b.mkv", f"case_2/{NAME_OF_PATIENT}.mp4"]
     assert reasons(result) == {"empty.mp4": "empty", "case_2/same bytes.MKV": "duplicate"}
-    assert result.is_complete
     assert result.rows.schema.equals(SCHEMA)
     first = result.rows.to_pylist()[0]
     assert first["sha256"] == hashlib.sha256((folder / "case_1" / "a.mp4").read_bytes()).hexdigest()
@@ -159,17 +161,28 @@ def crash_on_mkv(path: Path) -> Any:
     return scan_module._read(path)
 
 
-def test_interrupted_scans_keep_what_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan_module, "map_isolated", interrupted_after(2))
-    result = scan(folder, CARD)
-    assert not result.is_complete
-    assert paths(result) == ["case_1/a.mp4", "case_1/b.mkv"]
+def test_an_interrupted_scan_leaves_what_it_read_in_the_journal(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count_reads: list[Path]
+) -> None:
+    (folder / "case_1" / "aa.mp4").write_bytes(b"no video at all" * 99)
+    file = tmp_path / "m.journal.jsonl"
+    with Journal(file, "src", folder) as journal, monkeypatch.context() as patched:
+        patched.setattr(scan_module, "map_isolated", interrupted_after(3))
+        with pytest.raises(KeyboardInterrupt):
+            scan(folder, CARD, journal=journal)
+    assert len(count_reads) == 3
+    count_reads.clear()
+    with Journal(file, "src", folder) as journal:
+        result = scan(folder, CARD, journal=journal)
+    assert [path.parent.name for path in count_reads] == ["case_2"]
+    assert result.num_known == 2 and reasons(result) == {"case_1/aa.mp4": "not_a_video"}
+    assert result.rows.equals(scan(folder, CARD).rows)
 
 
 def interrupted_after(num_items: int) -> Callable[..., Any]:
     """`map_isolated`, with Ctrl-C pressed after `num_items`."""
 
-    def mapped(function: Callable[[Any], Any], items: list[Any], num_workers: int) -> Any:
+    def mapped(function: Callable[[Any], Any], items: list[Any], num_workers: int, limits_of: Any = None) -> Any:
         for index, item in enumerate(items):
             if index == num_items:
                 raise KeyboardInterrupt
@@ -186,3 +199,23 @@ def test_real_surgery(clips: Path) -> None:
     frames = dict(zip(paths(result), result.rows["num_frames"].to_pylist(), strict=True))
     assert frames["laparoscopy/cholecystectomy_720p25.mp4"] == 250
     assert frames["robotic/versius_cholecystectomy_254p10.mp4"] == 52
+
+
+def test_usable_intervals_of_known_bytes_stay(folder: Path) -> None:
+    """What a later stage narrowed is not widened again by looking at the folder, even where the file has another name."""
+    first = scan(folder, CARD).rows
+    narrow = [[{"start_seconds": 0.5, "end_seconds": 1.0}]] * len(first)
+    column = SCHEMA.get_field_index("usable")
+    known = first.set_column(column, SCHEMA.field(column), pa.array(narrow, SCHEMA.field(column).type))
+    (folder / "case_1" / "a.mp4").rename(folder / "case_2" / "other.mp4")
+    assert scan(folder, CARD, known=known).rows["usable"].to_pylist() == narrow
+
+
+def test_what_is_kept_out_is_refused_with_its_ids(folder: Path) -> None:
+    rows = scan(folder, CARD).rows.to_pylist()
+    result = scan(folder, CARD, kept_out=lambda row: Refusal(row["path"], "why", "") if ".mkv" in row["path"] else None)
+    assert reasons(result) == {"case_1/b.mkv": "why"} and len(result.rows) == 2
+    shutil.copy(folder / "case_1" / "a.mp4", folder / "case_2" / "copy.mp4")
+    (refusal,) = scan(folder, CARD).refusals
+    assert refusal.video_id == refusal.same_bytes == rows[0]["video_id"]
+    assert refusal.group_id == rows[2]["group_id"]

@@ -118,7 +118,7 @@ def test_a_folder_gets_a_ledger_and_the_features_name_nobody(
     out = tmp_path / "features"
     assert run("--model", release, "--videos", folder, "--out", out) == 0
     said = capsys.readouterr()
-    assert "refused broken.mp4" in said.err and "features.videos.parquet" in said.out
+    assert "refused 1: 1 not_a_video" in said.err and "broken" not in said.err and "features.videos.parquet" in said.out
     ledger = Manifest.read([tmp_path / "features.videos.parquet"])
     assert open_store(out).video_ids() == set(ledger.video_ids.tolist()) and len(ledger) == 3
     for name, content in files(out).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -86,6 +87,18 @@ def test_the_card_counts_what_was_drawn_and_names_no_patient(runs: Path, tmp_pat
     assert [row[5].strip() for row in rows] == ["unknown", "CC BY 4.0"]
     for path in out.iterdir():
         assert b"Muster" not in path.read_bytes(), path.name
+
+
+def test_the_release_and_the_run_know_of_each_other(runs: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run("--run", runs / "mae", "--out", tmp_path / "release") == 0
+    fingerprint = Manifest.read([runs.parent / "manifest.parquet"]).fingerprint
+    assert json.loads((tmp_path / "release" / "config.json").read_text())["footage"] == [fingerprint]
+    assert f"Fingerprint of the corpus: `{fingerprint}`" in (tmp_path / "release" / "README.md").read_text()
+    noted = [json.loads(line) for line in (runs / "mae" / "releases.jsonl").read_text().splitlines()]
+    (mine,) = [line for line in noted if line["path"] == str(tmp_path / "release")]
+    sums = hashlib.sha256((tmp_path / "release" / "SHA256SUMS").read_bytes()).hexdigest()
+    assert (mine["step"], mine["sums"]) == (STEPS, sums)
 
 
 def test_a_step_can_be_chosen(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,9 +163,9 @@ class CountWaits:
         self._modes = (_Called(self._see_call), _Dispatched(self._see_operation))
         make, read = Reading.__init__, Reading.read
 
-        def made(reading: Reading, step: int, *rest: Any) -> None:
+        def made(reading: Reading, runtime: Runtime, step: int, *rest: Any) -> None:
             self._handed_over = step
-            make(reading, step, *rest)
+            make(reading, runtime, step, *rest)
 
         def seen(reading: Reading) -> Numbers:
             self.reads.append((reading.step, self._handed_over))

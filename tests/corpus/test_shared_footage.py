@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surgrec.corpus.alignment import Pictures, align
-from surgrec.corpus.copies import Moments, find_copies
+from surgrec.corpus.shared_footage import Moments, find_copies
 from surgrec.corpus.fingerprint import fingerprint
 from tests.corpus.moving import TRANSFORMATIONS, cropped, survey_of
 

@@ -1,0 +1,124 @@
+"""Taking videos out of manifests, for good.
+
+In: manifests and the ids of videos, or of what they belong to. Out: tombstones in the ledgers and manifests without those videos. It is
+its own file because order matters: the tombstones are on disk before a manifest is touched, so that wherever this is killed, no manifest
+that still lists such a video is read for training, and the same command finishes the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from surgrec.core.atomic import remove_leftovers
+from surgrec.core.lock import only_writer
+from surgrec.corpus.ledger import Ledger, LedgerError, Tombstone, add_tombstones, ledger_file, today
+from surgrec.corpus.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a removal did.
+
+    `video_ids`: all that it concerns, those removed earlier too, and the SHA-256 `hashes` of their bytes. `num_new` of them had no
+    tombstone yet. `taken_out`: rows taken out of each manifest. `ledgers`: where the tombstones are. `other_groups`: groups, not removed,
+    that had a removed video's bytes as well.
+    """
+
+    video_ids: tuple[str, ...]
+    hashes: tuple[str, ...]
+    num_new: int
+    taken_out: dict[Path, int]
+    ledgers: tuple[Path, ...]
+    other_groups: tuple[str, ...]
+
+
+def remove(
+    manifests: Sequence[Path],
+    names: Sequence[str] = (),
+    is_whole_group: bool = False,
+    reason: str = "",
+    ledger: Path | None = None,
+) -> Removal:
+    """Leave tombstones of the videos `names` and take them out of `manifests`; without names, only what ledgers removed before.
+
+    `is_whole_group`: remove all videos of the patients or cases that these belong to, and keep out whatever is found of them later; names
+    may then be group ids, too. `ledger`: where the tombstones go (default: beside each manifest). Raises `LedgerError` for a name that no
+    manifest lists and no ledger knows, before anything is changed.
+    """
+    with ExitStack() as locks:
+        for path in sorted({path.resolve() for path in (*manifests, *([ledger] if ledger else []))}):
+            locks.enter_context(only_writer(path))
+        tables = {path: Manifest.read([path], as_is=True).table for path in manifests}
+        known = [ledger] if ledger is not None and ledger.is_file() else []
+        before = Ledger.read([*known, *(file for path in manifests for file in Ledger.files_of(path))])
+        stones = _stones(list(tables.values()), before, names, is_whole_group, reason)
+        files = [ledger] if ledger is not None else [ledger_file(path) for path in manifests]
+        num_new = sum(name not in before.tombstones for name in stones)
+        for file in files:
+            add_tombstones(file, _missing_in(file, stones))
+        after = Ledger.read([*files, *(file for path in manifests for file in Ledger.files_of(path))])
+        taken_out = {path: _take_out(path, table, after) for path, table in tables.items()}
+    groups = {stone.group_id for stone in stones.values() if not stone.is_whole_group} if is_whole_group else set()
+    hashes = tuple(sorted({stone.sha256 for stone in stones.values()}))
+    return Removal(tuple(sorted(stones)), hashes, num_new, taken_out, tuple(files), tuple(sorted(groups)))
+
+
+def _stones(
+    tables: list[pa.Table], before: Ledger, names: Sequence[str], is_whole_group: bool, reason: str
+) -> dict[str, Tombstone]:
+    """The tombstones of `names` by video id, those that stand already as they are unless their whole group goes now."""
+    table = pa.concat_tables(tables)
+    wanted, groups = set(names), set[str]()
+    if is_whole_group:
+        groups = set(
+            table.filter(_is_in(table, "video_id", wanted) | _is_in(table, "group_id", wanted))["group_id"].to_pylist()
+        )
+        groups |= {stone.group_id for stone in before.tombstones.values() if {stone.video_id, stone.group_id} & wanted}
+    _refuse_unknown(table, before, wanted, is_whole_group)
+    named = table.filter(_is_in(table, "video_id", wanted) | _is_in(table, "group_id", groups))
+    rows = table.filter(_is_in(table, "sha256", set(named["sha256"].to_pylist())))
+    date = today()
+    found: dict[str, Tombstone] = {
+        stone.video_id: stone
+        for stone in before.tombstones.values()
+        if stone.video_id in wanted or stone.group_id in groups
+    }
+    for row in rows.select(["video_id", "sha256", "source", "group_id"]).to_pylist():
+        found.setdefault(row["video_id"], Tombstone(**row, date=date, reason=reason))
+    return {
+        name: Tombstone(**(vars(stone) | {"is_whole_group": stone.is_whole_group or stone.group_id in groups}))
+        for name, stone in found.items()
+    }
+
+
+def _is_in(table: pa.Table, column: str, values: set[str]) -> Any:
+    return pc.is_in(table[column], pa.array(sorted(values), pa.string())).to_numpy()
+
+
+def _refuse_unknown(table: pa.Table, before: Ledger, wanted: set[str], is_whole_group: bool) -> None:
+    known = set(table["video_id"].to_pylist()) | before.tombstones.keys()
+    groups = set(table["group_id"].to_pylist()) | {stone.group_id for stone in before.tombstones.values()}
+    if unknown := sorted(wanted - known - (groups if is_whole_group else set())):
+        hint = "; to remove a group by its id, add --group" if set(unknown) & groups else ""
+        raise LedgerError(f"no manifest lists {', '.join(unknown)}, and no ledger knows it; nothing was removed{hint}")
+
+
+def _missing_in(file: Path, stones: dict[str, Tombstone]) -> list[Tombstone]:
+    there = Ledger.read([file]).tombstones if file.is_file() else {}
+    return [stone for name, stone in stones.items() if there.get(name) != stone]
+
+
+def _take_out(path: Path, table: pa.Table, ledger: Ledger) -> int:
+    """Write the manifest without what was removed; returns how many rows went."""
+    remove_leftovers(path)
+    kept = ledger.without_removed(table)
+    if len(kept) < len(table):
+        Manifest(kept.combine_chunks()).write(path)
+    return len(table) - len(kept)

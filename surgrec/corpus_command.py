@@ -1,0 +1,296 @@
+"""What is known of the videos of a manifest beyond their files, and taking one out for good.
+
+    python -m surgrec.corpus ledger --manifest corpus.parquet                       # what is noted, source by source
+    python -m surgrec.corpus ledger --manifest corpus.parquet --set VIDEO_ID consent=broad
+    python -m surgrec.corpus remove VIDEO_ID --manifest corpus.parquet --reason "consent withdrawn" --runs runs
+
+In: flags. Out: the ledger beside the manifest, the manifest without what was removed, and the list of checkpoints and releases that had
+seen it. `surgrec corpus` is a command and `surgrec/corpus/` the stage that it works on, so the command stands here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgrec.core.console import run_command
+from surgrec.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from surgrec.config.seen import RunSeen
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.removal import Removal
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `surgrec corpus`; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    options.command(options)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="surgrec corpus",
+        description="Notes on licence, provenance and consent of each video, and removing a video for good. See docs/ledger.md.",
+        epilog="example: surgrec corpus remove cholec_0a1b2c3d4e5f --manifest corpus.parquet --reason 'consent withdrawn' --runs runs",
+    )
+    commands = parser.add_subparsers(required=True, metavar="ledger|remove")
+    ledger = commands.add_parser(
+        "ledger",
+        help="show or add notes",
+        description="Show what is noted of the videos of a manifest, or note something.",
+        epilog="example: surgrec corpus ledger --manifest corpus.parquet --import consent.csv",
+    )
+    ledger.set_defaults(command=_ledger)
+    ledger.add_argument("--manifest", type=Path, required=True, metavar="M", help="manifest that `surgrec index` wrote")
+    ledger.add_argument(
+        "--set",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("VIDEO_ID", "KEY=VALUE"),
+        help="note licence=, provenance=, consent= or notes= of a video; a licence holds in place of that of its source",
+    )
+    ledger.add_argument(
+        "--import",
+        type=Path,
+        dest="table",
+        metavar="CSV",
+        help="note what a table says: a column video_id and some of licence, provenance, consent, notes",
+    )
+    ledger.add_argument("--videos", action="store_true", help="show every video, not only every source")
+    ledger.add_argument("--ledger", type=Path, metavar="FILE", help=_LEDGER_HELP)
+    remove = commands.add_parser(
+        "remove",
+        help="take videos out of manifests and keep them out",
+        description="Leave a tombstone of each video, take it out of the manifests, keep it out of every later one, and list the "
+        "checkpoints and releases that had seen it. Without a VIDEO_ID, take out what was removed before.",
+        epilog="example: surgrec corpus remove cholec_0a1b2c3d4e5f --manifest corpus.parquet prepared.parquet --runs runs",
+    )
+    remove.set_defaults(command=_remove)
+    remove.add_argument("names", nargs="*", metavar="VIDEO_ID", help="as the manifest's column video_id says")
+    remove.add_argument(
+        "--manifest",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="M",
+        help="manifests that may list them, prepared ones too",
+    )
+    remove.add_argument(
+        "--group", action="store_true", help="remove all videos of the same patient or case; a group_id will do"
+    )
+    remove.add_argument("--reason", default="", metavar="TEXT", help="for the ledger")
+    remove.add_argument("--runs", type=Path, metavar="DIR", help="where run folders lie: list what had seen the videos")
+    remove.add_argument("--ledger", type=Path, metavar="FILE", help=_LEDGER_HELP)
+    return parser
+
+
+_LEDGER_HELP = (
+    "ledger to write to (default: beside the manifest, and none but those listed there and in $SURGREC_LEDGER is read)"
+)
+
+
+# -- notes
+
+
+def _ledger(options: argparse.Namespace) -> None:
+    from surgrec.core.lock import only_writer
+    from surgrec.corpus.ledger import Ledger, add_notes, ledger_file
+    from surgrec.corpus.manifest import Manifest
+
+    path: Path = options.manifest
+    file = options.ledger or ledger_file(path)
+    notes = _notes(options.set, options.table)
+    with only_writer(path):
+        table = Manifest.read([path], as_is=True).table
+        if notes:
+            _refuse_unlisted(table, notes)
+            add_notes(file, notes)
+        more = [options.ledger] if options.ledger else []
+        ledger = Ledger.of_manifest(path, *more)
+        licensed = ledger.with_licences(table)
+        if notes and not licensed.equals(table):
+            Manifest(licensed).write(path)
+    if notes:
+        print(f"noted for {len(notes)} video(s) in {file}")
+    elif options.videos:
+        _print_videos(licensed, ledger)
+    else:
+        _print_sources(licensed, ledger)
+
+
+def _notes(given: list[list[str]], table: Path | None) -> dict[str, dict[str, str]]:
+    """Notes by video and key, of the flags and of a table. Raises `UserError` for what is not a note."""
+    from surgrec.corpus.ledger import NOTES
+
+    notes: dict[str, dict[str, str]] = {}
+    for name, *pairs in given:
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals or key not in NOTES:
+                raise UserError(f"--set {name} {pair}: write KEY=VALUE, with one of {', '.join(NOTES)} as the key")
+            notes.setdefault(name, {})[key] = value
+        if not pairs:
+            raise UserError(f"--set {name}: say what to note, such as consent=broad")
+    if table is not None:
+        for name, values in _read_notes(table).items():
+            notes[name] = values | notes.get(name, {})
+    return notes
+
+
+def _read_notes(table: Path) -> dict[str, dict[str, str]]:
+    """The rows of a CSV file; an empty cell notes nothing."""
+    from surgrec.corpus.ledger import NOTES
+
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table} cannot be read as a CSV file: {error}") from None
+    columns = [name for name in (rows[0] if rows else {}) if name is not None]
+    if "video_id" not in columns or (unknown := sorted(set(columns) - {"video_id", *NOTES})):
+        wrong = f"; it has {', '.join(unknown)} too" if "video_id" in columns else ""
+        raise UserError(f"{table} must have a column video_id and, besides, only {', '.join(NOTES)}{wrong}")
+    notes = {row["video_id"]: {key: row[key] for key in NOTES if row.get(key)} for row in rows}
+    return {name: values for name, values in notes.items() if values}
+
+
+def _refuse_unlisted(table: pa.Table, notes: Iterable[str]) -> None:
+    if unknown := sorted(set(notes) - set(table["video_id"].to_pylist())):
+        raise UserError(
+            f"the manifest does not list {len(unknown)} of the videos, {unknown[0]} among them; nothing was noted"
+        )
+
+
+def _print_sources(table: pa.Table, ledger: Ledger) -> None:
+    rows = [("source", "videos", "licence", "provenance", "consent", "removed")]
+    removed = Counter(stone.source for stone in ledger.tombstones.values())
+    owners = table["source"].to_pylist()
+    for source in sorted({*owners, *removed}):
+        of_source = [row for row, owner in enumerate(owners) if owner == source]
+        notes = [ledger.notes.get(table["video_id"][row].as_py(), {}) for row in of_source]
+        licences = Counter(table["licence"][row].as_py() or "unknown" for row in of_source)
+        told = [_counted(Counter(note.get(key, "unknown") for note in notes)) for key in ("provenance", "consent")]
+        rows.append((source, str(len(of_source)), _counted(licences), *told, str(removed[source])))
+    _print_table(rows)
+
+
+def _counted(counts: Counter[str]) -> str:
+    """`broad`, or `broad 3, unknown 1`; of many, the three most frequent."""
+    if len(counts) <= 1:
+        return "".join(counts)
+    most = ", ".join(f"{name} {count}" for name, count in counts.most_common(3))
+    return f"{most}, ..." if len(counts) > 3 else most
+
+
+def _print_videos(table: pa.Table, ledger: Ledger) -> None:
+    rows: list[tuple[str, ...]] = [("video_id", "licence", "provenance", "consent", "notes", "removed")]
+    for name, licence in zip(table["video_id"].to_pylist(), table["licence"].to_pylist(), strict=True):
+        notes = ledger.notes.get(name, {})
+        rows.append(
+            (
+                name,
+                licence or "unknown",
+                *(notes.get(key, "unknown") for key in ("provenance", "consent")),
+                notes.get("notes", ""),
+                "",
+            )
+        )
+    for name, stone in sorted(ledger.tombstones.items()):
+        notes = ledger.notes.get(name, {})
+        known = (notes.get(key, "unknown") for key in ("licence", "provenance", "consent"))
+        rows.append((name, *known, notes.get("notes", ""), f"{stone.date} {stone.reason}".strip()))
+    _print_table(rows)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# -- removing
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from surgrec.corpus.removal import remove
+
+    if options.group and not options.names:
+        raise UserError("--group removes the patients or cases of the videos that you name; name at least one")
+    removal = remove(options.manifest, options.names, options.group, options.reason, options.ledger)
+    _print_removal(removal)
+    if not removal.video_ids:
+        return
+    if options.runs is None:
+        print("what has seen them: add --runs DIR, with the folder of your runs")
+        return
+    if not options.runs.is_dir():
+        raise UserError(
+            f"the videos are removed, but there is no folder {options.runs}; give --runs the folder of your runs"
+        )
+    from surgrec.config.seen import runs_that_saw
+
+    _print_seen(runs_that_saw(options.runs, set(removal.video_ids), set(removal.hashes)))
+
+
+def _print_removal(removal: Removal) -> None:
+    for path, count in removal.taken_out.items():
+        print(f"{path}: {count} taken out" if count else f"{path}: nothing is left to do")
+    if not removal.video_ids:
+        return
+    earlier = len(removal.video_ids) - removal.num_new
+    print(
+        f"removed: {', '.join(removal.video_ids)}" + (f" ({earlier} of them earlier)" if earlier else "") + f"\n"
+        f"  tombstones   {', '.join(map(str, removal.ledgers))}: keep, and keep private"
+    )
+    if removal.other_groups:
+        print(
+            f"  the same bytes were also listed in {', '.join(removal.other_groups)}, whose other videos stay: "
+            "if that is the same patient, remove it with --group, too"
+        )
+
+
+def _print_seen(runs: list[RunSeen]) -> None:
+    """Run by run: what had seen the videos, and what had not."""
+    clean = 0
+    for run in runs:
+        if run.unknown is not None:
+            print(f"{run.folder}: cannot be told: {run.unknown}")
+            continue
+        steps = [step for step in run.checkpoints if run.has_seen(step)]
+        releases = [release for release in run.releases if run.has_seen(release.step)]
+        if run.has_seen_at_begin:
+            print(f"{run.folder}: began from a release that had seen them ({run.begun_from})")
+        elif run.first_seen:
+            first = min(run.first_seen.values())
+            print(f"{run.folder}: drew {len(run.first_seen)} of them, first in step {first}")
+        elif run.listed:
+            print(f"{run.folder}: could have drawn {len(run.listed)} of them and has not up to its newest checkpoint")
+        else:
+            clean += 1
+            continue
+        unseen = [step for step in run.checkpoints if step not in steps]
+        print(f"  checkpoints that saw them   {_steps(steps)}")
+        print(f"  checkpoints that did not    {_steps(unseen)}")
+        for release in releases:
+            print(f"  release that saw them       {release.path}, step {release.step}, SHA256SUMS {release.sums[:16]}")
+        if run.pictures:
+            print(f"  may show them               {run.pictures}")
+    print(f"{clean} of {len(runs)} runs never listed them")
+
+
+def _steps(steps: list[int]) -> str:
+    return ", ".join(f"step_{step:08d}" for step in steps) or "none"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

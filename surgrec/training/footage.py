@@ -1,0 +1,92 @@
+"""What a run could draw from, written down while it is so.
+
+In: the manifest that a run reads, and the step from which it does. Out: `footage.jsonl` and `footage/` of the run folder. It is its own
+file because a manifest changes after a run (videos are added, or removed at a patient's wish), and which video a step drew is a function
+of the manifest as it was: with this record, the configuration and `failures.jsonl`, it can be computed exactly, years later. It names
+ids and hashes, never a path.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from surgrec.core.atomic import atomic_path, write_text
+from surgrec.core.errors import UserError
+from surgrec.corpus.manifest import Manifest
+from surgrec.training.folder import RunFolder
+
+_COLUMNS = (
+    "video_id",
+    "source",
+    "domain",
+    "group_id",
+    "sha256",
+    "usable",
+)  # all that decides what is drawn, and who it is
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """From the update after `from_step` on, a run drew from the footage of this `fingerprint` (`Manifest.fingerprint`)."""
+
+    from_step: int
+    fingerprint: str
+    num_videos: int
+
+
+def record_footage(folder: RunFolder, manifest: Manifest, step: int) -> str | None:
+    """Note that the run draws from `manifest` from `step` on; returns a sentence where it drew from something else before.
+
+    What was noted for later steps is void: the run was set back. Killed in between, the same call does the same.
+    """
+    old = footage_of(folder)
+    kept = [stretch for stretch in old if stretch.from_step <= step]
+    new = Stretch(step, manifest.fingerprint, len(manifest))
+    if not kept or kept[-1].fingerprint != new.fingerprint:
+        _write_table(table_file(folder, new), manifest)
+        kept = [*(stretch for stretch in kept if stretch.from_step < step), new]
+    if kept != old:
+        write_text(folder.footage_file, "".join(json.dumps(asdict(stretch)) + "\n" for stretch in kept))
+    if len(kept) > 1 and kept[-1].from_step == step:
+        return (
+            f"the footage has changed ({kept[-2].num_videos} -> {new.num_videos} videos): from step {step} on, this run draws from what "
+            "its manifests list now"
+        )
+    return None
+
+
+def footage_of(folder: RunFolder) -> list[Stretch]:
+    """What a run has drawn from, in its order; nothing for a run of a version that did not record it."""
+    if not folder.footage_file.is_file():
+        return []
+    return [Stretch(**json.loads(line)) for line in folder.footage_file.read_text().splitlines()]
+
+
+def footage_until(folder: RunFolder, step: int) -> tuple[str, ...]:
+    """Fingerprints of all footage that the checkpoint of `step` was trained on, in their order."""
+    return tuple(stretch.fingerprint for stretch in footage_of(folder) if stretch.from_step < max(step, 1))
+
+
+def read_footage(folder: RunFolder, stretch: Stretch) -> Manifest:
+    """The columns of the manifest that decide what is drawn. Raises `UserError` where they are not there any more."""
+    file = table_file(folder, stretch)
+    try:
+        return Manifest(pq.read_table(file, partitioning=None))
+    except (pa.ArrowInvalid, OSError):
+        raise UserError(f"{file} is missing or damaged, so what this run drew cannot be told; restore it") from None
+
+
+def table_file(folder: RunFolder, stretch: Stretch) -> Path:
+    """Where the footage of a stretch is listed."""
+    return folder.footage / f"{stretch.fingerprint[:16]}.parquet"
+
+
+def _write_table(file: Path, manifest: Manifest) -> None:
+    table = manifest.table.select(list(_COLUMNS)).sort_by("video_id")
+    with atomic_path(file) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
