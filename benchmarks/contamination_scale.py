@@ -4,8 +4,8 @@
 
 At scale 1: 10,535 videos of together 214.5 million frames at 25 a second (2,383 hours), against 100 hours of test material, which is
 about what the 16 test sets hold. Fingerprints are mixtures of those of rendered surgery, with noise, so that they crowd as real ones do;
-each of 50 test videos shows five minutes of the corpus, with noise. The proposals are timed (surgrec/corpus/shared_footage.py, `propose`); what
-deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a process of its own, whose peak memory is told,
+each of 50 test videos shows five minutes of the corpus, with noise. The proposals are timed
+(`propose` in surgrec/corpus/shared_footage.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a process of its own, whose peak memory is told,
 with the corpus's vectors in a file, as an audit has them.
 """
 
@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from surgrec.core.atomic import write_text
-from surgrec.corpus.shared_footage import Moments, propose
 from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SECONDS, WINDOWS, as_floats, fingerprint
+from surgrec.corpus.shared_footage import Moments, propose
 from surgrec.corpus.survey import survey_video
 from surgrec.synthetic.corpus import synthesize
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from surgrec.corpus.card import Card
-from surgrec.corpus.shared_footage import Candidate, Verdict, find_copies
 from surgrec.corpus.fingerprints import Gathered, Progress, gather, load_survey
 from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.shared_footage import Candidate, Verdict, find_copies
 from surgrec.video.errors import VideoError
 
 _OPEN_SURVEYS = 64

@@ -10,19 +10,18 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
-from surgrec.corpus.shared_footage import Moments
 from surgrec.corpus.fingerprint import DIMENSIONS, WINDOWS, Fingerprint, fingerprint
-from surgrec.corpus.isolated import Crashed, map_isolated
+from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.shared_footage import Moments
 from surgrec.corpus.survey import VERSION as SURVEY_VERSION
-from surgrec.corpus.survey import Survey, read_survey, survey_video, write_survey
+from surgrec.corpus.survey import Survey, read_survey, survey_limits, survey_video, write_survey
 from surgrec.video.errors import VideoError
 
 VERSION = 1
@@ -89,15 +88,18 @@ def _make(
     found: dict[int, Fingerprint] = {}
     failures: dict[int, VideoError] = {}
     with progress("looking at videos", len(jobs)) as advance:
-        for number, result in map_isolated(partial(_of_one), jobs, num_workers):
-            if isinstance(result, Fingerprint):
-                found[number] = result
-            elif isinstance(result, Crashed):
-                failures[number] = VideoError("crashed")
+        for number, result in map_isolated(_of_one, jobs, num_workers, _limits_of):
+            told = result.as_error() if isinstance(result, Failed) else result
+            if isinstance(told, Fingerprint):
+                found[number] = told
             else:
-                failures[number] = result
+                failures[number] = told
             advance()
     return found, failures
+
+
+def _limits_of(job: _Job) -> Limits:
+    return survey_limits(job.duration_seconds)
 
 
 def _of_one(job: _Job) -> Fingerprint | VideoError:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
 from surgrec.corpus.content_box import WHOLE, Circle, ContentBox, View, find_view
+from surgrec.corpus.isolated import Limits
 from surgrec.corpus.measures import MEASURES, Measurer, Measures
 from surgrec.corpus.stills import NO_STILLS, Stills, stills_of
 from surgrec.video.decode import Frames, VideoReader, open_video
@@ -69,6 +70,11 @@ class Survey:
 
     def __len__(self) -> int:
         return len(self.times_seconds)
+
+
+def survey_limits(duration_seconds: float) -> Limits:
+    """What a worker that makes a survey may take: decoding at twice real time is slow, and pictures are 5 kB a sample."""
+    return Limits(120 + 2 * duration_seconds, (2 << 30) + int(20_000 * duration_seconds), 1 << 32)
 
 
 def survey_video(path: Path, duration_seconds: float) -> Survey:

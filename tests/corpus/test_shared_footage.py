@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from surgrec.corpus.alignment import Pictures, align
-from surgrec.corpus.shared_footage import Moments, find_copies
 from surgrec.corpus.fingerprint import fingerprint
+from surgrec.corpus.shared_footage import Moments, find_copies
 from tests.corpus.moving import TRANSFORMATIONS, cropped, survey_of
 
 
