@@ -5,7 +5,8 @@
 At scale 1: 10,535 videos of together 214.5 million frames at 25 a second (2,383 hours), against 100 hours of test material, which is
 about what the 16 test sets hold. Fingerprints are mixtures of those of rendered surgery, with noise, so that they crowd as real ones do;
 each of 50 test videos shows five minutes of the corpus, with noise. The proposals are timed
-(`propose` in surgrec/corpus/shared_footage.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a process of its own, whose peak memory is told,
+(`propose` in surgrec/corpus/shared_footage.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a
+process of its own, whose peak memory is told,
 with the corpus's vectors in a file, as an audit has them.
 """
 
