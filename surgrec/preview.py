@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgrec.config.application import run_application
 from surgrec.config.compose import headline
-from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.footage import provide_footage, resolve_footage, standing
 from surgrec.config.phases import Phase, phases_of, rate_of
 from surgrec.config.schema import Config, JEPAConfig
 
@@ -39,7 +39,7 @@ def preview(config: Config) -> int:
 
     data, folder, phases = build_data(config), run_folder(config).previews, phases_of(config)
     print(headline(config))
-    print("\n".join(["", *mixture_lines(config, data), ""]))
+    print("\n".join(["", *mixture_lines(config, data), f"test material: {standing(config).sentence}", ""]))
     for phase in phases:
         title = phase_lines(phase) if len(phases) > 1 else []
         print("\n".join([*title, *cost_lines(phase.config, estimate(phase.config)), ""]), flush=True)
