@@ -375,6 +375,9 @@ def test_killed_at_random_moments_it_ends_the_same(written: Path, tmp_path: Path
         "--workers",
         "2",
     ]
+    started = time.monotonic()
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    whole_seconds = time.monotonic() - started
     moments, num_killed = random.Random(0), 0
     for attempt in range(6):
         out = tmp_path / str(attempt)
@@ -383,7 +386,7 @@ def test_killed_at_random_moments_it_ends_the_same(written: Path, tmp_path: Path
                 [*command, "--out", str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
             try:
-                status = process.wait(timeout=moments.uniform(0.2, 6.0))
+                status = process.wait(timeout=moments.uniform(0.2, 1.2) * whole_seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
