@@ -90,6 +90,22 @@ def test_a_video_first_then_its_patient(manifest: Path) -> None:
     assert "a_3" not in ids(manifest)
 
 
+def test_a_prepared_copy_goes_with_its_original_in_whatever_order_they_are_named(tmp_path: Path) -> None:
+    """It has the id of the original and bytes of its own; both stay out by either."""
+    raw, prepared = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
+    copies = [row(f"a_{i}", sha256=f"{100 + i:064d}", group_id="a_g0") for i in range(3)]
+    for manifests in ([raw, prepared], [prepared, raw]):
+        manifest_of(*(row(f"a_{i}", sha256=f"{i:064d}", group_id="a_g0") for i in range(3))).write(raw)
+        manifest_of(*copies).write(prepared)
+        assert remove(manifests, ["a_1"]).taken_out == {raw: 1, prepared: 1}
+        for path in manifests:
+            gate = Gate(Ledger.of_manifest(path))
+            kept = [row("x", sha256=sha256, group_id="a_g0") for sha256 in (f"{1:064d}", f"{101:064d}", f"{2:064d}")]
+            assert [gate.refusal_of(each) is None for each in kept] == [False, False, True]
+            assert gate.refusal_of(row("a_1", sha256="f" * 64, group_id="a_g0")) is not None
+            ledger_file(path).unlink()
+
+
 def test_unknown_names_change_nothing(manifest: Path) -> None:
     before = manifest.read_bytes()
     with pytest.raises(LedgerError, match="lists a_7, nobody, and no ledger"):
