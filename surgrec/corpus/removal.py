@@ -52,6 +52,10 @@ def remove(
     may then be group ids, too. `ledger`: where the tombstones go (default: beside each manifest). Raises `LedgerError` for a name that no
     manifest lists and no ledger knows, before anything is changed.
     """
+    if missing := [str(path) for path in manifests if not path.is_file()]:
+        raise LedgerError(
+            f"there is no manifest at {', '.join(missing)}; name videos before --manifest, and manifests after it"
+        )
     with ExitStack() as locks:
         for path in sorted({path.resolve() for path in (*manifests, *([ledger] if ledger else []))}):
             locks.enter_context(only_writer(path))
