@@ -87,7 +87,8 @@ def test_mistakes_are_one_sentence_and_change_nothing(
         assert corpus(*arguments, "--manifest", manifest) == 2, arguments
         said = capsys.readouterr().err
         assert words in said and said.count("\n") == 1, said
-    assert corpus("remove", "small_000", "--manifest", tmp_path / "none.parquet") == 2
+    assert corpus("remove", "--manifest", manifest, "small_000") == 2
+    assert "there is no manifest at small_000; name videos before --manifest" in capsys.readouterr().err
     assert manifest.read_bytes() == before and not ledger_file(manifest).exists()
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -30,7 +31,7 @@ from surgrec.corpus.scan import scan
 from surgrec.video.decode import open_video
 from surgrec.video.errors import REASONS, VideoError
 from surgrec.video.transcode import CopySpec
-from tests.data.test_clips import reader_of
+from tests.data.test_clips import SPEC, reader_of
 from tests.video.make_videos import Coded, indices_in, write
 
 PATIENT = "Jane_Doe"
@@ -192,11 +193,15 @@ def test_training_reads_the_same_clips_from_originals_copies_and_packs(corpus: P
         assert run(corpus, tmp_path / kind, "--format", kind) == 0
         manifests.append(tmp_path / kind / "manifest.parquet")
     readers = [reader_of(Manifest.read([path])) for path in manifests]
-    for position in range(6):
+    for position in range(12):
         clips = [reader.read(position) for reader in readers]
         assert len({(clip.row, clip.start_seconds) for clip in clips}) == 1
-        assert len({tuple(indices_in(clip.pixels.numpy())) for clip in clips}) == 1
         assert not any(clip.failures for clip in clips)
+        frames = (clips[0].start_seconds + SPEC.offsets_seconds) * 25
+        if (
+            np.abs(frames - np.round(frames)).min() * 40 > 1
+        ):  # Matroska's times are whole milliseconds, so nearer ones are open
+            assert len({tuple(indices_in(clip.pixels.numpy())) for clip in clips}) == 1
 
 
 # -- what cannot be prepared
@@ -370,6 +375,9 @@ def test_killed_at_random_moments_it_ends_the_same(written: Path, tmp_path: Path
         "--workers",
         "2",
     ]
+    started = time.monotonic()
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    whole_seconds = time.monotonic() - started
     moments, num_killed = random.Random(0), 0
     for attempt in range(6):
         out = tmp_path / str(attempt)
@@ -378,7 +386,7 @@ def test_killed_at_random_moments_it_ends_the_same(written: Path, tmp_path: Path
                 [*command, "--out", str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
             try:
-                status = process.wait(timeout=moments.uniform(0.2, 6.0))
+                status = process.wait(timeout=moments.uniform(0.2, 1.2) * whole_seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

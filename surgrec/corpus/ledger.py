@@ -11,6 +11,7 @@ import datetime
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,19 @@ class Tombstone:
     reason: str = ""
     is_whole_group: bool = False
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it a tombstone of its own: id and bytes."""
+        return self.video_id, self.sha256
+
 
 @dataclass(frozen=True)
 class Ledger:
-    """Tombstones and notes by `video_id`; of two notes with the same key, the later one holds."""
+    """Tombstones by id and bytes (a prepared copy has the id of its original and other bytes), and notes by id; of two notes with the same
+    key, the later one holds.
+    """
 
-    tombstones: dict[str, Tombstone] = field(default_factory=dict)
+    stones: dict[tuple[str, str], Tombstone] = field(default_factory=dict)
     notes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
@@ -80,7 +88,8 @@ class Ledger:
         values = {key: value for key, value in record.items() if key != "event"}
         match record.get("event"):
             case "removed":
-                self.tombstones[values["video_id"]] = Tombstone(**values)
+                stone = Tombstone(**values)
+                self.stones[stone.key] = stone
             case "noted":
                 self.notes.setdefault(values["video_id"], {})[values["key"]] = values["value"]
             case other:
@@ -88,9 +97,14 @@ class Ledger:
                     f"the ledger {file} was written by a newer surgrec (it tells of {other!r}); update surgrec"
                 )
 
+    @cached_property
+    def tombstones(self) -> dict[str, Tombstone]:
+        """By `video_id`, one each."""
+        return {stone.video_id: stone for stone in self.stones.values()}
+
     def is_removed(self, table: pa.Table) -> pa.ChunkedArray:
         """Of each row of a manifest, whether it must not be there: by id, by bytes, or by its group."""
-        stones = self.tombstones.values()
+        stones = self.stones.values()
         groups = pa.array({stone.group_id for stone in stones if stone.is_whole_group}, pa.string())
         by_id = pc.is_in(table["video_id"], pa.array(self.tombstones, pa.string()))
         by_bytes = pc.is_in(table["sha256"], pa.array({stone.sha256 for stone in stones}, pa.string()))
@@ -98,7 +112,7 @@ class Ledger:
 
     def without_removed(self, table: pa.Table) -> pa.Table:
         """The rows that may stay."""
-        return table.filter(pc.invert(self.is_removed(table))) if self.tombstones else table
+        return table.filter(pc.invert(self.is_removed(table))) if self.stones else table
 
     def with_licences(self, table: pa.Table) -> pa.Table:
         """`table` with the licence that was noted for a video in place of that of its source."""
@@ -115,13 +129,14 @@ class Gate:
     """Tells of a new row whether the ledger keeps it out."""
 
     def __init__(self, ledger: Ledger) -> None:
-        stones = list(ledger.tombstones.values())
+        stones = list(ledger.stones.values())
+        self._by_id = ledger.tombstones
         self._by_bytes = {stone.sha256: stone for stone in stones}
         self._by_group = {stone.group_id: stone for stone in stones if stone.is_whole_group}
 
     def refusal_of(self, row: Mapping[str, Any]) -> Refusal | None:
-        """The refusal of a manifest's row; None where nothing was removed that it would bring back. An id follows from the bytes."""
-        if (stone := self._by_bytes.get(row["sha256"])) is not None:
+        """The refusal of a manifest's row; None where nothing was removed that it would bring back."""
+        if (stone := self._by_bytes.get(row["sha256"]) or self._by_id.get(row["video_id"])) is not None:
             detail = f"{stone.video_id} was removed on {stone.date}"
         elif (stone := self._by_group.get(row["group_id"])) is not None:
             detail = f"its group {stone.group_id} was removed on {stone.date}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ def remove(
     may then be group ids, too. `ledger`: where the tombstones go (default: beside each manifest). Raises `LedgerError` for a name that no
     manifest lists and no ledger knows, before anything is changed.
     """
+    if missing := [str(path) for path in manifests if not path.is_file()]:
+        raise LedgerError(
+            f"there is no manifest at {', '.join(missing)}; name videos before --manifest, and manifests after it"
+        )
     with ExitStack() as locks:
         for path in sorted({path.resolve() for path in (*manifests, *([ledger] if ledger else []))}):
             locks.enter_context(only_writer(path))
@@ -60,42 +64,43 @@ def remove(
         before = Ledger.read([*known, *(file for path in manifests for file in Ledger.files_of(path))])
         stones = _stones(list(tables.values()), before, names, is_whole_group, reason)
         files = [ledger] if ledger is not None else [ledger_file(path) for path in manifests]
-        num_new = sum(name not in before.tombstones for name in stones)
+        num_new = len({stone.video_id for stone in stones} - before.tombstones.keys())
         for file in files:
             add_tombstones(file, _missing_in(file, stones))
         after = Ledger.read([*files, *(file for path in manifests for file in Ledger.files_of(path))])
         taken_out = {path: _take_out(path, table, after) for path, table in tables.items()}
-    groups = {stone.group_id for stone in stones.values() if not stone.is_whole_group} if is_whole_group else set()
-    hashes = tuple(sorted({stone.sha256 for stone in stones.values()}))
-    return Removal(tuple(sorted(stones)), hashes, num_new, taken_out, tuple(files), tuple(sorted(groups)))
+    groups = {stone.group_id for stone in stones if not stone.is_whole_group} if is_whole_group else set()
+    hashes = tuple(sorted({stone.sha256 for stone in stones}))
+    return Removal(
+        tuple(sorted({stone.video_id for stone in stones})),
+        hashes,
+        num_new,
+        taken_out,
+        tuple(files),
+        tuple(sorted(groups)),
+    )
 
 
 def _stones(
     tables: list[pa.Table], before: Ledger, names: Sequence[str], is_whole_group: bool, reason: str
-) -> dict[str, Tombstone]:
-    """The tombstones of `names` by video id, those that stand already as they are unless their whole group goes now."""
+) -> list[Tombstone]:
+    """The tombstones of `names`; those that stand already are as they are, unless their whole group goes now."""
     table = pa.concat_tables(tables)
     wanted, groups = set(names), set[str]()
-    if is_whole_group:
-        groups = set(
-            table.filter(_is_in(table, "video_id", wanted) | _is_in(table, "group_id", wanted))["group_id"].to_pylist()
-        )
-        groups |= {stone.group_id for stone in before.tombstones.values() if {stone.video_id, stone.group_id} & wanted}
     _refuse_unknown(table, before, wanted, is_whole_group)
+    if is_whole_group:
+        is_named = _is_in(table, "video_id", wanted) | _is_in(table, "group_id", wanted)
+        groups = set(table.filter(is_named)["group_id"].to_pylist())
+        groups |= {stone.group_id for stone in before.stones.values() if {stone.video_id, stone.group_id} & wanted}
     named = table.filter(_is_in(table, "video_id", wanted) | _is_in(table, "group_id", groups))
-    rows = table.filter(_is_in(table, "sha256", set(named["sha256"].to_pylist())))
+    same_bytes = _is_in(table, "sha256", set(named["sha256"].to_pylist()))
+    rows = table.filter(same_bytes | _is_in(table, "video_id", set(named["video_id"].to_pylist())))
+    found = {key: stone for key, stone in before.stones.items() if key[0] in wanted or stone.group_id in groups}
     date = today()
-    found: dict[str, Tombstone] = {
-        stone.video_id: stone
-        for stone in before.tombstones.values()
-        if stone.video_id in wanted or stone.group_id in groups
-    }
     for row in rows.select(["video_id", "sha256", "source", "group_id"]).to_pylist():
-        found.setdefault(row["video_id"], Tombstone(**row, date=date, reason=reason))
-    return {
-        name: Tombstone(**(vars(stone) | {"is_whole_group": stone.is_whole_group or stone.group_id in groups}))
-        for name, stone in found.items()
-    }
+        stone = Tombstone(**row, date=date, reason=reason)
+        found.setdefault(stone.key, stone)
+    return [replace(stone, is_whole_group=stone.is_whole_group or stone.group_id in groups) for stone in found.values()]
 
 
 def _is_in(table: pa.Table, column: str, values: set[str]) -> Any:
@@ -104,15 +109,15 @@ def _is_in(table: pa.Table, column: str, values: set[str]) -> Any:
 
 def _refuse_unknown(table: pa.Table, before: Ledger, wanted: set[str], is_whole_group: bool) -> None:
     known = set(table["video_id"].to_pylist()) | before.tombstones.keys()
-    groups = set(table["group_id"].to_pylist()) | {stone.group_id for stone in before.tombstones.values()}
+    groups = set(table["group_id"].to_pylist()) | {stone.group_id for stone in before.stones.values()}
     if unknown := sorted(wanted - known - (groups if is_whole_group else set())):
         hint = "; to remove a group by its id, add --group" if set(unknown) & groups else ""
         raise LedgerError(f"no manifest lists {', '.join(unknown)}, and no ledger knows it; nothing was removed{hint}")
 
 
-def _missing_in(file: Path, stones: dict[str, Tombstone]) -> list[Tombstone]:
-    there = Ledger.read([file]).tombstones if file.is_file() else {}
-    return [stone for name, stone in stones.items() if there.get(name) != stone]
+def _missing_in(file: Path, stones: list[Tombstone]) -> list[Tombstone]:
+    there = Ledger.read([file]).stones if file.is_file() else {}
+    return [stone for stone in stones if there.get(stone.key) != stone]
 
 
 def _take_out(path: Path, table: pa.Table, ledger: Ledger) -> int:

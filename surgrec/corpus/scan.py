@@ -5,7 +5,7 @@ In: a folder and the card of its source. Out: a `ScanResult`: rows, and what was
 
 A file whose path, size and modification time are those of a known row, or of an entry of the journal, is not read again.
 Everything the card says (group, split, licence, ...) is worked out anew at every scan, so that a corrected card takes effect
-without reading a video; the usable intervals of bytes that are known stay.
+without reading a video; what later stages found in bytes that are known (usable intervals) stays.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".flv", ".ogv", ".mxf")
 ) | frozenset((".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts"))
 _FACTS = ("sha256", "num_frames", "duration_seconds", "fps", "width", "height", "codec")  # what reading a file tells
+_FOUND_LATER = tuple(
+    name for name in ("usable", "content_box") if name in SCHEMA.names
+)  # by stages that decode every frame
 _MAY_PASS = "missing"  # a reason that another try may find gone
 _READING_SECONDS = 60.0  # for any file, on top of its bytes
 _SLOW_BYTES_PER_SECOND = 2e6
@@ -90,7 +93,7 @@ def scan(
     refusals += [
         Refusal(file.path, error.reason, error.detail) for file, error in found.items() if isinstance(error, VideoError)
     ]
-    rows = _rows(root, card, found, refusals, _usable_of(known), kept_out)
+    rows = _rows(root, card, found, refusals, _found_later(known), kept_out)
     num_known = len(before & {FoundFile(row["path"], row["size_bytes"], row["modified_nanoseconds"]) for row in rows})
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     return ScanResult(table, sorted(refusals, key=lambda refusal: refusal.path), num_known)
@@ -151,9 +154,10 @@ def _read_before(known: pa.Table | None, journal: Journal | None) -> dict[FoundF
     }
 
 
-def _usable_of(known: pa.Table | None) -> dict[str, Any]:
-    """The usable intervals of known bytes, which later stages narrow."""
-    return dict(zip(known["sha256"].to_pylist(), known["usable"].to_pylist(), strict=True)) if known else {}
+def _found_later(known: pa.Table | None) -> dict[str, Row]:
+    """What later stages found, by the bytes that they found it in."""
+    rows = known.select(["sha256", *_FOUND_LATER]).to_pylist() if known else []
+    return {row["sha256"]: {name: row[name] for name in _FOUND_LATER} for row in rows}
 
 
 # -- reading
@@ -219,7 +223,7 @@ def _rows(
     card: Card,
     found: dict[FoundFile, Facts | VideoError],
     refusals: list[Refusal],
-    usable: dict[str, Any],
+    found_later: dict[str, Row],
     kept_out: KeptOut | None,
 ) -> list[Row]:
     """Rows in the order of paths; the second of two files with the same bytes is refused."""
@@ -232,7 +236,7 @@ def _rows(
         if refusal is not None:
             refusals.append(refusal)
             continue
-        rows[facts["sha256"]] = row | ({"usable": usable[facts["sha256"]]} if facts["sha256"] in usable else {})
+        rows[row["sha256"]] = row | found_later.get(row["sha256"], {})
     return list(rows.values())
 
 

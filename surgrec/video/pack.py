@@ -109,7 +109,7 @@ class PackReader:
 
     def read(self, times_seconds: npt.ArrayLike) -> Frames:
         """The frames on display at `times_seconds`, (T,) ascending seconds since the first frame. Raises `VideoError`."""
-        wanted = ascending(times_seconds) + tolerance_seconds(0.001)
+        wanted = ascending(times_seconds) + tolerance_seconds(0.0)
         indices = np.maximum(np.searchsorted(self._seconds, wanted, side="right") - 1, 0)
         pixels: list[npt.NDArray[np.uint8]] = []
         for place, index in enumerate(indices):
