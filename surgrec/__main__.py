@@ -12,6 +12,7 @@ import sys
 VERBS = {
     "synthesize": "write the embedded corpus: rendered surgery with labels, as real video files",
     "index": "list a folder of videos in a manifest",
+    "filter": "find what is not worth training on, and the bars around the picture",
     "preview": "show what a run would see and cost, without training",
     "train": "pretrain an encoder; the same command continues",
     "export": "make a release of a run",

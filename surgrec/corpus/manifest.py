@@ -53,10 +53,12 @@ SCHEMA = pa.schema(
         # Beyond the published columns: what tells `surgrec index` that a file has not changed since it was read.
         pa.field("size_bytes", pa.int64()),
         pa.field("modified_nanoseconds", pa.int64()),
+        # Pixels of the upright video, even numbers: what is inside bars and black corners, written by `surgrec filter`; null: unknown.
+        pa.field("content_box", pa.struct([pa.field(edge, pa.int32()) for edge in ("left", "top", "right", "bottom")])),
     ]
 )
-_OPTIONAL = ("size_bytes", "modified_nanoseconds")
-_PLACE = ("root", "path", *_OPTIONAL)  # where a copy of the corpus lies; no part of what it is
+_OPTIONAL = ("size_bytes", "modified_nanoseconds", "content_box")
+_PLACE = ("root", "path", *_OPTIONAL)  # where a copy of the corpus lies, and what no run reads; no part of what it is
 
 
 class ManifestError(UserError):

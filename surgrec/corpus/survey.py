@@ -20,6 +20,7 @@ from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
 from surgrec.corpus.content_box import WHOLE, Circle, ContentBox, View, find_view
 from surgrec.corpus.measures import MEASURES, Measurer, Measures
+from surgrec.corpus.regions import resized
 from surgrec.corpus.stills import NO_STILLS, Stills, stills_of
 from surgrec.video.decode import Frames, VideoReader, open_video
 from surgrec.video.errors import VideoError
@@ -94,7 +95,7 @@ def survey_video(path: Path, duration_seconds: float) -> Survey:
         raise VideoError("no_frames")
     return Survey(
         times.astype(np.float32), luma, chroma, is_readable, view.box, view.inscribed, view.circle, Measures(table),
-        stills_of(stretches),
+        stills_of(stretches, view.mask),
     )  # fmt: skip
 
 
@@ -122,9 +123,8 @@ def _stretches(path: Path, duration_seconds: float) -> list[tuple[float, npt.NDA
 def _measurer(view: View, size: tuple[int, ...]) -> Measurer:
     """For frames of (height, width): the view's mask, cut to its box, at their resolution."""
     height, width = size
-    rows = np.arange(height) * view.mask.shape[0] // height
-    columns = np.arange(width) * view.mask.shape[1] // width
-    return Measurer(view.mask[np.ix_(rows, columns)][view.box.pixels(height, width)], SAMPLES_PER_SECOND)
+    mask = resized(view.mask, height, width)
+    return Measurer(mask[view.box.pixels(height, width)], SAMPLES_PER_SECOND)
 
 
 def _readable(reader: VideoReader, times: npt.NDArray[np.float64], chunk: slice) -> list[tuple[slice, Frames]]:

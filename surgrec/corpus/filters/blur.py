@@ -1,0 +1,26 @@
+"""Blur: strongly out of focus or smeared by motion. In: a survey. Out: which samples, and how blurred. Its own file: one filter, one page.
+
+The measure is the blur effect of Crete et al. 2007 ("The blur effect: perception and estimation with a new no-reference perceptual blur
+metric"): how little a picture loses by being blurred once more. Unlike the variance of the Laplacian (Pech-Pacheco et al. 2000), which
+the survey holds too, it does not fall with contrast, so that smoke and dim light are not called blur. Endoscopes differ in sharpness, so a
+video is compared with itself as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from surgrec.corpus.filters.intervals import Bools, hysteresis
+from surgrec.corpus.filters.thresholds import Blur
+from surgrec.corpus.survey import Survey
+
+
+def blurred(survey: Survey, config: Blur) -> tuple[Bools, npt.NDArray]:
+    """Samples (n,), and the score: the blur effect, 0 sharp to 1 blurred."""
+    blur = survey.measures["blur"]
+    is_judged = survey.is_readable & (survey.measures["bright"] >= 40)  # in the dark there is only noise
+    own = float(np.median(blur[is_judged])) if is_judged.any() else 1.0
+    on, off = (np.maximum(level, own + config.above_own) for level in (config.on, config.off))
+    begins = is_judged & ((blur >= on) | (blur >= config.always))
+    return hysteresis(begins, is_judged & ((blur >= off) | (blur >= config.always))), blur
