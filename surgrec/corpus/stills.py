@@ -40,10 +40,10 @@ class Stills:
         return len(self.mean)
 
 
+_NO_MAPS = np.zeros((0, 1, 1), np.uint8)
 NO_STILLS = Stills(
-    np.zeros(0, np.float32), *(np.zeros((0, 1, 1), np.uint8) for _ in range(3)),
-    num_frames=np.zeros(0, np.int32), view=np.ones((1, 1), np.bool_),
-)  # fmt: skip
+    np.zeros(0, np.float32), _NO_MAPS, _NO_MAPS, _NO_MAPS, np.zeros(0, np.int32), np.ones((1, 1), np.bool_)
+)
 
 
 def stills_of(stretches: list[tuple[float, npt.NDArray[np.uint8]]], view: Mask) -> Stills:
@@ -56,11 +56,17 @@ def stills_of(stretches: list[tuple[float, npt.NDArray[np.uint8]]], view: Mask) 
         across.append(_strength(luma, 2))
         down.append(_strength(luma, 1))
     return Stills(
-        np.array(starts, np.float32),
-        *(np.clip(np.stack(maps), 0, 255).astype(np.uint8) for maps in (means, across, down)),
+        start_seconds=np.array(starts, np.float32),
+        mean=_bytes(means),
+        across=_bytes(across),
+        down=_bytes(down),
         num_frames=np.array([len(frames) for _, frames in stretches], np.int32),
         view=resized(view, *means[0].shape),
     )
+
+
+def _bytes(maps: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.uint8]:
+    return np.clip(np.stack(maps), 0, 255).astype(np.uint8)
 
 
 def _strength(luma: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:

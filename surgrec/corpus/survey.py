@@ -186,7 +186,8 @@ def read_survey(path: Path) -> Survey:
                 raise UserError(f"the survey {path} is of another version; delete it and run the command again")
             return Survey(
                 **{name: file[name] for name in _ARRAYS},
-                **{name: ContentBox(*file[name].tolist()) for name in _BOXES},
+                box=ContentBox(*file["box"].tolist()),
+                inscribed=ContentBox(*file["inscribed"].tolist()),
                 circle=Circle(*file["circle"].tolist()) if file["circle"].size else None,
                 measures=Measures(file["measures"]),
                 stills=Stills(**{entry.name: file[f"stills_{entry.name}"] for entry in fields(Stills)}),

@@ -61,8 +61,8 @@ def find(
 
 def _regions(survey: Survey, duration_seconds: float, thresholds: Thresholds) -> list[Finding]:
     """What stands still; the frame of an inset is no overlay besides."""
-    insets = pictures_in_picture(survey, thresholds.picture_in_picture, duration_seconds)
-    still = text_and_overlays(survey, thresholds.text, duration_seconds)
+    insets = pictures_in_picture(survey, thresholds.picture_in_picture, thresholds.still_edges, duration_seconds)
+    still = text_and_overlays(survey, thresholds.text, thresholds.still_edges, duration_seconds)
     return insets + [one for one in still if not any(_is_frame(one, inset) for inset in insets)]
 
 

@@ -14,34 +14,42 @@ import numpy as np
 import numpy.typing as npt
 
 from surgrec.corpus.filters.intervals import Finding
-from surgrec.corpus.filters.still_edges import is_still, shares_of
-from surgrec.corpus.filters.thresholds import PictureInPicture
+from surgrec.corpus.filters.still_edges import shares_of, still_edges
+from surgrec.corpus.filters.thresholds import PictureInPicture, StillEdges
 from surgrec.corpus.regions import Mask, Rectangle, grown
-from surgrec.corpus.stills import Stills, mean_gradients, mean_strengths
+from surgrec.corpus.stills import Stills, mean_strengths
 from surgrec.corpus.survey import Survey
 
 _NEAR, _FAR = 3, 6  # pixels: a line is compared with what lies this far to either side of it
 _LOOSE = 1  # pixels to either side
 _APART = 2  # pixels: nearer lines are one
 _MOST_LINES = 40
-_STILLNESS = 0.8  # of the inside's edges, as in still_edges
 
 
-def pictures_in_picture(survey: Survey, config: PictureInPicture, duration_seconds: float) -> list[Finding]:
+def pictures_in_picture(
+    survey: Survey, config: PictureInPicture, edges: StillEdges, duration_seconds: float
+) -> list[Finding]:
     """Findings with their regions; a stretch of the video is the shortest time that is told. The score is the share of the rectangle's
-    sides that is a line."""
+    sides that is a line. `edges`: what counts as an edge that stands still."""
     stills = survey.stills
     ends = [*stills.start_seconds[1:].tolist(), duration_seconds]
     height, width = stills.mean.shape[1:]
     return [
         Finding("picture_in_picture", start, end, score, shares_of(box, height, width))
         for stretch, (start, end) in enumerate(zip(stills.start_seconds.tolist(), ends, strict=True))
-        for box, score in insets(stills, stretch, config)
+        for box, score in insets(stills, stretch, config, edges)
     ]
 
 
-def insets(stills: Stills, stretch: int, config: PictureInPicture) -> list[tuple[Rectangle, float]]:
+def insets(stills: Stills, stretch: int, config: PictureInPicture, edges: StillEdges) -> list[tuple[Rectangle, float]]:
     """Rectangles of one stretch with their scores, apart from each other, the best first."""
+    height, width = stills.view.shape
+    whole = Rectangle(0, 0, width, height)
+    if (
+        stills.num_frames[stretch] < edges.min_frames
+        or _still_share(stills, stretch, whole, edges) > edges.max_still_share
+    ):
+        return []  # everything stands still
     across, down = mean_strengths(stills, stretch)
     upright, level = (
         _lines(across, config),
@@ -50,7 +58,7 @@ def insets(stills: Stills, stretch: int, config: PictureInPicture) -> list[tuple
     kept: list[tuple[Rectangle, float]] = []
     for box, score in _rectangles(_Lines.found(upright, config), _Lines.found(level, config), config):
         is_apart = all(box.overlap(other) < 0.5 * min(box.area, other.area) for other, _ in kept)
-        if is_apart and not _stands_still(stills, stretch, box, config):
+        if is_apart and _still_share(stills, stretch, box, edges) <= edges.max_still_share:
             kept.append((box, score))
     return kept
 
@@ -134,13 +142,8 @@ def _rectangles(upright: _Lines, level: _Lines, config: PictureInPicture) -> Ite
         yield Rectangle(int(lefts[a]), int(tops[b]), int(rights[a]), int(bottoms[b])), float(score[a, b])
 
 
-def _stands_still(stills: Stills, stretch: int, box: Rectangle, config: PictureInPicture) -> bool:
-    """Whether most edges inside, away from the sides, never vary."""
-    rows, columns = slice(box.top + 3, box.bottom - 3), slice(box.left + 3, box.right - 3)
-    across, down = (part[rows, columns] for part in mean_gradients(stills, stretch))
-    strong_across, strong_down = (part[rows, columns] for part in mean_strengths(stills, stretch))
-    is_edge = (strong_across >= config.contrast) | (strong_down >= config.contrast)
-    still = is_still(across, strong_across, config.contrast, _STILLNESS) | is_still(
-        down, strong_down, config.contrast, _STILLNESS
-    )
-    return bool((still & is_edge).sum() > config.max_still_share * max(1, is_edge.sum()))
+def _still_share(stills: Stills, stretch: int, box: Rectangle, config: StillEdges) -> float:
+    """How many of the edges inside, away from the sides, never vary."""
+    inside = slice(box.top + 3, box.bottom - 3), slice(box.left + 3, box.right - 3)
+    across, down, is_edge = (part[inside] for part in still_edges(stills, stretch, config))
+    return float((across | down).sum() / max(1, is_edge.sum()))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from surgrec.corpus.content_box import ContentBox
 from surgrec.corpus.filters.intervals import Finding
 from surgrec.corpus.filters.thresholds import StillEdges, Text
-from surgrec.corpus.regions import Mask, Rectangle, areas, grown
+from surgrec.corpus.regions import Mask, Rectangle, areas, bounds, grown
 from surgrec.corpus.stills import Stills, mean_gradients, mean_strengths
 from surgrec.corpus.survey import Survey
 
@@ -31,7 +31,7 @@ class StillRegion:
     strokes: float
 
 
-def text_and_overlays(survey: Survey, config: Text, duration_seconds: float) -> list[Finding]:
+def text_and_overlays(survey: Survey, config: Text, edges: StillEdges, duration_seconds: float) -> list[Finding]:
     """Findings `text` and `overlay` with their regions; a stretch of the video is the shortest time that is told. The score is the mean
     contrast of the still edges, in levels a pixel."""
     stills = survey.stills
@@ -39,12 +39,45 @@ def text_and_overlays(survey: Survey, config: Text, duration_seconds: float) -> 
     height, width = stills.mean.shape[1:]
     found = []
     for stretch, (start, end) in enumerate(zip(stills.start_seconds.tolist(), ends, strict=True)):
-        for region in still_regions(stills, stretch, config.edges):
+        for region in still_regions(stills, stretch, edges):
             if region.strokes < config.overlay_strokes:
                 continue  # a border of tissue or an instrument that rests
             reason = "text" if region.strokes >= config.strokes else "overlay"
             found.append(Finding(reason, start, end, region.contrast, shares_of(region.box, height, width)))
     return found
+
+
+def still_regions(stills: Stills, stretch: int, config: StillEdges) -> list[StillRegion]:
+    """Regions of one stretch, the largest first."""
+    if stills.num_frames[stretch] < config.min_frames:
+        return []
+    across, down = mean_gradients(stills, stretch)
+    still_across, still_down, is_edge = still_edges(stills, stretch, config)
+    still = still_across | still_down
+    inner, bars = inside_and_bars(stills.view, config.rim)
+    moves = (still & inner).sum() <= config.max_still_share * max(1, (is_edge & inner).sum())
+    still &= (inner | bars) if moves else bars
+    short = min(still.shape)
+    regions = []
+    for area, _ in areas(grown(still, 2 * round(config.join * short / 2) + 1)):
+        part = still & area
+        box, count = bounds(part), int(part.sum())
+        is_large = count >= config.min_pixels * still.size and box.area <= config.max_area * still.size
+        is_wide = min(box.right - box.left, box.bottom - box.top) >= config.min_side * short
+        if is_large and is_wide and count >= config.density * box.area:
+            signs = np.where(still_across, np.sign(across), 0)[box.slices]
+            regions.append(StillRegion(box, float(np.hypot(across, down)[part].mean()), _strokes(signs)))
+    return regions
+
+
+def still_edges(stills: Stills, stretch: int, config: StillEdges) -> tuple[Mask, Mask, Mask]:
+    """Where the gradient across, and that down, is long and hardly varies; and where either is long in the mean square."""
+    gradients, strengths = mean_gradients(stills, stretch), mean_strengths(stills, stretch)
+    across, down = (
+        (np.abs(gradient) >= config.contrast) & (gradient**2 >= config.stillness * strength**2)
+        for gradient, strength in zip(gradients, strengths, strict=True)
+    )
+    return across, down, (strengths[0] >= config.contrast) | (strengths[1] >= config.contrast)
 
 
 def inside_and_bars(view: Mask, rim: float) -> tuple[Mask, Mask]:
@@ -57,52 +90,10 @@ def shares_of(box: Rectangle, height: int, width: int) -> ContentBox:
     return ContentBox(box.left / width, box.top / height, box.right / width, box.bottom / height)
 
 
-def still_regions(stills: Stills, stretch: int, config: StillEdges) -> list[StillRegion]:
-    """Regions of one stretch, the largest first."""
-    if stills.num_frames[stretch] < config.min_frames:
-        return []
-    across, down = mean_gradients(stills, stretch)
-    strength_across, strength_down = mean_strengths(stills, stretch)
-    still_across = is_still(across, strength_across, config.contrast, config.stillness)
-    still = still_across | is_still(down, strength_down, config.contrast, config.stillness)
-    short = min(still.shape)
-    inner, bars = inside_and_bars(stills.view, config.rim)
-    is_edge = (strength_across >= config.contrast) | (strength_down >= config.contrast)
-    has_moving_view = (still & inner).sum() <= config.max_still_share * max(1, (is_edge & inner).sum())
-    still &= (inner | bars) if has_moving_view else bars
-    join = 2 * round(config.join * short / 2) + 1
-    regions = []
-    for area, _ in areas(grown(still, join)):
-        box = _tight(still & area)
-        rows, columns = box.slices
-        count = int((still & area).sum())
-        is_large = count >= config.min_pixels * still.size
-        is_wide = box.right - box.left >= config.min_side * short and box.bottom - box.top >= config.min_side * short
-        is_part = box.area <= config.max_area * still.size
-        if is_large and is_wide and is_part and count >= config.density * box.area:
-            lengths = np.hypot(across, down)[still & area]
-            signs = np.where(still_across, np.sign(across), 0)[rows, columns]
-            regions.append(StillRegion(box, float(lengths.mean()), _strokes(signs)))
-    return regions
-
-
-def is_still(
-    gradient: npt.NDArray[np.float32], strength: npt.NDArray[np.float32], contrast: float, stillness: float
-) -> Mask:
-    """Where a mean gradient is long and its square is at least `stillness` of the mean square, `strength` squared."""
-    length = np.abs(gradient)
-    return (length >= contrast) & (length**2 >= stillness * strength**2)
-
-
-def _tight(mask: Mask) -> Rectangle:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-
-
 def _strokes(signs: npt.NDArray[np.floating]) -> float:
     """How often a row goes from bright to dark or back: the 80th percentile of the rows."""
     counts = []
     for row in signs:
         steps = row[row != 0]
-        counts.append(1 + np.count_nonzero(np.diff(steps)) if len(steps) else 0)
-    return float(np.percentile(counts, 80))
+        counts.append(1 + int(np.count_nonzero(np.diff(steps))) if len(steps) else 0)
+    return float(np.percentile(np.array(counts), 80))

@@ -93,7 +93,6 @@ class StillEdges:
 class Text:
     strokes: float = 10.0
     overlay_strokes: float = 3.0
-    edges: StillEdges = field(default_factory=StillEdges)
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,6 @@ class PictureInPicture:
     max_side: float = 0.7
     coverage: float = 0.8
     least_side: float = 0.6
-    max_still_share: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,7 @@ class Thresholds:
     low_information: LowInformation = field(default_factory=LowInformation)
     out_of_body: OutOfBody = field(default_factory=OutOfBody)
     blur: Blur = field(default_factory=Blur)
+    still_edges: StillEdges = field(default_factory=StillEdges)
     text: Text = field(default_factory=Text)
     picture_in_picture: PictureInPicture = field(default_factory=PictureInPicture)
     usable: Usable = field(default_factory=Usable)
