@@ -76,7 +76,7 @@ def survey_video(path: Path, duration_seconds: float) -> Survey:
     is_readable = np.zeros(len(times), np.bool_)
     table = np.zeros((len(times), len(MEASURES)), np.float32)
     stretches = _stretches(path, duration_seconds)
-    view = find_view(np.concatenate([frames[:, ::2, ::2] for _, frames in stretches]))
+    view = find_view(np.concatenate([_thinned(frames) for _, frames in stretches]))
     measurer: Measurer | None = None
     next_row = 0
     with open_video(path, short_side_pixels=SHORT_SIDE_PIXELS) as reader:
@@ -118,6 +118,12 @@ def _stretches(path: Path, duration_seconds: float) -> list[tuple[float, npt.NDA
     if not found:
         raise VideoError("no_frames")
     return found
+
+
+def _thinned(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Every n-th pixel, so that the short side has at least `SHORT_SIDE_PIXELS` where it had."""
+    step = max(1, min(frames.shape[1:3]) // SHORT_SIDE_PIXELS)
+    return frames[:, ::step, ::step]
 
 
 def _measurer(view: View, size: tuple[int, ...]) -> Measurer:

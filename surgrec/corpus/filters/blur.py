@@ -15,12 +15,18 @@ from surgrec.corpus.filters.intervals import Bools, hysteresis
 from surgrec.corpus.filters.thresholds import Blur
 from surgrec.corpus.survey import Survey
 
+_OWN = 25  # percentile: how sharp this camera is; up to three quarters of the video may be blurred
+
 
 def blurred(survey: Survey, config: Blur) -> tuple[Bools, npt.NDArray]:
     """Samples (n,), and the score: the blur effect, 0 sharp to 1 blurred."""
     blur = survey.measures["blur"]
     is_judged = survey.is_readable & (survey.measures["bright"] >= 40)  # in the dark there is only noise
-    own = float(np.median(blur[is_judged])) if is_judged.any() else 1.0
-    on, off = (np.maximum(level, own + config.above_own) for level in (config.on, config.off))
-    begins = is_judged & ((blur >= on) | (blur >= config.always))
-    return hysteresis(begins, is_judged & ((blur >= off) | (blur >= config.always))), blur
+    own = float(np.percentile(blur[is_judged], _OWN)) if is_judged.any() else 1.0
+
+    def reaches(level: float) -> Bools:
+        """`on`, or as much lower as `off` is."""
+        own_level = own + config.above_own - (config.on - level)
+        return is_judged & ((blur >= np.maximum(level, own_level)) | (blur >= config.always))
+
+    return hysteresis(reaches(config.on), reaches(config.off)), blur

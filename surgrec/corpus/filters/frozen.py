@@ -1,7 +1,10 @@
 """Frozen: the same picture for seconds. In: a survey. Out: which samples, and how little changes. Its own file: one filter, one page.
 
-The idea is FFmpeg's `freezedetect`: the mean absolute difference of luma stays below a threshold. Here the difference is that over one
-second, so that a video of 2 frames a second is not called frozen; a slower one, whose pictures truly stand that long, is not judged.
+The idea is FFmpeg's `freezedetect`: the picture changes less than a threshold for a while. There it is the mean absolute difference of
+pixels between neighbouring frames. Here means of 8 x 8 pixels are compared, since a codec refines a standing picture for seconds and a
+camera has noise, and the most changed twentieth of them decides, since in a quiet operation only an instrument moves; and the difference is
+over one second, so that a video of 2 frames a second is not called frozen. A slower one, whose pictures truly stand that long, is not
+judged.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from surgrec.corpus.survey import SAMPLES_PER_SECOND, Survey
 
 
 def frozen(survey: Survey, config: Frozen) -> tuple[Bools, npt.NDArray]:
-    """Samples (n,), and the score: mean absolute change of luma over a second, 0 to 255."""
+    """Samples (n,), and the score: change of luma over a second that 95 % of the blocks stay below."""
     change = np.nan_to_num(survey.measures["change_second"], nan=255.0)
     if _frames_per_second(survey) < config.min_frames_per_second:
         return np.zeros(len(survey), np.bool_), change

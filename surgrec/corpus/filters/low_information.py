@@ -3,7 +3,8 @@ signs of one thing, a picture that no camera took.
 
 * uniform: luma hardly varies (standard deviation).
 * colour bars: in the upper part nearly all variance of colour lies between columns, none within them.
-* menus and test pictures: four of 4096 colours fill nearly all of it. Dim pictures have few colours too and are not judged by this.
+* menus and blue screens: four of 4096 colours fill nearly all of it. Dim pictures have few colours too and are not judged by this,
+  unless they are as blue as no tissue is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from surgrec.corpus.survey import Survey
 def low_information(survey: Survey, config: LowInformation) -> tuple[Bools, npt.NDArray]:
     """Samples (n,), and the score: the larger of the shares `palette_share` and `column_share`, 1 for a uniform picture."""
     spread, columns, palette = (survey.measures[name] for name in ("spread", "column_share", "palette_share"))
-    is_bright = survey.measures["bright"] >= config.palette_bright
+    is_bright = (survey.measures["bright"] >= config.palette_bright) | (
+        survey.measures["blueness"] >= config.palette_blue
+    )
     uniform = hysteresis(spread < config.uniform_on, spread < config.uniform_off)
     bars = hysteresis(columns >= config.columns_on, columns >= config.columns_off)
     menu = hysteresis((palette >= config.palette_on) & is_bright, (palette >= config.palette_off) & is_bright)

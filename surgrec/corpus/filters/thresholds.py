@@ -33,8 +33,8 @@ class Black:
 
 @dataclass(frozen=True)
 class Frozen:
-    on: float = 0.5
-    off: float = 1.0
+    on: float = 1.5
+    off: float = 3.0
     min_frames_per_second: float = 1.5
     timing: Timing = field(default_factory=lambda: Timing(2.0, 0.5))
 
@@ -48,6 +48,7 @@ class LowInformation:
     palette_on: float = 0.85
     palette_off: float = 0.75
     palette_bright: float = 100.0
+    palette_blue: float = 0.55
     timing: Timing = field(default_factory=lambda: Timing(0.5, 0.5))
 
 
@@ -68,9 +69,9 @@ class OutOfBody:
 
 @dataclass(frozen=True)
 class Blur:
-    on: float = 0.62
-    off: float = 0.58
-    above_own: float = 0.08
+    on: float = 0.55
+    off: float = 0.5
+    above_own: float = 0.15
     always: float = 0.75
     timing: Timing = field(default_factory=lambda: Timing(1.0, 0.5))
 
