@@ -58,15 +58,24 @@ def still_regions(stills: Stills, stretch: int, config: StillEdges) -> list[Stil
     moves = (still & inner).sum() <= config.max_still_share * max(1, (is_edge & inner).sum())
     still &= (inner | bars) if moves else bars
     short = min(still.shape)
+    joined = still
+    for axis, share in ((1, config.join_across), (0, config.join_down)):
+        joined = grown(joined, 2 * round(share * short / 2) + 1, axes=(axis,))
     regions = []
-    for area, _ in areas(grown(still, 2 * round(config.join * short / 2) + 1)):
+    for area, _ in areas(joined):
         part = still & area
         box, count = bounds(part), int(part.sum())
         is_large = count >= config.min_pixels * still.size and box.area <= config.max_area * still.size
         is_wide = min(box.right - box.left, box.bottom - box.top) >= config.min_side * short
         if is_large and is_wide and count >= config.density * box.area:
             signs = np.where(still_across, np.sign(across), 0)[box.slices]
-            regions.append(StillRegion(box, float(np.hypot(across, down)[part].mean()), _strokes(signs)))
+            regions.append(
+                StillRegion(
+                    box,
+                    float(np.hypot(across, down)[part].mean()),
+                    _strokes(signs, max(1, round(config.min_side * short))),
+                )
+            )
     return regions
 
 
@@ -90,10 +99,10 @@ def shares_of(box: Rectangle, height: int, width: int) -> ContentBox:
     return ContentBox(box.left / width, box.top / height, box.right / width, box.bottom / height)
 
 
-def _strokes(signs: npt.NDArray[np.floating]) -> float:
-    """How often a row goes from bright to dark or back: the 80th percentile of the rows."""
+def _strokes(signs: npt.NDArray[np.floating], num_rows: int) -> float:
+    """How often a row goes from bright to dark or back, at least, in the `num_rows` rows that do so most."""
     counts = []
     for row in signs:
         steps = row[row != 0]
         counts.append(1 + int(np.count_nonzero(np.diff(steps))) if len(steps) else 0)
-    return float(np.percentile(np.array(counts), 80))
+    return float(sorted(counts)[-min(num_rows, len(counts))])

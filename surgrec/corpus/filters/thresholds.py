@@ -83,7 +83,8 @@ class StillEdges:
     min_frames: int = 8
     max_still_share: float = 0.4
     rim: float = 0.06
-    join: float = 0.03
+    join_across: float = 0.1
+    join_down: float = 0.03
     min_pixels: float = 0.0006
     min_side: float = 0.02
     density: float = 0.12
