@@ -15,4 +15,4 @@ from surgrec.corpus.survey import Survey
 def black(survey: Survey, config: Black) -> tuple[Bools, npt.NDArray]:
     """Samples (n,), and the score: luma, 0 to 255, that 98 % of the view stays below."""
     bright = survey.measures["bright"]
-    return hysteresis(bright < config.on, bright < config.off), bright
+    return hysteresis(bright < config.begin, bright < config.hold), bright

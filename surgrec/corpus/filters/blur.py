@@ -25,8 +25,8 @@ def blurred(survey: Survey, config: Blur) -> tuple[Bools, npt.NDArray]:
     own = float(np.percentile(blur[is_judged], _OWN)) if is_judged.any() else 1.0
 
     def reaches(level: float) -> Bools:
-        """`on`, or as much lower as `off` is."""
-        own_level = own + config.above_own - (config.on - level)
+        """`begin`, or as much lower as `hold` is."""
+        own_level = own + config.above_own - (config.begin - level)
         return is_judged & ((blur >= np.maximum(level, own_level)) | (blur >= config.always))
 
-    return hysteresis(reaches(config.on), reaches(config.off)), blur
+    return hysteresis(reaches(config.begin), reaches(config.hold)), blur

@@ -22,7 +22,7 @@ def frozen(survey: Survey, config: Frozen) -> tuple[Bools, npt.NDArray]:
     change = np.nan_to_num(survey.measures["change_second"], nan=255.0)
     if _frames_per_second(survey) < config.min_frames_per_second:
         return np.zeros(len(survey), np.bool_), change
-    still = hysteresis(change < config.on, change < config.off)
+    still = hysteresis(change < config.begin, change < config.hold)
     stands = still.copy()  # a small change over a second speaks of that whole second
     for back in range(1, SAMPLES_PER_SECOND + 1):
         stands[:-back] |= still[back:]

@@ -23,7 +23,7 @@ def low_information(survey: Survey, config: LowInformation) -> tuple[Bools, npt.
     is_bright = (survey.measures["bright"] >= config.palette_bright) | (
         survey.measures["blueness"] >= config.palette_blue
     )
-    uniform = hysteresis(spread < config.uniform_on, spread < config.uniform_off)
-    bars = hysteresis(columns >= config.columns_on, columns >= config.columns_off)
-    menu = hysteresis((palette >= config.palette_on) & is_bright, (palette >= config.palette_off) & is_bright)
+    uniform = hysteresis(spread < config.uniform_begin, spread < config.uniform_hold)
+    bars = hysteresis(columns >= config.columns_begin, columns >= config.columns_hold)
+    menu = hysteresis((palette >= config.palette_begin) & is_bright, (palette >= config.palette_hold) & is_bright)
     return uniform | bars | menu, np.where(uniform, 1.0, np.maximum(columns, palette))

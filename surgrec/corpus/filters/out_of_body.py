@@ -7,9 +7,11 @@ learning").
 Colour statistics after Muenzer et al. 2013 ("Relevance segmentation of laparoscopic videos"): tissue under white light is red, drapes and
 walls are not. A video is compared with itself, since under narrow-band light tissue is green, and some benches are grey:
 
-* cold: much of what is lit has a small share of red, and the picture is less red than this video is elsewhere, or has many hues. One hue
-  alone is narrow-band light.
+* cold: much of what is lit has a small share of red, and the picture is less red than this video is elsewhere. One hue alone is
+  narrow-band light that was switched on.
 * neutral: hardly anything is warm, in a video that is very red elsewhere.
+
+A video that shows nothing but the room is not found: by its colours it might be an operation under narrow-band light.
 """
 
 from __future__ import annotations
@@ -60,21 +62,17 @@ def out_of_body(survey: Survey, config: OutOfBody, model: OutOfBodyModel | None)
     """Samples (n,), and the score: the model's probability, or the share of what is lit that is cold (or, if more, not warm)."""
     if model is not None:
         probability = _checked(model(survey), len(survey), config.model)
-        return hysteresis(probability >= config.model_on, probability >= config.model_off), probability
+        return hysteresis(probability >= config.model_begin, probability >= config.model_hold), probability
     cold, warm = survey.measures["cold_share"], survey.measures["warm_share"]
     redness, variety = survey.measures["redness"], survey.measures["variety"]
     is_judged = survey.is_readable & (survey.measures["bright"] >= 40)  # what is nearly black has no colour
     own = float(np.percentile(redness[is_judged], _OWN_REDNESS)) if is_judged.any() else 1 / 3
-    is_other = (own - redness >= config.departure) & (variety > config.one_hue) | (variety >= config.many_hues)
-    is_neutral = (
-        is_judged
-        & (warm < config.neutral_warm)
-        & (own - redness >= config.neutral_departure)
-        & (variety > config.one_hue)
-    )
-    begins = is_judged & (cold >= config.cold_on) & is_other | is_neutral
-    holds = is_judged & (cold >= config.cold_off) | is_neutral
-    return hysteresis(begins, holds), np.where(is_neutral, np.maximum(cold, 1 - warm), cold)
+    departs, has_hues = own - redness, variety > config.one_hue
+    is_neutral = is_judged & has_hues & (warm < config.neutral_warm) & (departs >= config.neutral_departure)
+    begins = is_judged & has_hues & (cold >= config.cold_begin) & (departs >= config.departure)
+    holds = is_judged & (cold >= config.cold_hold) & (departs >= config.departure)
+    score = np.where(is_neutral, np.maximum(cold, 1 - warm), cold)
+    return hysteresis(begins | is_neutral, holds | is_neutral), score
 
 
 def _checked(probability: npt.NDArray, count: int, place: str | None) -> npt.NDArray:

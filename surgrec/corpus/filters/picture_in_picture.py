@@ -58,7 +58,7 @@ def insets(stills: Stills, stretch: int, config: PictureInPicture, edges: StillE
     kept: list[tuple[Rectangle, float]] = []
     for box, score in _rectangles(_Lines.found(upright, config), _Lines.found(level, config), config):
         is_apart = all(box.overlap(other) < 0.5 * min(box.area, other.area) for other, _ in kept)
-        if is_apart and _still_share(stills, stretch, box, edges) <= edges.max_still_share:
+        if is_apart and _still_share(stills, stretch, box, edges) <= config.max_still_share:
             kept.append((box, score))
     return kept
 

@@ -26,27 +26,27 @@ class Timing:
 
 @dataclass(frozen=True)
 class Black:
-    on: float = 24.0
-    off: float = 32.0
+    begin: float = 24.0
+    hold: float = 32.0
     timing: Timing = field(default_factory=lambda: Timing(0.25, 0.25))
 
 
 @dataclass(frozen=True)
 class Frozen:
-    on: float = 1.5
-    off: float = 3.0
+    begin: float = 1.5
+    hold: float = 3.0
     min_frames_per_second: float = 1.5
     timing: Timing = field(default_factory=lambda: Timing(2.0, 0.5))
 
 
 @dataclass(frozen=True)
 class LowInformation:
-    uniform_on: float = 3.0
-    uniform_off: float = 6.0
-    columns_on: float = 0.95
-    columns_off: float = 0.9
-    palette_on: float = 0.85
-    palette_off: float = 0.75
+    uniform_begin: float = 3.0
+    uniform_hold: float = 6.0
+    columns_begin: float = 0.95
+    columns_hold: float = 0.9
+    palette_begin: float = 0.85
+    palette_hold: float = 0.75
     palette_bright: float = 100.0
     palette_blue: float = 0.55
     timing: Timing = field(default_factory=lambda: Timing(0.5, 0.5))
@@ -54,23 +54,22 @@ class LowInformation:
 
 @dataclass(frozen=True)
 class OutOfBody:
-    cold_on: float = 0.45
-    cold_off: float = 0.3
+    cold_begin: float = 0.45
+    cold_hold: float = 0.3
     departure: float = 0.05
-    one_hue: float = 0.035
-    many_hues: float = 0.06
+    one_hue: float = 0.04
     neutral_warm: float = 0.05
     neutral_departure: float = 0.12
     model: str | None = None
-    model_on: float = 0.5
-    model_off: float = 0.3
+    model_begin: float = 0.5
+    model_hold: float = 0.3
     timing: Timing = field(default_factory=lambda: Timing(0.75, 0.75))
 
 
 @dataclass(frozen=True)
 class Blur:
-    on: float = 0.55
-    off: float = 0.5
+    begin: float = 0.55
+    hold: float = 0.5
     above_own: float = 0.15
     always: float = 0.75
     timing: Timing = field(default_factory=lambda: Timing(1.0, 0.5))
@@ -79,12 +78,12 @@ class Blur:
 @dataclass(frozen=True)
 class StillEdges:
     contrast: float = 8.0
-    stillness: float = 0.8
+    stillness: float = 0.85
     min_frames: int = 8
     max_still_share: float = 0.4
     rim: float = 0.06
     join_across: float = 0.1
-    join_down: float = 0.03
+    join_down: float = 0.02
     min_pixels: float = 0.0006
     min_side: float = 0.02
     density: float = 0.12
@@ -103,8 +102,9 @@ class PictureInPicture:
     ratio: float = 1.8
     min_side: float = 0.12
     max_side: float = 0.7
-    coverage: float = 0.8
+    coverage: float = 0.88
     least_side: float = 0.6
+    max_still_share: float = 0.7
 
 
 @dataclass(frozen=True)
