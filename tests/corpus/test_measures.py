@@ -20,7 +20,7 @@ def test_chunks_do_not_matter() -> None:
     frames = moving(21)
     measurer, times = Measurer(MASK, 4), np.arange(21) / 4
     parts = [measurer(frames[part], times[part]) for part in (slice(0, 1), slice(1, 12), slice(12, 21))]
-    np.testing.assert_array_equal(np.concatenate(parts), measured(frames).table)
+    np.testing.assert_allclose(np.concatenate(parts), measured(frames).table, rtol=1e-4)  # sums in another order
 
 
 def test_black_corners_do_not_matter() -> None:

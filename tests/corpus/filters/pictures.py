@@ -20,12 +20,12 @@ def moving(
 ) -> Frames:
     """(T, H, W, 3): a rough surface of one colour under a camera that moves."""
     random = np.random.default_rng(seed)
-    grain = sum(
-        np.kron(random.normal(size=(2 * height // step + 1, 2 * width // step + 1)), np.ones((step, step)))[
-            : 2 * height, : 2 * width
-        ]
-        for step in (4, 8, 16)
-    )
+    grain = np.zeros((2 * height, 2 * width))
+    for step in (3, 6, 12):  # smooth bumps of several sizes: straight edges would be lines of an inset
+        bumps = random.normal(size=(2 * height, 2 * width))
+        for axis in (0, 1):
+            bumps = sum(np.roll(bumps, shift, axis) for shift in range(-step, step + 1)) / (2 * step + 1) ** 0.5
+        grain += bumps
     light = np.clip(1 + 0.22 * grain, 0.25, 1.35)
     frames = []
     for index in range(num_frames):

@@ -48,7 +48,7 @@ REASON_OF = dict.fromkeys(("colour bars", "blue screen", "menu", "uniform"), "lo
 
 @pytest.mark.parametrize("what", PLANTED)
 def test_what_is_planted_is_found_where_it_is(what: str) -> None:
-    (one,) = found_in(PLANTED[what](moving(NUM)))
+    (one,) = (one for one in found_in(PLANTED[what](moving(NUM))) if one.reason in OF_TIME)
     assert one.reason == REASON_OF.get(what, what) and one.region is None
     assert abs(one.start_seconds - 3) <= 0.25 and abs(one.end_seconds - 6) <= 0.25
 
@@ -72,16 +72,11 @@ def test_surgery_stays_usable(frames: np.ndarray) -> None:
     assert [one for one in found_in(frames) if one.reason in OF_TIME] == []
 
 
-def test_a_video_of_the_room_alone_is_out_of_body() -> None:
-    (one,) = (one for one in found_in(room(NUM)) if one.reason in OF_TIME)
-    assert (one.reason, one.start_seconds, one.end_seconds) == ("out_of_body", 0.0, SECONDS)
-
-
 def test_a_grey_room_is_found_by_what_it_lacks() -> None:
     frames = moving(NUM, (210, 60, 50))
     frames[START:STOP] = moving(STOP - START, (120, 122, 125), seed=3)
     frames[START:STOP, :48, :60] = (90, 110, 160)
-    assert [one.reason for one in found_in(frames)] == ["out_of_body"]
+    assert [one.reason for one in found_in(frames) if one.reason in OF_TIME] == ["out_of_body"]
 
 
 def test_a_sample_has_one_reason() -> None:
@@ -150,7 +145,7 @@ def test_a_model_must_return_probabilities(model_file: str, name: str) -> None:
     "place", ["nowhere_at_all:f", "toy_model:absent", "toy_model", ":f", "toy_model:not_a_function"]
 )
 def test_a_model_that_is_not_there_is_named(model_file: str, place: str) -> None:
-    with pytest.raises(UserError, match="out_of_body.model"):
+    with pytest.raises(UserError, match=r"out_of_body\.model"):
         load_model(place)
 
 
@@ -170,7 +165,7 @@ def test_usable_and_refused_share_no_moment(findings: list[Finding]) -> None:
     assert intervals == sorted(intervals)
     refused = [one for one in findings if one.reason in OF_TIME]
     for start, end in intervals:
-        assert 0 <= start and end <= 20 and (end - start >= 1.0)
+        assert start >= 0 and end <= 20 and end - start >= 1.0
         for one in refused:
             assert (
                 end <= one.start_seconds - 0.25 + 1e-9

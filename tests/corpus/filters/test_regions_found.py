@@ -39,9 +39,15 @@ def shared(a: ContentBox, b: ContentBox) -> float:
 def test_text(corner: tuple[int, int], num_lines: int) -> None:
     before = moving(NUM, height=HEIGHT, width=WIDTH)
     after = blemishes.captioned(before, 0, NUM, corner, num_lines, 0.07)
-    (one,) = regions(after)
-    assert one.reason == "text" and one.region is not None and shared(one.region, changed(before, after)) > 0.6
-    assert (one.start_seconds, one.end_seconds) == (0.0, NUM / 4)
+    found = regions(after)
+    assert 1 <= len(found) <= num_lines  # lines near each other may be one region
+    assert {(one.reason, one.start_seconds, one.end_seconds) for one in found} == {("text", 0.0, NUM / 4)}
+    boxes = [one.region for one in found if one.region is not None]
+    whole = ContentBox(
+        min(box.left for box in boxes), min(box.top for box in boxes),
+        max(box.right for box in boxes), max(box.bottom for box in boxes),
+    )  # fmt: skip
+    assert shared(whole, changed(before, after)) > 0.6
 
 
 @pytest.mark.parametrize("corner", CORNERS)

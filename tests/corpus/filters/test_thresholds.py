@@ -74,6 +74,6 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(UserError) as caught:
         load_thresholds(file)
-    assert message in str(caught.value) and str(file if "content_box" not in text else "choose") in str(caught.value)
+    assert message in str(caught.value)
     with pytest.raises(UserError, match="there is no file"):
         load_thresholds(tmp_path / "absent.yaml")
