@@ -131,7 +131,7 @@ class Measurer:
         if in_view.sum() < 16:  # too small for blocks: every pixel is one
             return luma.reshape(len(luma), -1)[:, self._picked]
         sums = np.add.reduceat(luma[:, :height, :width], np.arange(0, height, _BLOCK), axis=1)
-        means = np.add.reduceat(sums, np.arange(0, width, _BLOCK), axis=2) / _BLOCK**2
+        means = np.add.reduceat(sums, np.arange(0, width, _BLOCK), axis=2).astype(np.float32) / np.float32(_BLOCK**2)
         return means[:, in_view]
 
     def _changes(self, blocks: Floats, table: Floats) -> None:
