@@ -39,6 +39,11 @@ class Stills:
     def __len__(self) -> int:
         return len(self.mean)
 
+    def spans(self, duration_seconds: float) -> list[tuple[float, float]]:
+        """Start and end of every stretch of a video of this duration."""
+        starts = self.start_seconds.tolist()
+        return list(zip(starts, [*starts[1:], duration_seconds], strict=False))
+
 
 _NO_MAPS = np.zeros((0, 1, 1), np.uint8)
 NO_STILLS = Stills(

@@ -32,11 +32,10 @@ def pictures_in_picture(
     """Findings with their regions; a stretch of the video is the shortest time that is told. The score is the share of the rectangle's
     sides that is a line. `edges`: what counts as an edge that stands still."""
     stills = survey.stills
-    ends = [*stills.start_seconds[1:].tolist(), duration_seconds]
     height, width = stills.mean.shape[1:]
     return [
         Finding("picture_in_picture", start, end, score, shares_of(box, height, width))
-        for stretch, (start, end) in enumerate(zip(stills.start_seconds.tolist(), ends, strict=True))
+        for stretch, (start, end) in enumerate(stills.spans(duration_seconds))
         for box, score in insets(stills, stretch, config, edges)
     ]
 

@@ -35,10 +35,9 @@ def text_and_overlays(survey: Survey, config: Text, edges: StillEdges, duration_
     """Findings `text` and `overlay` with their regions; a stretch of the video is the shortest time that is told. The score is the mean
     contrast of the still edges, in levels a pixel."""
     stills = survey.stills
-    ends = [*stills.start_seconds[1:].tolist(), duration_seconds]
     height, width = stills.mean.shape[1:]
     found = []
-    for stretch, (start, end) in enumerate(zip(stills.start_seconds.tolist(), ends, strict=True)):
+    for stretch, (start, end) in enumerate(stills.spans(duration_seconds)):
         for region in still_regions(stills, stretch, edges):
             if region.strokes < config.overlay_strokes:
                 continue  # a border of tissue or an instrument that rests
