@@ -28,7 +28,9 @@ from surgrec.corpus.filters.intervals import Bools, hysteresis
 from surgrec.corpus.filters.thresholds import OutOfBody
 from surgrec.corpus.survey import Survey
 
-_OWN_REDNESS = 90  # percentile: a tenth of the video inside the body is enough to know its colour
+_OWN_REDNESS = (
+    75  # percentile: a quarter of the video inside the body is enough to know its colour; bleeding may redden another
+)
 
 
 class OutOfBodyModel(Protocol):

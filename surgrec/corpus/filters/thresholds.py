@@ -56,7 +56,7 @@ class LowInformation:
 class OutOfBody:
     cold_begin: float = 0.45
     cold_hold: float = 0.3
-    departure: float = 0.05
+    departure: float = 0.035
     one_hue: float = 0.04
     neutral_warm: float = 0.05
     neutral_departure: float = 0.12
