@@ -447,7 +447,7 @@ def main() -> int:
     videos = videos_of(options.corpus)
     results = Results()
     judge_events(videos, options.workers, results)
-    plants = _plants(videos, options.per_source)
+    plants = _plants(videos, options.per_source, options.shortest)
     judge_planted_time(plants, options.workers, results)
     judge_regions(plants, options.workers, results)
     judge_boxes(plants[:: options.box_step], options.workers, results)
@@ -459,11 +459,11 @@ def main() -> int:
     return 0
 
 
-def _plants(videos: list[Video], per_source: int) -> list[Plant]:
+def _plants(videos: list[Video], per_source: int, shortest: float) -> list[Plant]:
     """The first videos of every source, long enough for what is planted."""
     chosen: dict[str, list[Video]] = defaultdict(list)
     for video in videos:
-        if video.duration_seconds >= 4.5 and len(chosen[video.source]) < per_source:
+        if video.duration_seconds >= shortest and len(chosen[video.source]) < per_source:
             chosen[video.source].append(video)
     flat = [video for source in chosen.values() for video in source]
     return [Plant(video, flat[(number + len(flat) // 2) % len(flat)], number) for number, video in enumerate(flat)]
@@ -519,6 +519,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--box-step", type=int, default=3, metavar="N", help="take every N-th of them for content boxes (default 3)"
+    )
+    parser.add_argument(
+        "--shortest", type=float, default=4.5, metavar="S", help="seconds of a video to spoil (default 4.5)"
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
     return parser
