@@ -134,8 +134,14 @@ def without(corpus: Manifest, video_ids: set[str]) -> Manifest:
 
 
 def same_bytes(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
-    """Files that are in both."""
-    return _equal_keys("bytes", corpus, tests, lambda manifest: manifest.column("sha256"))
+    """Files that are in both, or training copies of them."""
+    return _equal_keys("bytes", corpus, tests, _original_bytes)
+
+
+def _original_bytes(manifest: Manifest) -> np.ndarray:
+    digests, names = manifest.column("sha256"), manifest.table.column_names
+    originals = manifest.column("original_sha256") if "original_sha256" in names else [None] * len(manifest)
+    return np.array([original or digest for original, digest in zip(originals, digests, strict=True)], object)
 
 
 def same_groups(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:

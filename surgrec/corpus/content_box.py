@@ -112,7 +112,7 @@ def _level(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32] | None:
     if len(shown) == 0:
         return None
     rank = max(1, round(_LIT_FRAMES * len(shown)))
-    return _smooth(np.partition(_smooth(shown), len(shown) - rank, axis=0)[len(shown) - rank])
+    return np.partition(_smooth(shown), len(shown) - rank, axis=0)[len(shown) - rank]
 
 
 def _smooth(pictures: npt.NDArray) -> npt.NDArray[np.float32]:

@@ -85,13 +85,14 @@ def opened(mask: Mask, side: int) -> Mask:
     return grown(~grown(~mask, side), side, is_mirrored=True)
 
 
-def grown(mask: Mask, side: int, is_mirrored: bool = False) -> Mask:
+def grown(mask: Mask, side: int, is_mirrored: bool = False, axes: tuple[int, ...] = (0, 1)) -> Mask:
     """True wherever a square of `side` pixels around a pixel holds one that is True. For an even side the square reaches one further
-    up and left, or, mirrored, down and right, so that growing the inverse and growing again come back to the same place."""
+    up and left, or, mirrored, down and right, so that growing the inverse and growing again come back to the same place. `axes`: of only
+    one, a line instead of a square."""
     before, after = side // 2, side - 1 - side // 2
     if is_mirrored:
         before, after = after, before
-    for axis in (0, 1):
+    for axis in axes:
         length = mask.shape[axis]
         sums = np.cumsum(np.moveaxis(mask, axis, 0), axis=0, dtype=np.int32)
         sums = np.concatenate([np.zeros_like(sums[:1]), sums])
@@ -116,3 +117,10 @@ def largest_rectangle(mask: Mask) -> Rectangle:
                     best = Rectangle(left, row + 1 - tall, column, row + 1)
             stack.append((left, height))
     return best
+
+
+def resized(mask: Mask, height: int, width: int) -> Mask:
+    """The nearest pixel of `mask` for each of another size."""
+    rows = np.arange(height) * mask.shape[0] // height
+    columns = np.arange(width) * mask.shape[1] // width
+    return mask[np.ix_(rows, columns)]

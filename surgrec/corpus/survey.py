@@ -21,11 +21,12 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.content_box import WHOLE, Circle, ContentBox, View, find_view
 from surgrec.corpus.isolated import Limits
 from surgrec.corpus.measures import MEASURES, Measurer, Measures
+from surgrec.corpus.regions import resized
 from surgrec.corpus.stills import NO_STILLS, Stills, stills_of
 from surgrec.video.decode import Frames, VideoReader, open_video
 from surgrec.video.errors import VideoError
 
-VERSION = 3
+VERSION = 4
 SAMPLES_PER_SECOND = 4
 SHORT_SIDE_PIXELS = 128  # what frames are shrunk to before anything is measured
 LUMA_SIDE, CHROMA_SIDE = 32, 8
@@ -85,7 +86,7 @@ def survey_video(path: Path, duration_seconds: float) -> Survey:
     is_readable = np.zeros(len(times), np.bool_)
     table = np.zeros((len(times), len(MEASURES)), np.float32)
     stretches = _stretches(path, duration_seconds)
-    view = find_view(np.concatenate([frames[:, ::2, ::2] for _, frames in stretches]))
+    view = find_view(np.concatenate([_thinned(frames) for _, frames in stretches]))
     measurer: Measurer | None = None
     next_row = 0
     with open_video(path, short_side_pixels=SHORT_SIDE_PIXELS) as reader:
@@ -104,7 +105,7 @@ def survey_video(path: Path, duration_seconds: float) -> Survey:
         raise VideoError("no_frames")
     return Survey(
         times.astype(np.float32), luma, chroma, is_readable, view.box, view.inscribed, view.circle, Measures(table),
-        stills_of(stretches), _dense_luma(path, duration_seconds, view.box) if is_readable.all() else luma[:0],
+        stills_of(stretches, view.mask), _dense_luma(path, duration_seconds, view.box) if is_readable.all() else luma[:0],
     )  # fmt: skip
 
 
@@ -137,12 +138,17 @@ def _stretches(path: Path, duration_seconds: float) -> list[tuple[float, npt.NDA
     return found
 
 
+def _thinned(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Every n-th pixel, so that the short side has at least `SHORT_SIDE_PIXELS` where it had."""
+    step = max(1, min(frames.shape[1:3]) // SHORT_SIDE_PIXELS)
+    return frames[:, ::step, ::step]
+
+
 def _measurer(view: View, size: tuple[int, ...]) -> Measurer:
     """For frames of (height, width): the view's mask, cut to its box, at their resolution."""
     height, width = size
-    rows = np.arange(height) * view.mask.shape[0] // height
-    columns = np.arange(width) * view.mask.shape[1] // width
-    return Measurer(view.mask[np.ix_(rows, columns)][view.box.pixels(height, width)], SAMPLES_PER_SECOND)
+    mask = resized(view.mask, height, width)
+    return Measurer(mask[view.box.pixels(height, width)], SAMPLES_PER_SECOND)
 
 
 def _readable(reader: VideoReader, times: npt.NDArray[np.float64], chunk: slice) -> list[tuple[slice, Frames]]:
