@@ -1,6 +1,7 @@
 """Find out whether scores can be believed.
 
     python -m surgrec.audit splits --train train.csv --val val.csv --test test.csv --out report.html
+    python -m surgrec.audit contamination --pretrain corpus.parquet --downstream cholec80.parquet --out report.html
 
 In: flags. Out: a summary on the console, a report for the browser, JSON on request; exit status 2 where an error was found, so
 that a script stops. Reports name clips and patients by short hashes.
@@ -9,11 +10,17 @@ that a script stops. Reports name clips and patients by short hashes.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_OK, STATUS_USER_ERROR, run_command
 from surgrec.core.errors import UserError
+
+if TYPE_CHECKING:
+    from surgrec.corpus.contamination import TestSet
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     audits = parser.add_subparsers(title="audits", metavar="AUDIT", required=True)
     _add_splits(audits)
+    _add_contamination(audits)
     return parser
 
 
@@ -70,7 +78,7 @@ def _audit_splits(options: argparse.Namespace) -> int:
     from surgrec.corpus.split_report import Naming, as_html, as_json, as_text
     from surgrec.corpus.splits import read_label_names, read_splits
 
-    _refuse_overwriting(options)
+    _refuse_overwriting(options, (options.train, options.val, options.test, options.labels))
     splits = read_splits(options.train, options.val, options.test)
     names = None if options.labels is None else read_label_names(options.labels)
     audit = audit_splits(splits, options.group_pattern, names, options.show_names)
@@ -83,10 +91,11 @@ def _audit_splits(options: argparse.Namespace) -> int:
     return STATUS_USER_ERROR if audit.num_of("error") else STATUS_OK
 
 
-def _refuse_overwriting(options: argparse.Namespace) -> None:
+def _refuse_overwriting(options: argparse.Namespace, inputs: Sequence[Path | None]) -> None:
     """Refuse a report that would replace what is read, the other report or a folder."""
-    read = {path.resolve() for path in (options.train, options.val, options.test, options.labels) if path is not None}
-    for flag, path in (("--out", options.out), ("--json", options.json)):
+    read = {path.resolve() for path in inputs if path is not None}
+    for flag in ("--out", "--json", "--clean"):
+        path = getattr(options, flag[2:], None)
         if path is None:
             continue
         if path.is_dir():
@@ -94,6 +103,85 @@ def _refuse_overwriting(options: argparse.Namespace) -> None:
         if path.resolve() in read:
             raise UserError(f"{flag} {path} would replace a file that is read or written; give it another name")
         read.add(path.resolve())
+
+
+# -- contamination
+
+
+def _add_contamination(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = audits.add_parser(
+        "contamination",
+        help="what of test material a pretraining corpus holds",
+        description="Compare the videos of a pretraining manifest with those of test sets: bytes, patients and cases, and the footage "
+        "itself, also where it was encoded again, scaled, cropped, trimmed, mirrored, brightened, letterboxed or overlaid. "
+        "Exit status 2 where anything was found. The verdict is kept beside the pretraining manifest; `surgrec train` obeys it.",
+        epilog="example: surgrec audit contamination --pretrain corpus.parquet --downstream cholec80.parquet --out report.html",
+    )
+    add = parser.add_argument
+    add("--pretrain", type=Path, required=True, metavar="FILE", help="manifest of the corpus")
+    add("--downstream", type=Path, required=True, nargs="+", metavar="FILE", help="manifests with test material")
+    add("--splits", nargs="+", default=["test"], metavar="NAME", help="which official splits are test material (default: test); "
+        "of a source without official splits all videos are")  # fmt: skip
+    add(
+        "--surveys", type=Path, metavar="DIR", help="folder of surveys (default: MANIFEST.surveys beside each manifest)"
+    )
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes (default: all cores)")
+    add("--out", type=Path, required=True, metavar="HTML", help="report to write")
+    add("--json", type=Path, metavar="FILE", help="the same for programs")
+    add(
+        "--clean",
+        type=Path,
+        metavar="FILE",
+        help="write the manifest without the videos found and without others of their groups",
+    )
+    parser.set_defaults(run=_audit_contamination)
+
+
+def _audit_contamination(options: argparse.Namespace) -> int:
+    from surgrec.core.atomic import write_json, write_text
+    from surgrec.core.console import progress
+    from surgrec.corpus.card import shipped_cards
+    from surgrec.corpus.contamination import TestSet, audit_contamination, test_rows, without
+    from surgrec.corpus.contamination_report import as_html, as_json, as_text, verdict_path, write_verdict
+    from surgrec.corpus.fingerprints import default_surveys
+    from surgrec.corpus.manifest import Manifest
+
+    _refuse_overwriting(options, (options.pretrain, *options.downstream))
+    corpus = Manifest.read([options.pretrain])
+    tests: list[TestSet] = []
+    for path in options.downstream:
+        manifest = Manifest.read([path])
+        rows = test_rows(manifest, options.splits)
+        if not rows:
+            raise UserError(
+                f"{path} has no videos of the splits {', '.join(options.splits)}; name its splits with --splits"
+            )
+        tests.append(TestSet(_unlike(path.stem, tests), manifest, options.surveys or default_surveys(path), rows))
+    surveys = options.surveys or default_surveys(options.pretrain)
+    audit = audit_contamination(corpus, surveys, tests, shipped_cards(), options.workers, progress)
+    write_text(options.out, as_html(audit))
+    write_verdict(
+        audit, corpus, {test.name: test.manifest.fingerprint for test in tests}, verdict_path(options.pretrain)
+    )
+    if options.json is not None:
+        write_json(options.json, as_json(audit))
+    print(as_text(audit))
+    print(f"report: {options.out}")
+    if options.clean is not None:
+        kept = without(corpus, audit.video_ids)
+        kept.write(options.clean)
+        print(f"{len(corpus) - len(kept)} videos left out: {options.clean}")
+    return STATUS_USER_ERROR if audit.evidence else STATUS_OK
+
+
+def _unlike(name: str, tests: Sequence[TestSet]) -> str:
+    """`name`, numbered where another test set has it."""
+    taken = {test.name for test in tests}
+    return next(
+        other
+        for number in range(len(tests) + 1)
+        if (other := name if number == 0 else f"{name}-{number + 1}") not in taken
+    )
 
 
 if __name__ == "__main__":

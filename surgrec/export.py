@@ -84,6 +84,7 @@ def release_of(run: LoadedRun, licence: str, folder: RunFolder) -> Release:
         distance=tuple(run.distance),
         licence=licence,
         footage=footage_until(folder, run.progress.step),
+        contamination=folder.standings(),
     )
 
 

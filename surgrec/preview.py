@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgrec.config.application import run_application
 from surgrec.config.compose import headline
-from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.footage import provide_footage, resolve_footage, standing
 from surgrec.config.phases import Phase, phases_of, rate_of
 from surgrec.config.schema import Config, JEPAConfig
 
@@ -34,12 +34,13 @@ def preview(config: Config) -> int:
     """Print and draw what the configured run would see and cost."""
     resolve_footage(config)
     provide_footage(config)
-    from surgrec.config.build import build_data, build_reader, run_folder
+    from surgrec.config.build import build_data, build_reader, left_out_sentence, run_folder
     from surgrec.config.estimate import estimate
 
     data, folder, phases = build_data(config), run_folder(config).previews, phases_of(config)
     print(headline(config))
-    print("\n".join(["", *mixture_lines(config, data), ""]))
+    known = f"test material: {standing(config).sentence}"
+    print("\n".join(["", *mixture_lines(config, data), *filter(None, [left_out_sentence(data)]), known, ""]))
     for phase in phases:
         title = phase_lines(phase) if len(phases) > 1 else []
         print("\n".join([*title, *cost_lines(phase.config, estimate(phase.config)), ""]), flush=True)

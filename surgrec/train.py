@@ -14,7 +14,7 @@ from pathlib import Path
 
 from surgrec.config.application import run_application
 from surgrec.config.compose import claim_folder, headline
-from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.footage import judge_footage, provide_footage, resolve_footage
 from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK
@@ -33,9 +33,12 @@ def train(config: Config) -> int:
         keep_freed_memory()
     try:
         runtime.on_first(lambda: provide_footage(config))
+        runtime.on_first(lambda: judge_footage(config))
         run = build_run(config, runtime)
         # Only now, so that a mistake found while building leaves no folder behind.
         runtime.on_first(lambda: claim_folder(config, run.folder.config_file))
+        if runtime.is_first:
+            run.folder.add_standing(judge_footage(config).sentence)
         if runtime.is_first:
             print(headline(config), file=sys.stderr, flush=True)
         before = run.checkpoints.latest()

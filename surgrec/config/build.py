@@ -238,6 +238,12 @@ def build_data(config: Config) -> DataPath:
     return build_reader(config, manifest, build_mixture(config, manifest))
 
 
+def left_out_sentence(data: DataPath) -> str:
+    """What the user is told of videos without usable footage; empty where there are none."""
+    number = data.mixture.num_left_out
+    return f"{number} of {len(data.manifest)} videos have no usable footage and are left out" if number else ""
+
+
 def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:
     """The reader of the clips of a phase, whose configuration is `config`."""
     spec = build_clip(config)
@@ -306,6 +312,8 @@ def run_folder(config: Config) -> RunFolder:
 def build_run(config: Config, runtime: Runtime) -> Run:
     """All parts of a run, on their devices."""
     data, folder, phases, plan = build_data(config), run_folder(config), phases_of(config), build_plan(config)
+    if left_out := left_out_sentence(data):
+        say_first(runtime)(left_out)
     checkpoints = Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints)
     starting = config if checkpoints.latest() is None else replace(config, init=None)
     objective = build_objective(starting, say_first(runtime))

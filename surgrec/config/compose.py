@@ -37,6 +37,8 @@ _FREE_WHEN_CONTINUING = (
     "trainer.keep_checkpoints",
     "trainer.on_collapse",
     "probe",
+    "allow_contamination",
+    "mix.held_out",
 )
 _NOT_THE_RECIPE = (
     *_FREE_WHEN_CONTINUING,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from surgrec.config.schema import Config
 from surgrec.core.errors import UserError
+from surgrec.corpus.gate import Standing, refuse_contaminated, standing_of
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.mixture import Mixture, Rehearsal
 
@@ -35,6 +36,19 @@ def provide_footage(config: Config) -> None:
         from surgrec.synthetic.corpus import synthesize
 
         synthesize(_embedded(config), config.mix.embedded, seed=0, num_workers=os.cpu_count() or 1)
+
+
+def standing(config: Config) -> Standing:
+    """What is known of test material in the mixture."""
+    return standing_of([Path(path) for path in config.mix.manifests], [Path(path) for path in config.mix.held_out])
+
+
+def judge_footage(config: Config) -> Standing:
+    """The same. Raises `ContaminatedError` for a mixture that may not be trained on, unless `allow_contamination` is set."""
+    known = standing(config)
+    if not config.allow_contamination:
+        refuse_contaminated(known)
+    return known
 
 
 def build_mixture(config: Config, manifest: Manifest) -> Mixture:

@@ -71,6 +71,8 @@ class MixConfig:
 
     `rehearsal_share`: share of all clips that come from general video, so that it is not forgotten: from `rehearsal_sources`, or, where
     none is named, from every source of the domain `other`. The policy then holds within either part.
+
+    `held_out`: manifests of test material that no video of the mixture may show; see surgrec/corpus/gate.py.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -79,6 +81,7 @@ class MixConfig:
     alpha: float = 0.5
     rehearsal_share: float | None = None
     rehearsal_sources: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -305,6 +308,7 @@ class Config:
     name: str = "${variant}"
     seed: int = 0
     init: str | None = None
+    allow_contamination: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -54,14 +54,15 @@ SCHEMA = pa.schema(
         # Beyond the published columns: what tells `surgrec index` that a file has not changed since it was read.
         pa.field("size_bytes", pa.int64()),
         pa.field("modified_nanoseconds", pa.int64()),
-        # What of the upright picture shows anything, in pixels; null: all of it. `surgrec prepare` cuts it out.
+        # Pixels of the upright picture, even numbers: what is inside bars and black corners, written by `surgrec filter` and cut out by
+        # `surgrec prepare`; null: unknown.
         pa.field("content_box", pa.struct([pa.field(edge, pa.int32()) for edge in ("left", "top", "right", "bottom")])),
         # Of the file that this training copy was made from; null for an original.
         pa.field("original_sha256", pa.string()),
     ]
 )
 _OPTIONAL = ("size_bytes", "modified_nanoseconds", "content_box", "original_sha256")
-_PLACE = ("root", "path", *_OPTIONAL)  # where a copy of the corpus lies; no part of what it is
+_PLACE = ("root", "path", *_OPTIONAL)  # where a copy of the corpus lies, and what no run reads; no part of what it is
 
 
 class ManifestError(UserError):

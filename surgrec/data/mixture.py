@@ -165,6 +165,7 @@ class Mixture:
             raise DataError("the manifest has no video with usable footage; index a folder of videos into it first")
         sources, source_of_row = np.unique(manifest.sources, return_inverse=True)
         rows = np.unique(row)
+        self.num_left_out = len(manifest) - len(rows)  # videos without usable footage
         rows = rows[np.lexsort((manifest.video_ids[rows], source_of_row[rows]))]
         rank = np.empty(len(manifest), dtype=np.int64)
         rank[rows] = np.arange(len(rows))

@@ -66,6 +66,7 @@ class CardFacts:
     began_with: str | None = None
     files: tuple[tuple[str, str], ...] = ()  # name and what it is
     footage: tuple[str, ...] = ()  # fingerprints of the corpora, in the order of training
+    contamination: tuple[str, ...] = ()  # what was known of test material in them
 
 
 def model_card(facts: CardFacts) -> str:
@@ -76,7 +77,7 @@ def model_card(facts: CardFacts) -> str:
         _what_it_is(facts),
         f"## Use\n\n{_USE}",
         f"## Input\n\n{_input(facts.preprocess)}",
-        f"## Training data\n\n{_sources(facts.sources)}\n\n{_corpus(facts.footage)}",
+        f"## Training data\n\n{_sources(facts.sources)}\n\n{_corpus(facts.footage)}\n\n{_contamination(facts.contamination)}",
         f"## Training\n\n{_training(facts)}",
         f"## Intended use and limits\n\n{_LIMITS}",
         f"## Evaluation\n\n{_EVALUATION}",
@@ -198,6 +199,10 @@ def _corpus(footage: tuple[str, ...]) -> str:
         f"Fingerprint of the corpus: {names}. It names what the run drew from and tells nothing of it; with it, whoever keeps the corpus "
         "can find out whether a video was in it."
     )
+
+
+def _contamination(known: tuple[str, ...]) -> str:
+    return f"Test material in the corpus: {'; later: '.join(known) if known else UNKNOWN}."
 
 
 def _training(facts: CardFacts) -> str:

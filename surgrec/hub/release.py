@@ -34,7 +34,7 @@ class Release:
     """What goes into a release.
 
     `distance`: lines `key old -> new`, how the run departs from its variant. `footage`: fingerprints of the corpora that it was trained
-    on, one after another.
+    on, one after another. `contamination`: what was known of test material in them.
     """
 
     encoder: Encoder
@@ -47,6 +47,7 @@ class Release:
     distance: tuple[str, ...] = ()
     licence: str = UNKNOWN
     footage: tuple[str, ...] = ()
+    contamination: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:
         """The content of `config.json`."""
@@ -62,6 +63,7 @@ class Release:
             **head,
             "distance_from_variant": list(without_paths(self.distance)),
             "footage": list(self.footage),
+            "contamination": list(self.contamination),
         }
 
 
@@ -131,6 +133,7 @@ def _facts(release: Release) -> CardFacts:
         licence=release.licence,
         began_with=family_began_with(release.distance),
         footage=release.footage,
+        contamination=release.contamination,
         files=tuple(files),
     )
 

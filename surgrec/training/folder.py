@@ -1,8 +1,8 @@
 """The run folder, `${paths.runs}/${name}`.
 
 In: a folder and the resolved configuration. Out: its files: `config.yaml`, `metrics.jsonl`, `failures.jsonl`, `footage.jsonl` with
-`footage/`, `releases.jsonl`, `checkpoints/`, `previews/`. It is its own file because continuing a run means agreeing with what is
-already there: a line of a step is written once, whatever was interrupted.
+`footage/`, `contamination.jsonl`, `releases.jsonl`, `checkpoints/`, `previews/`. It is its own file because continuing a run means
+agreeing with what is already there: a line of a step is written once, whatever was interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class RunFolder:
         self.footage_file = path / "footage.jsonl"
         self.footage = path / "footage"
         self.releases_file = path / "releases.jsonl"
+        self.contamination_file = path / "contamination.jsonl"
         self.checkpoints = path / "checkpoints"
         self.previews = path / "previews"
 
@@ -50,6 +51,17 @@ class RunFolder:
         """Videos that failed while reading the clips of `step`, and what replaced them; any rank may call it."""
         if failures:
             _append(self.failures_file, [{"step": step, **asdict(failure)} for failure in failures])
+
+    def add_standing(self, sentence: str) -> None:
+        """What is known of test material in the footage, where it is not what was known before."""
+        if sentence not in self.standings():
+            _append(self.contamination_file, [{"standing": sentence}])
+
+    def standings(self) -> tuple[str, ...]:
+        """What was known of test material in the footage, at the beginning and whenever the run was continued."""
+        if not self.contamination_file.is_file():
+            return ()
+        return tuple(json.loads(line)["standing"] for line in self.contamination_file.read_text().splitlines())
 
     def add_release(self, values: dict[str, Any]) -> None:
         """One line of `releases.jsonl`: a release that was made of this run."""

@@ -28,7 +28,12 @@ from surgrec.core.errors import UserError
 from surgrec.optim.schedules import Shape
 
 VARIANTS = ("mae", "jepa")
-FILES = sorted(path.relative_to(compose.CONFIGS) for path in compose.CONFIGS.glob("*/*.yaml"))
+OF_OTHER_COMMANDS = {"filters"}  # folders of `configs/` that no run composes
+FILES = sorted(
+    path.relative_to(compose.CONFIGS)
+    for path in compose.CONFIGS.glob("*/*.yaml")
+    if path.parent.name not in OF_OTHER_COMMANDS
+)
 OF_ONE_VARIANT = {
     "mask/tube": "mae",
     "objective/mae": "mae",

@@ -1,0 +1,154 @@
+"""What comparing a whole corpus with all test sets costs, on generated fingerprints.
+
+    python benchmarks/contamination_scale.py --out benchmarks/results
+
+At scale 1: 10,535 videos of together 214.5 million frames at 25 a second (2,383 hours), against 100 hours of test material, which is
+about what the 16 test sets hold. Fingerprints are mixtures of those of rendered surgery, with noise, so that they crowd as real ones do;
+each of 50 test videos shows five minutes of the corpus, with noise. The proposals are timed
+(`propose` in surgrec/corpus/shared_footage.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a
+process of its own, whose peak memory is told,
+with the corpus's vectors in a file, as an audit has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from surgrec.core.atomic import write_text
+from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SECONDS, WINDOWS, as_floats, fingerprint
+from surgrec.corpus.shared_footage import Moments, propose
+from surgrec.corpus.survey import survey_video
+from surgrec.synthetic.corpus import synthesize
+
+VIDEOS, FRAMES, FPS, TEST_HOURS = 10_535, 214.5e6, 25.0, 100.0
+PLANTED, PLANTED_SECONDS = 50, 300.0
+_BLOCK = 1 << 15
+
+
+def seeds_of(folder: Path) -> np.ndarray:
+    """Vectors (n, 6, 99) of rendered surgery."""
+    from surgrec.corpus.manifest import Manifest
+
+    manifest = Manifest.read([synthesize(folder, "quickstart", 0, os.cpu_count() or 1)])
+    found = []
+    for row in range(len(manifest)):
+        survey = survey_video(manifest.path_of(row), float(manifest.table["duration_seconds"][row].as_py()))
+        found.append(fingerprint(survey).vectors)
+    return np.concatenate(found)
+
+
+def fill(vectors: np.ndarray, seeds: np.ndarray, random: np.random.Generator) -> None:
+    """Every vector: one of the seeds, half of another added, and noise."""
+    for start in range(0, len(vectors), _BLOCK):
+        count = min(_BLOCK, len(vectors) - start)
+        mixed = 0.75 * seeds[random.integers(0, len(seeds), count)].astype(np.float32)
+        signs = random.choice([-1.0, 1.0], (count, 1, 1)).astype(np.float32)
+        mixed += 0.5 * signs * seeds[random.integers(0, len(seeds), count)]
+        mixed += random.normal(0, 12, mixed.shape).astype(np.float32)
+        vectors[start : start + count] = np.clip(np.rint(mixed), -127, 127).astype(np.int8)
+
+
+def moments(vectors: np.ndarray, num_videos: int) -> Moments:
+    """Videos of equal length, one after another."""
+    video = (np.arange(len(vectors)) * num_videos // len(vectors)).astype(np.int32)
+    first = np.searchsorted(video, np.arange(num_videos))
+    return Moments(vectors, ((np.arange(len(vectors)) - first[video]) * HOP_SECONDS).astype(np.float32), video)
+
+
+def measure(scale: float, tests: float, seeds_file: Path, folder: Path) -> dict[str, float]:
+    """Time and memory at a scale; runs in a process of its own."""
+    seeds, random = np.load(seeds_file, mmap_mode="r"), np.random.default_rng(0)
+    shape = (round(FRAMES / FPS / HOP_SECONDS * scale), len(WINDOWS), DIMENSIONS)
+    path = folder / "vectors.bin"
+    stored = np.memmap(path, np.int8, "w+", shape=shape)
+    fill(stored, seeds, random)
+    mine = np.empty((round(TEST_HOURS * 3600 / HOP_SECONDS * tests), *shape[1:]), np.int8)
+    fill(mine, seeds, random)
+    corpus, test = moments(stored, max(1, round(VIDEOS * scale))), moments(mine, max(PLANTED, round(400 * tests)))
+    length = round(PLANTED_SECONDS / HOP_SECONDS)
+    truth = {}
+    for number in range(PLANTED):
+        at = int(np.searchsorted(test.video, number))
+        length_here = min(length, int(np.searchsorted(test.video, number + 1)) - at)
+        origin = int(random.integers(0, len(corpus.video) - length_here))
+        origin = int(np.searchsorted(corpus.video, corpus.video[origin]))  # from its beginning, within one video
+        length_here = min(length_here, int(np.searchsorted(corpus.video, corpus.video[origin] + 1)) - origin)
+        noisy = stored[origin : origin + length_here] + random.normal(0, 8, (length_here, *shape[1:]))
+        mine[at : at + length_here] = np.clip(np.rint(noisy), -127, 127).astype(np.int8)
+        truth[number] = int(corpus.video[origin])
+    stored.flush()
+    del stored
+    mapped = Moments(np.memmap(path, np.int8, "r", shape=shape), corpus.times_seconds, corpus.video)
+    start = time.perf_counter()
+    candidates = propose(test, mapped)
+    seconds = time.perf_counter() - start
+    found = {(one.first, one.second) for one in candidates}
+    likeness = float(np.median(np.sum(as_floats(mine[:1000, 0]) * as_floats(mapped.vectors[:1000, 0]), axis=-1)))
+    return {
+        "scale": scale, "test_scale": tests, "corpus_moments": shape[0], "test_moments": len(mine), "seconds": seconds,
+        "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "candidates": len(candidates),
+        "planted_found": sum((number, video) in found for number, video in truth.items()) / PLANTED, "unrelated_cosine": likeness,
+    }  # fmt: skip
+
+
+def table(results: list[dict[str, float]]) -> str:
+    lines = [
+        "| corpus | tests | corpus hours | test hours | minutes | peak GB | candidates | planted copies proposed |",
+        "|" + "---|" * 8,
+    ]
+    lines += [
+        f"| {r['scale']:g}x | {r['test_scale']:g}x | {r['corpus_moments'] * HOP_SECONDS / 3600:,.0f} "
+        f"| {r['test_moments'] * HOP_SECONDS / 3600:,.0f} | {r['seconds'] / 60:.2f} | {r['peak_gigabytes']:.1f} "
+        f"| {r['candidates']:,.0f} | {r['planted_found']:.0%} |"
+        for r in results
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.01, 0.1, 1.0], help="of the corpus")
+    parser.add_argument(
+        "--test-scales", type=float, nargs="+", help="of the test sets, one for each scale (default: 1)"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, help="folder for the vectors: 10 GB at scale 1 (default: a temporary one)"
+    )
+    parser.add_argument("--out", type=Path, help="folder for contamination_scale_DATE.json and .md")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(
+            json.dumps(measure(*json.loads(options.worker), *(options.scratch / name for name in ("seeds.npy", "."))))
+        )
+        return
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        scratch = Path(folder)
+        np.save(scratch / "seeds.npy", seeds_of(scratch / "corpus"))
+        results = []
+        for scale, tests in zip(options.scales, options.test_scales or [1.0] * len(options.scales), strict=True):
+            command = [sys.executable, __file__, "--worker", json.dumps([scale, tests]), "--scratch", folder]
+            answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            results.append(json.loads(answer.splitlines()[-1]))
+            print(table(results[-1:]), flush=True)
+    report = f"{datetime.date.today()}, {os.cpu_count()} CPU cores"
+    print(f"{report}\n\n{table(results)}")
+    if options.out:
+        stem = options.out / f"contamination_scale_{datetime.date.today()}"
+        write_text(stem.with_suffix(".md"), f"# Cost of the contamination audit\n\n{report}\n\n{table(results)}")
+        write_text(stem.with_suffix(".json"), json.dumps({"run": report, "rows": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

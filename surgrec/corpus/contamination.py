@@ -1,0 +1,205 @@
+"""Contamination: what of test material a pretraining corpus holds.
+
+In: the manifest of a corpus, those of test sets, their surveys. Out: a `ContaminationAudit`: every piece of evidence with the interval of
+the video that it is about. It is its own file because this is the question that scores depend on. Four kinds of evidence: the same bytes,
+the same patient or case, the same footage (surgrec/corpus/shared_footage.py), and what cards say of sources that share recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from surgrec.corpus.card import Card
+from surgrec.corpus.fingerprints import Gathered, Progress, gather, load_survey
+from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.shared_footage import Candidate, Verdict, find_copies
+from surgrec.video.errors import VideoError
+
+_OPEN_SURVEYS = 64
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`kind`: bytes, group or footage. `seconds` of the pretraining video `video_id` show what `test_seconds` of `test_video_id` do;
+    with the same bytes or group that is the whole of both. `change`, `structure`: correlations of footage."""
+
+    kind: str
+    video_id: str
+    seconds: tuple[float, float]
+    test_set: str
+    test_video_id: str
+    test_seconds: tuple[float, float]
+    is_mirrored: bool = False
+    change: float | None = None
+    structure: float | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Cards say that a pretraining source and a test source overlap: `how` and `note` are the card's words."""
+
+    source: str
+    test_set: str
+    test_source: str
+    how: str
+    note: str
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """`rows` of a manifest that are test material, under a name."""
+
+    __test__ = False  # pytest looks for classes of this name
+
+    name: str
+    manifest: Manifest
+    surveys: Path
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ContaminationAudit:
+    """`num_videos` of the corpus were compared with `num_test_videos`, but for the `unseen` (video ids that could not be decoded)."""
+
+    evidence: tuple[Evidence, ...]
+    declared: tuple[Declared, ...]
+    num_videos: int
+    num_test_videos: Mapping[str, int]
+    unseen: Mapping[str, VideoError]
+
+    @property
+    def video_ids(self) -> set[str]:
+        """Of the pretraining videos that show test material."""
+        return {one.video_id for one in self.evidence}
+
+
+def test_rows(manifest: Manifest, splits: Sequence[str]) -> tuple[int, ...]:
+    """Which rows are test material: those of `splits` and, of sources that have no official split, all."""
+    own = manifest.column("split")
+    sources = manifest.sources
+    with_split = {source for source, split in zip(sources, own, strict=True) if split is not None}
+    return tuple(row for row in range(len(manifest)) if own[row] in splits or sources[row] not in with_split)
+
+
+def audit_contamination(
+    corpus: Manifest,
+    surveys: Path,
+    tests: Sequence[TestSet],
+    cards: Mapping[str, Card],
+    num_workers: int,
+    progress: Progress,
+    verdict: Verdict | None = None,
+) -> ContaminationAudit:
+    """Compare a corpus with test sets. Surveys that are missing are made."""
+    known = [*same_bytes(corpus, tests), *same_groups(corpus, tests)]
+    footage = gather(corpus, range(len(corpus)), surveys, num_workers, progress)
+    unseen = {str(corpus.video_ids[number]): error for number, error in footage.failures.items()}
+    for test in tests:
+        theirs = gather(test.manifest, test.rows, test.surveys, num_workers, progress)
+        unseen |= {str(test.manifest.video_ids[test.rows[number]]): error for number, error in theirs.failures.items()}
+        known += _same_footage(corpus, surveys, footage, test, theirs, verdict or Verdict(), progress)
+    counts = {test.name: len(test.rows) for test in tests}
+    return ContaminationAudit(tuple(known), tuple(declared_overlaps(corpus, tests, cards)), len(corpus), counts, unseen)
+
+
+def declared_overlaps(corpus: Manifest, tests: Sequence[TestSet], cards: Mapping[str, Card]) -> Iterator[Declared]:
+    """What the cards know, of sources whose names, but for case and punctuation, are those of cards."""
+    by_name = {_plain(name): card for name, card in cards.items()}
+    for source in sorted(set(corpus.sources.tolist())):
+        card = by_name.get(_plain(source))
+        for test in tests if card is not None else ():
+            for other in sorted({str(test.manifest.sources[row]) for row in test.rows}):
+                told = [overlap for overlap in card.overlaps if _plain(overlap.source) == _plain(other)] if card else []
+                yield from (Declared(source, test.name, other, overlap.how, overlap.note) for overlap in told)
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def without(corpus: Manifest, video_ids: set[str]) -> Manifest:
+    """The corpus without these videos and without others of their groups: a patient is in it or not."""
+    groups = corpus.sources.astype(object) + "\0" + corpus.column("group_id")
+    named = np.isin(corpus.video_ids, sorted(video_ids))
+    return Manifest(corpus.table.filter(pa.array(~np.isin(groups.astype(str), groups[named].astype(str)))))
+
+
+# -- evidence
+
+
+def same_bytes(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
+    """Files that are in both, or training copies of them."""
+    return _equal_keys("bytes", corpus, tests, _original_bytes)
+
+
+def _original_bytes(manifest: Manifest) -> np.ndarray:
+    digests, names = manifest.column("sha256"), manifest.table.column_names
+    originals = manifest.column("original_sha256") if "original_sha256" in names else [None] * len(manifest)
+    return np.array([original or digest for original, digest in zip(originals, digests, strict=True)], object)
+
+
+def same_groups(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
+    """Groups are named within a source, so the same name in two sources says nothing."""
+    return _equal_keys(
+        "group", corpus, tests, lambda manifest: manifest.sources.astype(object) + "\0" + manifest.column("group_id")
+    )
+
+
+def _equal_keys(
+    kind: str, corpus: Manifest, tests: Sequence[TestSet], keys_of: Callable[[Manifest], np.ndarray]
+) -> Iterator[Evidence]:
+    rows_of: dict[str, list[int]] = {}
+    for row, key in enumerate(keys_of(corpus)):
+        rows_of.setdefault(key, []).append(row)
+    for test in tests:
+        keys = keys_of(test.manifest)
+        for test_row in test.rows:
+            for row in rows_of.get(keys[test_row], ()):
+                yield Evidence(
+                    kind, str(corpus.video_ids[row]), _whole(corpus, row),
+                    test.name, str(test.manifest.video_ids[test_row]), _whole(test.manifest, test_row),
+                )  # fmt: skip
+
+
+def _whole(manifest: Manifest, row: int) -> tuple[float, float]:
+    return 0.0, float(manifest.table["duration_seconds"][row].as_py())
+
+
+def _same_footage(
+    corpus: Manifest,
+    surveys: Path,
+    footage: Gathered,
+    test: TestSet,
+    theirs: Gathered,
+    verdict: Verdict,
+    progress: Progress,
+) -> list[Evidence]:
+    @lru_cache(_OPEN_SURVEYS)
+    def theirs_survey(number: int):  # type: ignore[no-untyped-def]
+        return load_survey(test.surveys, str(test.manifest.video_ids[test.rows[number]]))
+
+    @lru_cache(_OPEN_SURVEYS)
+    def our_survey(row: int):  # type: ignore[no-untyped-def]
+        return load_survey(surveys, str(corpus.video_ids[row]))
+
+    def track(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+        with progress(f"comparing with {test.name}", len(candidates)) as advance:
+            for candidate in candidates:
+                yield candidate
+                advance()
+
+    copies = find_copies(theirs.moments, footage.moments, theirs_survey, our_survey, verdict, track)
+    return [
+        Evidence(
+            "footage", str(corpus.video_ids[copy.second]), copy.second_seconds,
+            test.name, str(test.manifest.video_ids[test.rows[copy.first]]), copy.first_seconds,
+            copy.is_mirrored, round(copy.alignment.change, 3), round(copy.alignment.structure, 3),
+        )
+        for copy in copies
+    ]  # fmt: skip

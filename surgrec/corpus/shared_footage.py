@@ -1,0 +1,283 @@
+"""Shared footage: which stretches of one set of videos show the same as stretches of another set.
+
+In: fingerprints and small pictures of two sets. Out: `Copy`s, each with the times in both. It is its own file because it is the one
+path from fingerprints to a verdict: neighbours propose, votes for a shift in time gather them, alignment decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from surgrec.corpus.alignment import (
+    BRIEF_SECONDS,
+    Alignment,
+    Pictures,
+    align,
+    changes,
+    common_stretch,
+    lag,
+    pictures_of,
+    placed,
+)
+from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
+from surgrec.corpus.neighbours import Cells, Nearest
+from surgrec.corpus.survey import Survey
+
+_FLOOR = 0.62  # cosine below which a moment is no candidate
+_NEAREST = 12  # candidates a moment, for each relation of the two pictures
+_EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
+_PIECE = 1 << 18  # moments of the larger set in memory at a time
+_VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
+_MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
+_MAX_SHIFTS = 6  # candidates of one pair of videos
+_PAD_SECONDS, _MOMENT_SECONDS, _MAX_STRETCH_SECONDS = 1.5, 2.0, 30.0
+_LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """When an alignment is a copy: both correlations high, or change beyond chance. Measured: see docs/contamination.md."""
+
+    min_change: float = 0.55
+    min_structure: float = 0.4
+    min_sum: float = 1.25
+    min_sum_brief: float = 1.4
+
+    def accepts(self, found: Alignment) -> bool:
+        """Whether the two stretches are the same footage."""
+        needed = self.min_sum_brief if found.overlap_seconds < BRIEF_SECONDS else self.min_sum
+        is_strong = found.change + found.structure >= needed
+        return is_strong and found.change >= self.min_change and found.structure >= self.min_structure
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Fingerprints of many videos one after another: `vectors` int8 (moments, 6, 99), `times_seconds`, `video` (moments,)."""
+
+    vectors: npt.NDArray[np.int8]
+    times_seconds: npt.NDArray[np.float32]
+    video: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, fingerprints: Sequence[Fingerprint]) -> Moments:
+        """Video i is `fingerprints[i]`."""
+        counts = [len(one) for one in fingerprints]
+        vectors = np.concatenate([one.vectors for one in fingerprints])
+        times = np.concatenate([one.times_seconds for one in fingerprints])
+        return cls(vectors, times, np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Two videos (by number) that may share footage: at time t of the first, the second is at t + `shift_seconds`.
+
+    `start_seconds` and `end_seconds` of the first: where the votes come from. `scale`: how large the first is in the second.
+    """
+
+    first: int
+    second: int
+    is_mirrored: bool
+    shift_seconds: float
+    start_seconds: float
+    end_seconds: float
+    scale: float
+    votes: float
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Footage that two videos share: `first_seconds` and `second_seconds` (start, end) in each, and how it was recognised."""
+
+    first: int
+    second: int
+    first_seconds: tuple[float, float]
+    second_seconds: tuple[float, float]
+    is_mirrored: bool
+    alignment: Alignment
+
+
+def find_copies(
+    first: Moments,
+    second: Moments,
+    first_survey: Callable[[int], Survey],
+    second_survey: Callable[[int], Survey],
+    verdict: Verdict | None = None,
+    track: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
+) -> list[Copy]:
+    """All copies of footage of `first` (the smaller set) in `second`. `track` wraps the candidates, for a progress bar."""
+    verdict = verdict or Verdict()
+    found: list[Copy] = []
+    for candidate in track(propose(first, second)):
+        if any(_is_within(candidate, copy) for copy in found):
+            continue
+        pictures = pictures_of(first_survey(candidate.first), second_survey(candidate.second))
+        copy = judge(candidate, *pictures, verdict)
+        if copy is not None:
+            found.append(copy)
+    return found
+
+
+# -- proposing
+
+
+def propose(first: Moments, second: Moments) -> list[Candidate]:
+    """Pairs of videos with several moments that look alike at one shift in time; the most promising of each pair first."""
+    if len(first.times_seconds) == 0 or len(second.times_seconds) == 0:
+        return []
+    is_whole_second = np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0
+    is_small = len(first.times_seconds) * len(second.times_seconds) <= _EVERY_HALF_SECOND
+    rows = np.flatnonzero(is_whole_second | is_small)
+    hits = [_hits(relation, table, first, second) for relation, table in _tables(first, second, rows)]
+    return _vote(np.concatenate(hits), first, second)
+
+
+def _tables(first: Moments, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[tuple[float, Nearest]]:
+    """(scale, nearest moments) for: same picture, the first a crop of the second, the second a crop of the first.
+
+    Lines 2i and 2i + 1 are moment i of the first set and its mirror image. The second set is gone through once, a piece at a time,
+    since it may be larger than memory.
+    """
+    both = np.stack([first.vectors, mirrored(first.vectors)], axis=1).reshape(-1, *first.vectors.shape[1:])
+    num_windows, crop = len(WINDOWS) - 1, WINDOWS[1][2]
+    whole = Cells(both[:, 0], len(rows) * len(WINDOWS))
+    windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), len(rows), per_line=num_windows)
+    num_lines = len(both)
+    del both
+    same, inside, around = (Nearest.empty(num_lines, _NEAREST, _FLOOR) for _ in range(3))
+    for start in range(0, len(rows), _PIECE):
+        piece = rows[start : start + _PIECE]
+        vectors = np.asarray(second.vectors[piece])
+        whole.search(vectors[:, 0], piece, same)
+        for window in range(1, num_windows + 1):
+            whole.search(vectors[:, window], piece, inside)
+        windows.search(vectors[:, 0], piece, around)
+    yield from ((1.0, same), (crop, inside), (1 / crop, around))
+
+
+_HIT = np.dtype(
+    [("pair", np.int64), ("bin", np.int32), ("moment", np.int32), ("score", np.float32), ("scale", np.float32)]
+)
+
+
+def _hits(scale: float, table: Nearest, first: Moments, second: Moments) -> npt.NDArray[np.void]:
+    """One record for every moment found: which pair of videos (and mirrored or not), which shift in hops."""
+    line, slot = np.nonzero(table.rows >= 0)
+    row, moment = table.rows[line, slot], line // 2
+    hits = np.empty(len(line), _HIT)
+    num_seconds = int(second.video.max()) + 1
+    pair = first.video[moment].astype(np.int64) * num_seconds + second.video[row]
+    hits["pair"] = 2 * pair + line % 2
+    hits["bin"] = np.rint((second.times_seconds[row] - first.times_seconds[moment]) / HOP_SECONDS)
+    hits["moment"], hits["score"], hits["scale"] = moment, table.scores[line, slot], scale
+    return hits
+
+
+def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[Candidate]:
+    """A moment votes once for a pair and shift, with its best hit; shifts next to a better one are left out."""
+    hits = hits[np.lexsort((-hits["score"], hits["moment"], hits["bin"], hits["pair"]))]
+    is_best = np.ones(len(hits), np.bool_)
+    is_best[1:] = np.any([hits[name][1:] != hits[name][:-1] for name in ("pair", "bin", "moment")], axis=0)
+    hits = hits[is_best]
+    starts = np.flatnonzero(
+        np.r_[True, (hits["pair"][1:] != hits["pair"][:-1]) | (hits["bin"][1:] != hits["bin"][:-1])]
+    )
+    if len(hits) == 0:
+        return []
+    votes = np.add.reduceat(hits["score"] - _VOTE_ABOVE, starts)
+    num_moments = np.bincount(first.video)[first.video[hits["moment"][starts]]]
+    is_enough = votes >= np.minimum(_MIN_VOTES, _MIN_VOTES_A_MOMENT * num_moments)
+    edges = np.r_[starts, len(hits)]
+    chosen: list[Candidate] = []
+    taken: dict[int, list[int]] = {}
+    for group in np.argsort(-votes, kind="stable"):
+        if not is_enough[group]:
+            continue
+        members = hits[edges[group] : edges[group + 1]]
+        pair, shift = int(members["pair"][0]), int(members["bin"][0])
+        others = taken.setdefault(pair, [])
+        if len(others) >= _MAX_SHIFTS or any(abs(shift - other) <= 2 for other in others):
+            continue
+        others.append(shift)
+        chosen.append(_candidate(members, float(votes[group]), first, second))
+    return chosen
+
+
+def _candidate(members: npt.NDArray[np.void], votes: float, first: Moments, second: Moments) -> Candidate:
+    pair, is_mirrored = divmod(int(members["pair"][0]), 2)
+    one, other = divmod(pair, int(second.video.max()) + 1)
+    times = first.times_seconds[members["moment"]]
+    best = float(times[members["score"].argmax()])
+    near = times[np.abs(times - best) <= _MAX_STRETCH_SECONDS / 2]
+    scales, which = np.unique(members["scale"], return_inverse=True)
+    scale = float(scales[np.bincount(which, members["score"] - _VOTE_ABOVE).argmax()])
+    shift = float(members["bin"][0]) * HOP_SECONDS
+    return Candidate(
+        one, other, bool(is_mirrored), shift, float(near.min()), float(near.max()) + _MOMENT_SECONDS, scale, votes
+    )
+
+
+# -- deciding
+
+
+def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verdict) -> Copy | None:
+    """Lay the two videos over each other where the votes come from; None where they do not show the same."""
+    if candidate.is_mirrored:
+        first = first.mirrored()
+    start = max(0.0, candidate.start_seconds - _PAD_SECONDS)
+    stretch = first.between(start, candidate.end_seconds + _PAD_SECONDS)
+    found = _best_alignment(stretch, second, candidate.shift_seconds + start, candidate.scale, verdict)
+    if found is None or not verdict.accepts(found):
+        return None
+    shift = found.shift_seconds - start
+    seconds = _extent(first, second, found, start)
+    there = (seconds[0] + shift, seconds[1] + shift)
+    return Copy(candidate.first, candidate.second, seconds, there, candidate.is_mirrored, found)
+
+
+def _best_alignment(
+    first: Pictures, second: Pictures, shift_seconds: float, scale: float, verdict: Verdict
+) -> Alignment | None:
+    """At the scale that was voted for or, where that is nearly enough, at the others."""
+    found = align(first, second, shift_seconds, scale)
+    if found is None or verdict.accepts(found) or found.change < verdict.min_change / 2:
+        return found
+    crop = WINDOWS[1][2]
+    others = [align(first, second, shift_seconds, other) for other in (1.0, crop, 1 / crop) if other != scale]
+    return max((found, *(one for one in others if one is not None)), key=lambda one: one.change + one.structure)
+
+
+def _extent(first: Pictures, second: Pictures, found: Alignment, start_seconds: float) -> tuple[float, float]:
+    """From where to where in the first video the change of the two agrees: the stretch that was aligned, and on from there."""
+    per_second = first.per_second
+    common = common_stretch(first, second, found.shift_seconds - start_seconds)
+    assert common is not None, "a part of it was aligned"
+    offset, mine, theirs = common
+    apart = lag(first, found.overlap_seconds)
+    a, b = changes(mine, apart), changes(placed(theirs, found), apart)
+    window = np.ones(min(len(a), round(_LOCAL_SECONDS * per_second)))
+    product, mine_energy, their_energy = (
+        np.convolve((x * y).mean(axis=(1, 2)), window, mode="same") for x, y in ((a, b), (a, a), (b, b))
+    )
+    agrees = product > _LOCAL_CORRELATION * np.sqrt(mine_energy * their_energy)
+    low = max(0, round(start_seconds * per_second) - offset)
+    high = min(len(agrees) - 1, low + round(found.overlap_seconds * per_second) - apart - 1)
+    inside = low + np.flatnonzero(agrees[low : high + 1])
+    if len(inside):
+        low, high = int(inside[0]), int(inside[-1])
+    gap = len(window)  # a still second or two in between does not end a copy
+    while (ahead := np.flatnonzero(agrees[high + 1 : high + 1 + gap])).size:
+        high += 1 + int(ahead[-1])
+    while (behind := np.flatnonzero(agrees[max(0, low - gap) : low])).size:
+        low = max(0, low - gap) + int(behind[0])
+    return (offset + low) / per_second, (offset + high + apart + 1) / per_second
+
+
+def _is_within(candidate: Candidate, copy: Copy) -> bool:
+    """Whether the candidate says again what was found."""
+    is_pair = (candidate.first, candidate.second, candidate.is_mirrored) == (copy.first, copy.second, copy.is_mirrored)
+    shift = copy.second_seconds[0] - copy.first_seconds[0]
+    return is_pair and abs(shift - candidate.shift_seconds) <= 1.5

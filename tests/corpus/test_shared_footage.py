@@ -1,0 +1,73 @@
+"""Copies are found whatever was done to them, with their times; what is not a copy is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from surgrec.corpus.alignment import Pictures, align
+from surgrec.corpus.fingerprint import fingerprint
+from surgrec.corpus.shared_footage import Moments, find_copies
+from tests.corpus.moving import TRANSFORMATIONS, cropped, survey_of
+
+
+def copies(first, second):
+    moments = [Moments.of([fingerprint(survey) for survey in surveys]) for surveys in (first, second)]
+    return find_copies(*moments, first.__getitem__, second.__getitem__)
+
+
+CORPUS = [survey_of(seed, 16) for seed in range(10)]
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_a_changed_excerpt_is_found_where_it_is(name):
+    excerpt = survey_of(3, 6, start=5.1, change=TRANSFORMATIONS[name])
+    (copy,) = copies([excerpt], CORPUS)
+    assert (copy.second, copy.is_mirrored) == (3, "mirrored" in name)
+    np.testing.assert_allclose(copy.first_seconds, (0, 6), atol=0.8)
+    np.testing.assert_allclose(copy.second_seconds, (5.1, 11.1), atol=0.8)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_a_corpus_that_holds_a_changed_copy_is_found_too(name):
+    """The same, the other way around: here the corpus has the crop."""
+    corpus = [*CORPUS[:3], survey_of(3, 7, start=4.0, change=TRANSFORMATIONS[name]), *CORPUS[4:]]
+    (copy,) = copies([CORPUS[3]], corpus)
+    assert (copy.second, copy.is_mirrored) == (3, "mirrored" in name)
+    np.testing.assert_allclose(copy.first_seconds, (4.0, 11.0), atol=0.8)
+
+
+def test_a_few_seconds_within_a_long_video_are_found_at_their_place():
+    compilation = survey_of(20, 30)
+    compilation.luma[60:84] = survey_of(4, 6, start=7.0).luma
+    (copy,) = copies([CORPUS[4]], [compilation])
+    np.testing.assert_allclose(copy.first_seconds, (7.0, 13.0), atol=1.1)
+    np.testing.assert_allclose(copy.second_seconds, (15.0, 21.0), atol=1.1)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 2.2])
+def test_brief_copies_of_brief_videos_are_found(seconds):
+    brief = [survey_of(seed, 3) for seed in range(30, 36)]
+    (copy,) = copies([survey_of(33, seconds, start=0.4, change=cropped)], brief)
+    assert copy.second == 3
+
+
+def test_other_footage_is_no_copy():
+    assert copies([survey_of(seed, 12) for seed in range(100, 112)], CORPUS) == []
+
+
+def test_a_still_picture_is_a_copy_of_nothing_that_moves():
+    still = survey_of(3, 8)
+    still.luma[:] = still.luma[4]
+    assert copies([still], [CORPUS[5], CORPUS[6]]) == []
+
+
+def test_alignment_recovers_crop_and_shift():
+    whole = survey_of(7, 12)
+    part = survey_of(7, 6, start=3.2, change=cropped)
+    found = align(Pictures(part.luma), Pictures(whole.luma), shift_seconds=3.0, scale=0.85)
+    assert found is not None
+    np.testing.assert_allclose(found.shift_seconds, 3.2, atol=0.1)
+    np.testing.assert_allclose((found.top, found.left, found.height, found.width), (0.12, 0.05, 0.8, 0.8), atol=0.05)
+    assert found.change > 0.8
+    assert found.structure > 0.6

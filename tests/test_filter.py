@@ -1,0 +1,218 @@
+"""`surgrec filter`: what it writes, that it goes on where it was, and what it does where something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from surgrec import filter as command
+from surgrec.core.errors import UserError
+from surgrec.corpus.card import Card
+from surgrec.corpus.filters import videos as filter_videos_module
+from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.scan import scan
+from surgrec.corpus.survey import read_survey
+from surgrec.data.mixture import Mixture
+from surgrec.synthetic import blemishes
+from tests.corpus.filters.pictures import moving
+
+FPS = 8
+SECONDS = 8
+BLACK = (2.0, 4.0)
+
+
+def write(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "g": "16"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.time_base = Fraction(1, FPS)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos: black in its middle; in bars; nothing but black."""
+    root = tmp_path_factory.mktemp("filter")
+    (root / "videos").mkdir()
+    frames = moving(FPS * SECONDS)
+    black = np.zeros(frames.shape[1:], np.uint8)
+    write(root / "videos" / "a.mp4", blemishes.replaced(frames, int(FPS * BLACK[0]), int(FPS * BLACK[1]), black))
+    write(root / "videos" / "b.mp4", blemishes.letterboxed(moving(FPS * SECONDS, seed=1), 24, 0))
+    write(root / "videos" / "c.mp4", np.repeat(black[None], FPS * SECONDS, axis=0))
+    return root
+
+
+@pytest.fixture
+def manifest(written: Path, tmp_path: Path) -> Path:
+    shutil.copytree(written / "videos", tmp_path / "videos")
+    path = tmp_path / "m.parquet"
+    Manifest(scan(tmp_path / "videos", Card("hospital", "laparoscopy")).rows).write(path)
+    return path
+
+
+def run(manifest: Path, *more: str) -> int:
+    return command.main(["--manifest", str(manifest), "--workers", "0", *more])
+
+
+def by_name(manifest: Path) -> dict[str, dict]:
+    return {row["path"]: row for row in Manifest.read([manifest]).table.to_pylist()}
+
+
+def test_usable_content_box_and_findings_are_written(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Manifest.read([manifest])
+    assert run(manifest) == 0
+    rows = by_name(manifest)
+    (first, second), third = rows["a.mp4"]["usable"], rows["c.mp4"]["usable"]
+    assert first["start_seconds"] == 0 and second["end_seconds"] == SECONDS and third == []
+    assert first["end_seconds"] == pytest.approx(BLACK[0] - 0.25, abs=0.26) and first["end_seconds"] <= BLACK[0]
+    assert second["start_seconds"] == pytest.approx(BLACK[1] + 0.25, abs=0.26) and second["start_seconds"] >= BLACK[1]
+    assert rows["a.mp4"]["content_box"] == {"left": 0, "top": 0, "right": 128, "bottom": 96}
+    box = rows["b.mp4"]["content_box"]
+    assert (box["left"], box["right"]) == (0, 128) and abs(box["top"] - 24) <= 2 and abs(box["bottom"] - 120) <= 2
+    findings = pq.read_table(manifest.with_name("m.filters.parquet")).to_pylist()
+    assert [(row["reason"], row["region"]) for row in findings] == [("black", None)] * 2
+    said = capsys.readouterr().out
+    assert "hospital: " in said and "black 41.7%" in said and "1 videos have nothing usable" in said
+    after = Manifest.read([manifest])
+    kept = [name for name in before.table.column_names if name not in ("usable", "content_box")]
+    assert after.table.select(kept).equals(before.table.select(kept))
+
+
+def test_run_again_and_nothing_is_left_to_do(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(manifest)
+    stamps = {path: path.stat().st_mtime_ns for path in manifest.parent.rglob("*.*")}
+    capsys.readouterr()
+    assert run(manifest) == 0
+    said = capsys.readouterr().out
+    assert "nothing is left to do" in said and "0 of them looked at now" in said
+    assert {path: path.stat().st_mtime_ns for path in manifest.parent.rglob("*.*")} == stamps
+
+
+def test_other_thresholds_need_no_decoding(manifest: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run(manifest)
+    monkeypatch.setattr(filter_videos_module, "survey_video", lambda *_: pytest.fail("a video was decoded again"))
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("black: {timing: {min_seconds: 5}}\nblur: {always: 1.0}\n")
+    assert run(manifest, "--filters", str(mine), "--out", str(tmp_path / "other.parquet")) == 0
+    assert len(by_name(tmp_path / "other.parquet")["a.mp4"]["usable"]) == 1
+    assert len(by_name(manifest)["a.mp4"]["usable"]) == 2, "the manifest itself stays"
+
+
+def test_damaged_and_older_surveys_are_made_anew(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(manifest)
+    before = manifest.read_bytes()
+    first, second, _ = sorted(manifest.with_name("m.surveys").iterdir())
+    whole = first.read_bytes()
+    first.write_bytes(whole[: len(whole) // 2])
+    with np.load(second) as file:
+        np.savez_compressed(second, **{**file, "version": np.array(1)})
+    capsys.readouterr()
+    assert run(manifest) == 0
+    assert "2 of them looked at now" in capsys.readouterr().out and manifest.read_bytes() == before
+    read_survey(first)
+
+
+def test_an_interrupted_run_is_continued(manifest: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ctrl-C in the second video: the manifest is untouched, the first survey stays; the next run ends as one that was left alone."""
+    alone = tmp_path / "alone.parquet"
+    run(manifest, "--out", str(alone), "--surveys", str(tmp_path / "elsewhere"))
+    before, real, calls = manifest.read_bytes(), filter_videos_module.survey_video, []
+
+    def stopped(path: Path, duration: float) -> object:
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(path, duration)
+
+    monkeypatch.setattr(filter_videos_module, "survey_video", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(manifest)
+    assert manifest.read_bytes() == before and len(list(manifest.with_name("m.surveys").iterdir())) == 1
+    monkeypatch.setattr(filter_videos_module, "survey_video", real)
+    run(manifest)
+    assert Manifest.read([manifest]).table.equals(Manifest.read([alone]).table)
+
+
+def test_shards_together_do_what_one_run_does(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone.parquet"
+    run(manifest, "--out", str(alone), "--surveys", str(tmp_path / "elsewhere"))
+    said = []
+    for part in range(3):
+        capsys.readouterr()
+        assert run(manifest, "--shard", f"{part}/3") == 0
+        said.append(capsys.readouterr().out)
+    assert "left to other shards" in said[0] and any("wrote" in text for text in said)
+    assert Manifest.read([manifest]).table.equals(Manifest.read([alone]).table)
+    for wrong in ("3/3", "1", "1/0", "a/b"):
+        with pytest.raises(UserError, match="--shard"):
+            run(manifest, "--shard", wrong)
+
+
+def test_worker_processes_give_the_same(manifest: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.parquet"
+    run(manifest, "--out", str(alone))
+    assert command.main(["--manifest", str(manifest), "--workers", "2", "--surveys", str(tmp_path / "elsewhere")]) == 0
+    assert Manifest.read([manifest]).table.equals(Manifest.read([alone]).table)
+
+
+def test_what_cannot_be_decoded_is_unusable_and_what_is_missing_stays(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (manifest.parent / "videos" / "a.mp4").write_bytes(b"no video")
+    (manifest.parent / "videos" / "b.mp4").unlink()
+    before = by_name(manifest)
+    assert run(manifest) == 0
+    after, said = by_name(manifest), capsys.readouterr().err
+    assert after["a.mp4"]["usable"] == [] and after["a.mp4"]["content_box"] is None
+    assert after["b.mp4"] == before["b.mp4"]
+    assert said.count("could not decode hospital_") == 2 and "its row stays as it was" in said and ".mp4" not in said
+    shutil.rmtree(manifest.parent / "videos")
+    shutil.rmtree(manifest.with_name("m.surveys"))
+    with pytest.raises(UserError, match="are their disks mounted"):
+        run(manifest)
+
+
+def test_the_fingerprint_knows_usable_but_not_the_box(manifest: Path) -> None:
+    """A manifest without the column reads as it always did; a box alone changes no run."""
+    before = Manifest.read([manifest])
+    older = manifest.with_name("older.parquet")
+    pq.write_table(before.table.drop_columns(["content_box"]), older)
+    assert Manifest.read([older]).fingerprint == before.fingerprint
+    boxes = before.table.set_column(
+        before.table.column_names.index("content_box"),
+        before.table.schema.field("content_box"),
+        pa.array(
+            [{"left": 0, "top": 0, "right": 2, "bottom": 2}] * len(before),
+            before.table.schema.field("content_box").type,
+        ),
+    )
+    assert Manifest(boxes).fingerprint == before.fingerprint
+    run(manifest)
+    assert Manifest.read([manifest]).fingerprint != before.fingerprint
+
+
+def test_training_leaves_out_what_has_nothing_usable(manifest: Path) -> None:
+    run(manifest)
+    mixture = Mixture(Manifest.read([manifest]), "natural")
+    assert mixture.table.num_videos.tolist() == [2] and mixture.num_left_out == 1
+
+
+def test_a_run_says_what_it_leaves_out(manifest: Path) -> None:
+    from surgrec.config.build import build_data, left_out_sentence
+    from surgrec.config.compose import compose_config
+
+    config = compose_config(["+variant=mae", "+experiment=quickstart", f"mix.manifests=[{manifest}]"])
+    assert left_out_sentence(build_data(config)) == ""
+    run(manifest)
+    assert left_out_sentence(build_data(config)) == "1 of 3 videos have no usable footage and are left out"
