@@ -250,7 +250,14 @@ class _Mp4:
         frame.pts, frame.time_base = self._num_frames, 1 / self._rate
         frame.pict_type = 0  # the source's kinds of pictures mean nothing here
         self._num_frames += 1
-        self._write(stream.encode(frame))
+        self._write(self._encoded(stream, frame))
+
+    def _encoded(self, stream: VideoStream, frame: VideoFrame | None) -> list[av.Packet]:
+        """Packets of `frame`; None ends the stream. x264 is given sizes and formats that it knows, so what it refuses lacks memory."""
+        try:
+            return stream.encode(frame)
+        except av.error.FFmpegError as error:
+            raise VideoError("too_large", f"the encoder cannot take its pictures: {error.strerror}") from None
 
     def _start(self, frame: VideoFrame) -> None:
         spec = self._spec
@@ -289,7 +296,7 @@ class _Mp4:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._stream is not None:
-            self._write(self._stream.encode(None))
+            self._write(self._encoded(self._stream, None))
         try:
             self._files.close()
         except (av.error.FFmpegError, OSError) as error:

@@ -13,7 +13,7 @@ import pytest
 from surgrec.config import build
 from surgrec.config.compose import compose_config, distance_from_variant
 from surgrec.config.explain import all_options
-from surgrec.config.footage import provide_footage, resolve_footage
+from surgrec.config.footage import judge_footage, provide_footage, resolve_footage
 from surgrec.config.schema import Config, LoggerKind
 from surgrec.training.folder import RunFolder
 from tests.footage import write_corpus, write_labels
@@ -82,6 +82,7 @@ def wire(config: Config, folder: RunFolder) -> None:
     """All that reads a configuration to run it."""
     resolve_footage(config)
     provide_footage(config)
+    judge_footage(config)
     runtime = build.build_runtime(config)
     build.build_run(config, runtime).make_loader(0).close()
     runtime.close()

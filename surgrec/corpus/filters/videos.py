@@ -17,8 +17,8 @@ from surgrec.corpus.filters.find import find, usable_intervals
 from surgrec.corpus.filters.intervals import Finding
 from surgrec.corpus.filters.out_of_body import load_model
 from surgrec.corpus.filters.thresholds import Thresholds
-from surgrec.corpus.isolated import Crashed, map_isolated
-from surgrec.corpus.survey import Survey, read_survey, survey_video, write_survey
+from surgrec.corpus.isolated import Failed, Limits, map_isolated
+from surgrec.corpus.survey import Survey, read_survey, survey_limits, survey_video, write_survey
 from surgrec.video.errors import VideoError
 
 
@@ -45,12 +45,12 @@ class Outcome:
 def filter_videos(jobs: Sequence[Job], thresholds: Thresholds, num_workers: int) -> Iterator[tuple[int, Outcome]]:
     """Pairs (index, outcome) as they finish; surveys that are missing, damaged or of another version are made and written."""
     load_model(thresholds.out_of_body.model)  # a wrong name is told before the work begins
-    for index, result in map_isolated(partial(_filter_video, thresholds), jobs, num_workers):
-        if isinstance(result, Crashed):
-            error = VideoError("crashed", f"the decoder library ended its process with status {result.exit_code}")
-            yield index, _failed(jobs[index], error)
-        else:
-            yield index, result
+    for index, result in map_isolated(partial(_filter_video, thresholds), jobs, num_workers, _limits_of):
+        yield index, _failed(jobs[index], result.as_error()) if isinstance(result, Failed) else result
+
+
+def _limits_of(job: Job) -> Limits:
+    return survey_limits(job.duration_seconds)
 
 
 def _filter_video(thresholds: Thresholds, job: Job) -> Outcome:
