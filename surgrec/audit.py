@@ -160,9 +160,7 @@ def _audit_contamination(options: argparse.Namespace) -> int:
     surveys = options.surveys or default_surveys(options.pretrain)
     audit = audit_contamination(corpus, surveys, tests, shipped_cards(), options.workers, progress)
     write_text(options.out, as_html(audit))
-    write_verdict(
-        audit, corpus, {test.name: test.manifest.fingerprint for test in tests}, verdict_path(options.pretrain)
-    )
+    write_verdict(audit, corpus, tests, verdict_path(options.pretrain))
     if options.json is not None:
         write_json(options.json, as_json(audit))
     print(as_text(audit))

@@ -19,6 +19,7 @@ from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK
 from surgrec.core.memory import keep_freed_memory
+from surgrec.corpus.gate import Standing
 
 
 def train(config: Config) -> int:
@@ -33,13 +34,13 @@ def train(config: Config) -> int:
         keep_freed_memory()
     try:
         runtime.on_first(lambda: provide_footage(config))
-        runtime.on_first(lambda: judge_footage(config))
+        known: list[Standing] = []  # of test material in the footage; the first process asks
+        runtime.on_first(lambda: known.append(judge_footage(config)))
         run = build_run(config, runtime)
         # Only now, so that a mistake found while building leaves no folder behind.
         runtime.on_first(lambda: claim_folder(config, run.folder.config_file))
         if runtime.is_first:
-            run.folder.add_standing(judge_footage(config).sentence)
-        if runtime.is_first:
+            run.folder.add_standing(known[0].sentence)
             print(headline(config), file=sys.stderr, flush=True)
         before = run.checkpoints.latest()
         was_done = before is not None and read_progress(before).step == spans_of(config).num_steps

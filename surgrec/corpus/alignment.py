@@ -15,8 +15,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from surgrec.corpus.fingerprint import window_weights
-from surgrec.corpus.survey import DENSE_PER_SECOND, LUMA_SIDE, SAMPLES_PER_SECOND, Survey
+from surgrec.corpus.survey import DENSE_PER_SECOND, LUMA_SIDE, SAMPLES_PER_SECOND, Survey, area_weights
 
 Floats = npt.NDArray[np.float32]
 
@@ -132,8 +131,8 @@ def changes(pictures: Floats, apart: int) -> Floats:
 
 def placed(pictures: Floats, alignment: Alignment) -> Floats:
     """The second's pictures as the first shows them; 0 where it does not reach."""
-    rows = window_weights(alignment.top, alignment.height, LUMA_SIDE, LUMA_SIDE)
-    columns = window_weights(alignment.left, alignment.width, LUMA_SIDE, LUMA_SIDE)
+    rows = area_weights(LUMA_SIDE, LUMA_SIDE, alignment.top, alignment.height)
+    columns = area_weights(LUMA_SIDE, LUMA_SIDE, alignment.left, alignment.width)
     return np.matmul(np.matmul(rows, pictures), columns.T)
 
 
@@ -175,7 +174,7 @@ def _best_shift(
 ) -> tuple[float, float, float]:
     """(correlation, top, left) of the best place of `mine`, shrunk or enlarged, in the other pictures."""
     rows, columns = round(LUMA_SIDE * height), round(LUMA_SIDE * width)
-    down, across = window_weights(0, 1, LUMA_SIDE, rows), window_weights(0, 1, LUMA_SIDE, columns)
+    down, across = area_weights(LUMA_SIDE, rows), area_weights(LUMA_SIDE, columns)
     scaled = np.matmul(np.matmul(down, mine), across.T)
     size = (_PADDED, _PADDED)
     product = np.fft.irfft2((theirs * np.fft.rfft2(scaled, size).conj()).sum(axis=0), size)

@@ -7,6 +7,7 @@ the same patient or case, the same footage (surgrec/corpus/shared_footage.py), a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,6 +62,12 @@ class TestSet:
     manifest: Manifest
     surveys: Path
     rows: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """Which videos these are, whatever they are called: a verdict on them is one on no others."""
+        digests = sorted(self.manifest.column("sha256")[list(self.rows)].tolist())
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

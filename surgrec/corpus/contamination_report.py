@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from surgrec.core.atomic import write_json
 from surgrec.core.errors import UserError
 from surgrec.core.html import element, page, table
-from surgrec.corpus.contamination import ContaminationAudit, Evidence
+from surgrec.corpus.contamination import ContaminationAudit, Evidence, TestSet
 from surgrec.corpus.manifest import Manifest
 
 SCHEMA_VERSION = 1
@@ -25,7 +26,8 @@ _SHOWN_LINES = 12
 
 @dataclass(frozen=True)
 class Seen:
-    """A verdict as it is kept. `checked`: bytes (sha256) of the videos that were compared; `tests`: fingerprint of each test manifest."""
+    """A verdict as it is kept. `checked`: bytes (sha256) of the videos that were compared; `tests`: name and key of each test set that
+    was compared as a whole."""
 
     evidence: tuple[Evidence, ...]
     checked: frozenset[str]
@@ -42,15 +44,18 @@ def verdict_path(manifest: Path) -> Path:
     return manifest.with_name(f"{manifest.stem}.contamination.json")
 
 
-def write_verdict(audit: ContaminationAudit, corpus: Manifest, tests: dict[str, str], path: Path) -> None:
-    """Keep what `surgrec train` asks for. `tests`: name to fingerprint of the manifest."""
+def write_verdict(audit: ContaminationAudit, corpus: Manifest, tests: Sequence[TestSet], path: Path) -> None:
+    """Keep what `surgrec train` asks for."""
     unseen = set(audit.unseen)
+    whole = {
+        test.name: test.key for test in tests if unseen.isdisjoint(test.manifest.video_ids[list(test.rows)].tolist())
+    }
     checked = [
         str(digest)
         for name, digest in zip(corpus.video_ids, corpus.column("sha256"), strict=True)
         if str(name) not in unseen
     ]
-    write_json(path, {**as_json(audit), "tests": tests, "checked": checked})
+    write_json(path, {**as_json(audit), "tests": whole, "checked": checked})
 
 
 def read_verdict(path: Path) -> Seen:

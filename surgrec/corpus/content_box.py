@@ -101,7 +101,7 @@ def find_view(frames: npt.NDArray[np.uint8]) -> View:
     if mask is None:
         return View(WHOLE, WHOLE, np.ones((height, width), np.bool_))
     box = _snapped(bounds(mask), height, width)
-    return View(_shares(box, height, width), _shares(_inscribed(mask, box), height, width), mask, _circle(mask))
+    return View(as_shares(box, height, width), as_shares(_inscribed(mask, box), height, width), mask, _circle(mask))
 
 
 def _level(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32] | None:
@@ -170,7 +170,8 @@ def _inscribed(mask: Mask, box: Rectangle) -> Rectangle:
     return largest_rectangle(mask)
 
 
-def _shares(box: Rectangle, height: int, width: int) -> ContentBox:
+def as_shares(box: Rectangle, height: int, width: int) -> ContentBox:
+    """A rectangle of pixels in a picture of `height` x `width`, as shares of it."""
     return ContentBox(box.left / width, box.top / height, box.right / width, box.bottom / height)
 
 

@@ -36,7 +36,7 @@ from surgrec.video.decode import PACK_SUFFIX
 from surgrec.video.errors import VideoError
 from surgrec.video.pack import CODEC
 from surgrec.video.probe import probe
-from surgrec.video.transcode import ContentBox, CopySpec, copy_size, timeline, write_frames, write_video, writing_failed
+from surgrec.video.transcode import CopySpec, PixelBox, copy_size, timeline, write_frames, write_video, writing_failed
 from surgrec.video.verify import verify_pack, verify_video
 
 # A copy may take so long: some ten times what it takes on one slow core at 1080p, in proportion for larger pictures.
@@ -224,7 +224,7 @@ def _refuse_changed(job: Job) -> None:
 def _write(job: Job) -> Row:
     """The copy under its name, and its facts for the manifest."""
     source, spec = _source(job), job.spec
-    box = ContentBox(**job.row["content_box"]) if job.row["content_box"] is not None else None
+    box = PixelBox(**job.row["content_box"]) if job.row["content_box"] is not None else None
     info = probe(source)
     wanted, size = timeline(info, spec.fps), copy_size(info, spec, box)
     with atomic_path(job.folder / job.copy) as partial:

@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from surgrec.corpus.survey import LUMA_SIDE, SAMPLES_PER_SECOND, Survey
+from surgrec.corpus.survey import LUMA_SIDE, SAMPLES_PER_SECOND, Survey, area_weights
 
 MOMENT_SAMPLES = 8  # two seconds
 HOP_SAMPLES = 2
@@ -108,16 +108,7 @@ def _window_basis(window: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.
     """Cosines over the rows and over the columns of a window, (5, 32) each: averaging onto 16 cells, then the transform."""
     top, left, size = WINDOWS[window]
     cosines = _cosines(16, _ROWS)
-    return cosines @ window_weights(top, size, LUMA_SIDE, 16), cosines @ window_weights(left, size, LUMA_SIDE, 16)
-
-
-def window_weights(start: float, size: float, source: int, target: int) -> npt.NDArray[np.float32]:
-    """(target, source): means over `target` cells of the part of `source` pixels from share `start` on, `size` long."""
-    edges = (start + size * np.linspace(0, 1, target + 1)) * source
-    low, high = edges[:-1, None], edges[1:, None]
-    cell = np.arange(source)[None]
-    overlap = np.clip(np.minimum(high, cell + 1) - np.maximum(low, cell), 0, None)
-    return np.asarray(overlap / np.maximum(overlap.sum(axis=1, keepdims=True), 1e-9), np.float32)
+    return cosines @ area_weights(LUMA_SIDE, 16, top, size), cosines @ area_weights(LUMA_SIDE, 16, left, size)
 
 
 @cache

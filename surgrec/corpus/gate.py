@@ -56,7 +56,7 @@ def standing_of(manifests: Sequence[Path], held_out: Sequence[Path], splits: Seq
         names |= dict.fromkeys([test.name for test in tests] + ([*kept.tests] if kept else []))
         digests = {str(digest) for digest in corpus.column("sha256")}
         covered = set(kept.tests.values()) if kept and digests <= kept.checked else set()
-        lacking = [held for held, test in zip(held_out, tests, strict=True) if test.manifest.fingerprint not in covered]
+        lacking = [held for held, test in zip(held_out, tests, strict=True) if test.key not in covered]
         if lacking:
             missing.append(
                 f"surgrec audit contamination --pretrain {path} --downstream {' '.join(map(str, held_out))} --out report.html"
@@ -74,7 +74,8 @@ def refuse_contaminated(standing: Standing) -> None:
         )
     if standing.missing:
         raise ContaminatedError(
-            f"the mixture was not yet compared with what is held out; run `{standing.missing[0]}` first; {advice}"
+            f"not all of the mixture was compared with all that is held out; run `{standing.missing[0]}` first, and leave out what its "
+            f"report says cannot be decoded; {advice}"
         )
 
 

@@ -7,8 +7,6 @@ that terabytes are checked in seconds.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +14,7 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
 from surgrec.corpus.facts import Unknown
 from surgrec.corpus.scan import VIDEO_SUFFIXES
+from surgrec.corpus.walk import find_files
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def look(root: Path, card: Card) -> Presence:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"there is no folder {root}; give the folder that holds the files of {card.name}")
-    paths = sorted(_files(root))
+    files, refused = find_files(root, lambda path: True)
+    paths = sorted([*(file.path for file in files), *(refusal.path for refusal in refused)])
     taken = [path for path in paths if _is_taken(path, card)]
     suffixes = VIDEO_SUFFIXES | {PurePosixPath(pattern).suffix.lower() for pattern in card.file_pattern} - {""}
     rest = [path for path in paths if not _is_taken(path, card)]
@@ -87,17 +87,3 @@ def _expected(card: Card) -> int | None:
         return None
     count = counts[card.media]
     return None if isinstance(count, Unknown) else count
-
-
-def _files(root: Path) -> Iterator[str]:
-    """Paths of all files below `root` with slashes, hidden ones left out, no folder entered twice through a link."""
-    entered: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        relative = Path(folder).relative_to(root)
-        yield from ((relative / name).as_posix() for name in names if not name.startswith("."))

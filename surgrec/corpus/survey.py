@@ -183,13 +183,14 @@ def thumbnails(frames: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], np
     return as_bytes, np.clip(np.rint(colour.transpose(0, 3, 1, 2)), 0, 255).astype(np.uint8)
 
 
-def area_weights(source: int, target: int) -> npt.NDArray[np.float32]:
-    """(target, source): how much each source pixel counts in each target pixel's mean; also for enlarging."""
-    edges = np.linspace(0, source, target + 1)
+def area_weights(source: int, target: int, start: float = 0.0, size: float = 1.0) -> npt.NDArray[np.float32]:
+    """(target, source): how much each of `source` pixels counts in each of `target` means over the part from share `start` on, `size`
+    long; also for enlarging. Rows of a part that lies outside are 0."""
+    edges = (start + size * np.linspace(0, 1, target + 1)) * source
     low, high = edges[:-1, None], edges[1:, None]
     cell = np.arange(source)[None]
     overlap = np.clip(np.minimum(high, cell + 1) - np.maximum(low, cell), 0, None)
-    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(overlap / np.maximum(overlap.sum(axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def write_survey(survey: Survey, path: Path) -> None:

@@ -30,7 +30,7 @@ from surgrec.core.atomic import write_json, write_text
 from surgrec.core.console import progress
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card, load_card
-from surgrec.corpus.isolated import Crashed, map_isolated
+from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.synthetic.plan import GENERATOR, Source, VideoPlan, event_at, make_plan, segment_at, sources_of
@@ -125,8 +125,8 @@ def _render(out: Path, plans: list[VideoPlan], num_workers: int) -> None:
     num_missing = sum(len(job.plans) for job in jobs)
     with progress("synthesising videos", len(plans), len(plans) - num_missing) as advance:
         for index, result in map_isolated(_render_case, jobs, num_workers if num_workers > 1 else 0):
-            if isinstance(result, Crashed):
-                raise RuntimeError(f"a rendering process ended with status {result.exit_code}; run the command again")
+            if isinstance(result, Failed):
+                raise RuntimeError(f"rendering failed: {result.as_error().detail}; run the command again")
             advance(len(jobs[index].plans))
 
 

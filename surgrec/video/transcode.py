@@ -77,8 +77,9 @@ class CopySpec:
 
 
 @dataclass(frozen=True)
-class ContentBox:
-    """What to keep of the upright picture, in pixels of the source: columns `left` to `right`, rows `top` to `bottom`."""
+class PixelBox:
+    """What to keep of the upright picture, in pixels of the source: columns `left` to `right`, rows `top` to `bottom`. A manifest's
+    `content_box`."""
 
     left: int
     top: int
@@ -122,7 +123,7 @@ def _exact_rate(info: VideoInfo) -> Fraction:
     return Fraction(info.fps).limit_denominator(1001)
 
 
-def copy_size(info: VideoInfo, spec: CopySpec, box: ContentBox | None) -> tuple[int, int]:
+def copy_size(info: VideoInfo, spec: CopySpec, box: PixelBox | None) -> tuple[int, int]:
     """(height, width) of the pictures of a copy."""
     if box is None:
         return even_size(info.height, info.width, spec.short_side_pixels)
@@ -136,7 +137,7 @@ def even_size(height: int, width: int, short_side_pixels: int) -> tuple[int, int
 
 
 def copied_frames(
-    source: Path, info: VideoInfo, spec: CopySpec, box: ContentBox | None, pixel_format: str
+    source: Path, info: VideoInfo, spec: CopySpec, box: PixelBox | None, pixel_format: str
 ) -> Iterator[VideoFrame]:
     """The frames of a copy in order, upright, cut, shrunk, in `pixel_format`; a repeated frame is the same object."""
     times = timeline(info, spec.fps)
@@ -153,8 +154,8 @@ def copied_frames(
 class _Picture:
     """Turns, cuts and shrinks frames with a chain of FFmpeg's filters, built anew where the stream changes its pictures."""
 
-    def __init__(self, info: VideoInfo, spec: CopySpec, box: ContentBox | None, pixel_format: str) -> None:
-        self._box = box or ContentBox(0, 0, info.width, info.height)
+    def __init__(self, info: VideoInfo, spec: CopySpec, box: PixelBox | None, pixel_format: str) -> None:
+        self._box = box or PixelBox(0, 0, info.width, info.height)
         if not (
             0 <= self._box.left < self._box.right <= info.width and 0 <= self._box.top < self._box.bottom <= info.height
         ):
@@ -215,7 +216,7 @@ class _Picture:
 # -- mp4
 
 
-def write_video(source: Path, target: Path, info: VideoInfo, spec: CopySpec, box: ContentBox | None) -> None:
+def write_video(source: Path, target: Path, info: VideoInfo, spec: CopySpec, box: PixelBox | None) -> None:
     """Write the copy of `source` to `target` as mp4. Raises `VideoError`; `UserError` where the disk is full."""
     with _Mp4(target, timeline(info, spec.fps).rate, spec) as copy:
         for frame in copied_frames(source, info, spec, box, "yuv420p"):
@@ -304,7 +305,7 @@ class _Mp4:
                 raise writing_failed(error) from None
 
 
-def write_frames(source: Path, target: Path, info: VideoInfo, spec: CopySpec, box: ContentBox | None) -> None:
+def write_frames(source: Path, target: Path, info: VideoInfo, spec: CopySpec, box: PixelBox | None) -> None:
     """Write the copy of `source` to `target` as a pack of JPEGs. Raises as `write_video`."""
     times = timeline(info, spec.fps)
     frames = copied_frames(source, info, spec, box, "rgb24")

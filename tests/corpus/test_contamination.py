@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from surgrec.corpus.fingerprints import default_surveys, survey_path
 from surgrec.corpus.gate import ContaminatedError, refuse_contaminated, standing_of
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION, Manifest
 from surgrec.corpus.survey import write_survey
+from surgrec.video.errors import VideoError
 from tests.corpus.moving import cropped, survey_of
 
 test_rows.__test__ = False  # type: ignore[attr-defined]
@@ -72,9 +74,16 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_set(folder: Path, manifest: Manifest, splits: tuple[str, ...] = ("test",)) -> TestSet:
+    return TestSet("held_out", manifest, default_surveys(folder / "held_out.parquet"), test_rows(manifest, splits))
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]
+
+
 def audit_of(folder: Path, cards=None) -> tuple[ContaminationAudit, Manifest, Manifest]:
     corpus, held_out = (Manifest.read([folder / f"{name}.parquet"]) for name in ("corpus", "held_out"))
-    test = TestSet("held_out", held_out, default_surveys(folder / "held_out.parquet"), test_rows(held_out, ("test",)))
+    test = test_set(folder, held_out)
     surveys = default_surveys(folder / "corpus.parquet")
     return audit_contamination(corpus, surveys, [test], cards or {}, 0, progress), corpus, held_out
 
@@ -123,11 +132,11 @@ def test_a_clean_manifest_lacks_the_videos_and_their_groups(folder):
 def test_a_video_that_is_away_is_told_not_passed_over(folder, tmp_path):
     corpus = manifest_of(tmp_path, "corpus", [row("ours-0", 12), row("lost", 12)], {"ours-0": survey_of(200, 12)})
     held_out = Manifest.read([folder / "held_out.parquet"])
-    test = TestSet("held_out", held_out, default_surveys(folder / "held_out.parquet"), test_rows(held_out, ("test",)))
+    test = test_set(folder, held_out)
     audit = audit_contamination(Manifest.read([corpus]), default_surveys(corpus), [test], {}, 0, progress)
     assert {name: error.reason for name, error in audit.unseen.items()} == {"lost": "missing"}
     assert "not compared" in as_text(audit)
-    assert not list(default_surveys(corpus).glob("fingerprints_*.npz"))[1:]  # asked again once the disk is back
+    assert not list(default_surveys(corpus).glob("fingerprints_*.npz"))  # asked again once the disk is back
 
 
 # -- training
@@ -136,7 +145,7 @@ def test_a_video_that_is_away_is_told_not_passed_over(folder, tmp_path):
 def judged(folder: Path) -> tuple[Path, Path]:
     audit, corpus, held_out = audit_of(folder)
     path = folder / "corpus.parquet"
-    write_verdict(audit, corpus, {"held_out": held_out.fingerprint}, verdict_path(path))
+    write_verdict(audit, corpus, [test_set(folder, held_out)], verdict_path(path))
     return path, folder / "held_out.parquet"
 
 
@@ -189,3 +198,27 @@ def test_a_video_added_after_the_audit_must_be_compared(folder, tmp_path):
     grown = manifest_of(tmp_path, "corpus", rows)
     verdict_path(grown).write_text(verdict_path(corpus).read_text())
     assert standing_of([grown], [held_out]).missing
+
+
+def test_a_verdict_on_another_split_is_none_on_the_test(folder, tmp_path):
+    """Comparing with the training videos of a set says nothing of its test videos."""
+    _, held_out = judged(folder)
+    audit, manifest, theirs = audit_of(folder)
+    clean = tmp_path / "corpus.parquet"
+    kept = without(manifest, audit.video_ids)
+    kept.write(clean)
+    write_verdict(audit, manifest, [test_set(folder, theirs, ("train",))], verdict_path(clean))
+    assert standing_of([clean], [held_out]).missing
+    write_verdict(audit, manifest, [test_set(folder, theirs)], verdict_path(clean))
+    assert not standing_of([clean], [held_out]).missing
+
+
+def test_a_test_video_that_could_not_be_decoded_was_not_compared(folder, tmp_path):
+    _, held_out = judged(folder)
+    audit, manifest, theirs = audit_of(folder)
+    clean = tmp_path / "corpus.parquet"
+    without(manifest, audit.video_ids).write(clean)
+    blind = replace(audit, unseen={"theirs-1": VideoError("corrupt")})
+    write_verdict(blind, manifest, [test_set(folder, theirs)], verdict_path(clean))
+    with pytest.raises(ContaminatedError, match=r"not all of the mixture was compared.*cannot be decoded"):
+        refuse_contaminated(standing_of([clean], [held_out]))

@@ -15,8 +15,8 @@ from surgrec.video.decode import PACK_SUFFIX, Frames, open_video
 from surgrec.video.errors import VideoError
 from surgrec.video.probe import VideoInfo, probe
 from surgrec.video.transcode import (
-    ContentBox,
     CopySpec,
+    PixelBox,
     Timeline,
     copy_size,
     even_size,
@@ -33,7 +33,7 @@ FEW = ("h264 variable rate", "h264 at 29.97", "h264 that starts at 5 s", "h264, 
 
 
 def copy(
-    source: Path, target: Path, spec: CopySpec | None = None, box: ContentBox | None = None, is_checked: bool = True
+    source: Path, target: Path, spec: CopySpec | None = None, box: PixelBox | None = None, is_checked: bool = True
 ) -> Path:
     spec = spec or CopySpec()
     info = probe(source)
@@ -108,7 +108,7 @@ def test_the_rate_behind_a_measured_one(fps: float, num_frames: int, rate: Fract
 def test_the_content_box_is_cut_from_the_upright_picture(title: str, coded: PathOf, tmp_path: Path) -> None:
     """Its lower right two thirds by three quarters: 8 of the 12 squares... and what they show is unchanged."""
     source = coded(title)
-    path = copy(source, tmp_path / "copy.mp4", CopySpec(short_side_pixels=64), ContentBox(32, 32, 128, 96))
+    path = copy(source, tmp_path / "copy.mp4", CopySpec(short_side_pixels=64), PixelBox(32, 32, 128, 96))
     assert (probe(path).width, probe(path).height) == (96, 64)
     with open_video(path) as video, open_video(source) as original:
         cut, whole = video.read([2.0]).pixels, original.read([2.0]).pixels
@@ -117,7 +117,7 @@ def test_the_content_box_is_cut_from_the_upright_picture(title: str, coded: Path
 
 def test_a_box_outside_the_picture_is_refused(coded: PathOf, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="content box"):
-        copy(coded("h264 with B frames"), tmp_path / "a.mp4", box=ContentBox(0, 0, 129, 96))
+        copy(coded("h264 with B frames"), tmp_path / "a.mp4", box=PixelBox(0, 0, 129, 96))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from surgrec.corpus.content_box import as_shares
 from surgrec.corpus.filters.intervals import Finding
-from surgrec.corpus.filters.still_edges import shares_of, still_edges
+from surgrec.corpus.filters.still_edges import still_edges
 from surgrec.corpus.filters.thresholds import PictureInPicture, StillEdges
 from surgrec.corpus.regions import Mask, Rectangle, grown
 from surgrec.corpus.stills import Stills, mean_strengths
@@ -34,7 +35,7 @@ def pictures_in_picture(
     stills = survey.stills
     height, width = stills.mean.shape[1:]
     return [
-        Finding("picture_in_picture", start, end, score, shares_of(box, height, width))
+        Finding("picture_in_picture", start, end, score, as_shares(box, height, width))
         for stretch, (start, end) in enumerate(stills.spans(duration_seconds))
         for box, score in insets(stills, stretch, config, edges)
     ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from surgrec.corpus.content_box import ContentBox
+from surgrec.corpus.content_box import as_shares
 from surgrec.corpus.filters.intervals import Finding
 from surgrec.corpus.filters.thresholds import StillEdges, Text
 from surgrec.corpus.regions import Mask, Rectangle, areas, bounds, grown
@@ -42,7 +42,7 @@ def text_and_overlays(survey: Survey, config: Text, edges: StillEdges, duration_
             if region.strokes < config.overlay_strokes:
                 continue  # a border of tissue or an instrument that rests
             reason = "text" if region.strokes >= config.strokes else "overlay"
-            found.append(Finding(reason, start, end, region.contrast, shares_of(region.box, height, width)))
+            found.append(Finding(reason, start, end, region.contrast, as_shares(region.box, height, width)))
     return found
 
 
@@ -92,10 +92,6 @@ def inside_and_bars(view: Mask, rim: float) -> tuple[Mask, Mask]:
     """The view and what is around it, both without `rim`, a share of the short side, along the view's own edge, which stands still."""
     width = 2 * round(rim * min(view.shape) / 2) + 1
     return ~grown(~np.pad(view, 1), width)[1:-1, 1:-1], ~grown(view, width)
-
-
-def shares_of(box: Rectangle, height: int, width: int) -> ContentBox:
-    return ContentBox(box.left / width, box.top / height, box.right / width, box.bottom / height)
 
 
 def _strokes(signs: npt.NDArray[np.floating], num_rows: int) -> float:
