@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
-from surgrec.corpus.fingerprints import Gathered, Progress, gather, load_survey
+from surgrec.corpus.fingerprints import Gathered, Progress, gather, survey_path
+from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
-from surgrec.corpus.shared_footage import Candidate, Verdict, find_copies
+from surgrec.corpus.shared_footage import Candidate, Copy, Verdict, by_first_video, decide, propose
+from surgrec.corpus.survey import read_survey
 from surgrec.video.errors import VideoError
 
-_OPEN_SURVEYS = 64
+_WORTH_PROCESSES = 64  # candidates: starting a process costs as much as deciding on ten
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def audit_contamination(
     for test in tests:
         theirs = gather(test.manifest, test.rows, test.surveys, num_workers, progress)
         unseen |= {str(test.manifest.video_ids[test.rows[number]]): error for number, error in theirs.failures.items()}
-        known += _same_footage(corpus, surveys, footage, test, theirs, verdict or Verdict(), progress)
+        known += _same_footage(corpus, surveys, footage, test, theirs, num_workers, verdict or Verdict(), progress)
     counts = {test.name: len(test.rows) for test in tests}
     return ContaminationAudit(tuple(known), tuple(declared_overlaps(corpus, tests, cards)), len(corpus), counts, unseen)
 
@@ -178,35 +180,56 @@ def _whole(manifest: Manifest, row: int) -> tuple[float, float]:
     return 0.0, float(manifest.table["duration_seconds"][row].as_py())
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What may be copies of one test video, and where the surveys are."""
+
+    candidates: tuple[Candidate, ...]
+    test_survey: Path
+    our_surveys: dict[int, Path]
+    verdict: Verdict
+
+
+def _decide(job: _Job) -> list[Copy]:
+    """Runs in a worker process."""
+    return decide(
+        job.candidates, read_survey(job.test_survey), lambda number: read_survey(job.our_surveys[number]), job.verdict
+    )
+
+
 def _same_footage(
     corpus: Manifest,
     surveys: Path,
     footage: Gathered,
     test: TestSet,
     theirs: Gathered,
+    num_workers: int,
     verdict: Verdict,
     progress: Progress,
 ) -> list[Evidence]:
-    @lru_cache(_OPEN_SURVEYS)
-    def theirs_survey(number: int):  # type: ignore[no-untyped-def]
-        return load_survey(test.surveys, str(test.manifest.video_ids[test.rows[number]]))
-
-    @lru_cache(_OPEN_SURVEYS)
-    def our_survey(row: int):  # type: ignore[no-untyped-def]
-        return load_survey(surveys, str(corpus.video_ids[row]))
-
-    def track(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
-        with progress(f"comparing with {test.name}", len(candidates)) as advance:
-            for candidate in candidates:
-                yield candidate
-                advance()
-
-    copies = find_copies(theirs.moments, footage.moments, theirs_survey, our_survey, verdict, track)
+    ours, names = corpus.video_ids, test.manifest.video_ids[list(test.rows)]
+    jobs = [
+        _Job(
+            tuple(group),
+            survey_path(test.surveys, str(names[group[0].first])),
+            {one.second: survey_path(surveys, str(ours[one.second])) for one in group},
+            verdict,
+        )
+        for group in by_first_video(propose(theirs.moments, footage.moments))
+    ]
+    num_candidates = sum(len(job.candidates) for job in jobs)
+    copies: dict[int, list[Copy]] = {}
+    with progress(f"comparing with {test.name}", num_candidates) as advance:
+        for index, result in map_isolated(_decide, jobs, num_workers if num_candidates >= _WORTH_PROCESSES else 0):
+            if isinstance(result, Failed):
+                name = names[jobs[index].candidates[0].first]
+                raise UserError(f"comparing {name} of {test.name} failed: {result.as_error()}")
+            copies[index] = result
+            advance(len(jobs[index].candidates))
     return [
         Evidence(
-            "footage", str(corpus.video_ids[copy.second]), copy.second_seconds,
-            test.name, str(test.manifest.video_ids[test.rows[copy.first]]), copy.first_seconds,
+            "footage", str(ours[copy.second]), copy.second_seconds, test.name, str(names[copy.first]), copy.first_seconds,
             copy.is_mirrored, round(copy.alignment.change, 3), round(copy.alignment.structure, 3),
         )
-        for copy in copies
+        for index in sorted(copies) for copy in copies[index]
     ]  # fmt: skip

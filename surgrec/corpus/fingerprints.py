@@ -21,7 +21,7 @@ from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.shared_footage import Moments
 from surgrec.corpus.survey import VERSION as SURVEY_VERSION
-from surgrec.corpus.survey import Survey, read_survey, survey_limits, survey_video, write_survey
+from surgrec.corpus.survey import read_survey, survey_limits, survey_video, write_survey
 from surgrec.video.errors import VideoError
 
 VERSION = 1
@@ -51,11 +51,6 @@ def survey_path(surveys: Path, video_id: str) -> Path:
 def default_surveys(manifest: Path) -> Path:
     """The folder of surveys beside a manifest."""
     return manifest.with_name(f"{manifest.stem}.surveys")
-
-
-def load_survey(surveys: Path, video_id: str) -> Survey:
-    """A survey that `gather` has read or made. Raises `UserError`."""
-    return read_survey(survey_path(surveys, video_id))
 
 
 def gather(manifest: Manifest, rows: Sequence[int], surveys: Path, num_workers: int, progress: Progress) -> Gathered:

@@ -106,16 +106,33 @@ def find_copies(
     first_survey: Callable[[int], Survey],
     second_survey: Callable[[int], Survey],
     verdict: Verdict | None = None,
-    track: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
 ) -> list[Copy]:
-    """All copies of footage of `first` (the smaller set) in `second`. `track` wraps the candidates, for a progress bar."""
-    verdict = verdict or Verdict()
+    """All copies of footage of `first` (the smaller set) in `second`, in this process."""
+    groups = by_first_video(propose(first, second))
+    return [
+        copy
+        for group in groups
+        for copy in decide(group, first_survey(group[0].first), second_survey, verdict or Verdict())
+    ]
+
+
+def by_first_video(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
+    """The candidates of each video of the first set, by its number; within one, in the order given."""
+    groups: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(candidate.first, []).append(candidate)
+    return [groups[number] for number in sorted(groups)]
+
+
+def decide(
+    candidates: Sequence[Candidate], first_survey: Survey, second_survey: Callable[[int], Survey], verdict: Verdict
+) -> list[Copy]:
+    """Which candidates of one video are copies; what says again what was found is passed over."""
     found: list[Copy] = []
-    for candidate in track(propose(first, second)):
+    for candidate in candidates:
         if any(_is_within(candidate, copy) for copy in found):
             continue
-        pictures = pictures_of(first_survey(candidate.first), second_survey(candidate.second))
-        copy = judge(candidate, *pictures, verdict)
+        copy = judge(candidate, *pictures_of(first_survey, second_survey(candidate.second)), verdict)
         if copy is not None:
             found.append(copy)
     return found
