@@ -82,8 +82,13 @@ def mirrored(vectors: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
 def as_floats(vectors: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
     """Unit vectors (..., 99); a product of two is the cosine of their angle."""
     floats = vectors.astype(np.float32)
-    floats /= np.maximum(np.linalg.norm(floats, axis=-1, keepdims=True), 1e-6)
+    floats /= np.maximum(lengths(floats), 1e-6)[..., None]
     return floats
+
+
+def lengths(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of vectors (..., 99)."""
+    return np.sqrt(np.einsum("...d,...d->...", floats, floats))  # without the copies that a norm makes
 
 
 def _coefficients(luma: npt.NDArray[np.uint8], window: int) -> npt.NDArray[np.float32]:

@@ -6,6 +6,7 @@ path from fingerprints to a verdict: neighbours propose, votes for a shift in ti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,16 +25,15 @@ from surgrec.corpus.alignment import (
     placed,
 )
 from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
-from surgrec.corpus.neighbours import Cells, Nearest
+from surgrec.corpus.neighbours import BLOCK, Cells, Pairs
 from surgrec.corpus.survey import Survey
 
 _FLOOR = 0.62  # cosine below which a moment is no candidate
-_NEAREST = 12  # candidates a moment, for each relation of the two pictures
+_NEAREST = 8  # moments of the first set that one of the second may look like, for each relation of the two pictures
 _EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
-_PIECE = 1 << 18  # moments of the larger set in memory at a time
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
 _MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
-_MAX_SHIFTS = 6  # candidates of one pair of videos
+_MAX_REJECTED = 6  # candidates of one pair of videos, the best first; those that are copies do not count
 _PAD_SECONDS, _MOMENT_SECONDS, _MAX_STRETCH_SECONDS = 1.5, 2.0, 30.0
 _LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
 
@@ -129,11 +129,15 @@ def decide(
 ) -> list[Copy]:
     """Which candidates of one video are copies; what says again what was found is passed over."""
     found: list[Copy] = []
+    rejected: Counter[tuple[int, bool]] = Counter()
     for candidate in candidates:
-        if any(_is_within(candidate, copy) for copy in found):
+        pair = (candidate.second, candidate.is_mirrored)
+        if rejected[pair] == _MAX_REJECTED or any(_is_within(candidate, copy) for copy in found):
             continue
         copy = judge(candidate, *pictures_of(first_survey, second_survey(candidate.second)), verdict)
-        if copy is not None:
+        if copy is None:
+            rejected[pair] += 1
+        else:
             found.append(copy)
     return found
 
@@ -142,37 +146,30 @@ def decide(
 
 
 def propose(first: Moments, second: Moments) -> list[Candidate]:
-    """Pairs of videos with several moments that look alike at one shift in time; the most promising of each pair first."""
+    """Pairs of videos with several moments that look alike at one shift in time; the most promising first.
+
+    The second set is gone through once, some videos at a time, since it may be larger than memory.
+    """
     if len(first.times_seconds) == 0 or len(second.times_seconds) == 0:
         return []
     is_whole_second = np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0
     is_small = len(first.times_seconds) * len(second.times_seconds) <= _EVERY_HALF_SECOND
     rows = np.flatnonzero(is_whole_second | is_small)
-    hits = [_hits(relation, table, first, second) for relation, table in _tables(first, second, rows)]
-    return _vote(np.concatenate(hits), first, second)
+    index = _Index(first, len(rows))
+    found = [
+        one for piece in _pieces(second.video[rows]) for one in _vote(index.hits(second, rows[piece]), first, second)
+    ]
+    return sorted(found, key=lambda one: -one.votes)
 
 
-def _tables(first: Moments, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[tuple[float, Nearest]]:
-    """(scale, nearest moments) for: same picture, the first a crop of the second, the second a crop of the first.
-
-    Lines 2i and 2i + 1 are moment i of the first set and its mirror image. The second set is gone through once, a piece at a time,
-    since it may be larger than memory.
-    """
-    both = np.stack([first.vectors, mirrored(first.vectors)], axis=1).reshape(-1, *first.vectors.shape[1:])
-    num_windows, crop = len(WINDOWS) - 1, WINDOWS[1][2]
-    whole = Cells(both[:, 0], len(rows) * len(WINDOWS))
-    windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), len(rows), per_line=num_windows)
-    num_lines = len(both)
-    del both
-    same, inside, around = (Nearest.empty(num_lines, _NEAREST, _FLOOR) for _ in range(3))
-    for start in range(0, len(rows), _PIECE):
-        piece = rows[start : start + _PIECE]
-        vectors = np.asarray(second.vectors[piece])
-        whole.search(vectors[:, 0], piece, same)
-        for window in range(1, num_windows + 1):
-            whole.search(vectors[:, window], piece, inside)
-        windows.search(vectors[:, 0], piece, around)
-    yield from ((1.0, same), (crop, inside), (1 / crop, around))
+def _pieces(video: npt.NDArray[np.int32]) -> Iterator[slice]:
+    """Slices of about a block of moments; no video is in two."""
+    start = 0
+    while start < len(video):
+        stop = min(start + BLOCK, len(video))
+        stop = int(np.searchsorted(video, video[stop - 1], side="right"))
+        yield slice(start, stop)
+        start = stop
 
 
 _HIT = np.dtype(
@@ -180,21 +177,52 @@ _HIT = np.dtype(
 )
 
 
-def _hits(scale: float, table: Nearest, first: Moments, second: Moments) -> npt.NDArray[np.void]:
-    """One record for every moment found: which pair of videos (and mirrored or not), which shift in hops."""
-    line, slot = np.nonzero(table.rows >= 0)
-    row, moment = table.rows[line, slot], line // 2
-    hits = np.empty(len(line), _HIT)
-    num_seconds = int(second.video.max()) + 1
-    pair = first.video[moment].astype(np.int64) * num_seconds + second.video[row]
-    hits["pair"] = 2 * pair + line % 2
-    hits["bin"] = np.rint((second.times_seconds[row] - first.times_seconds[moment]) / HOP_SECONDS)
-    hits["moment"], hits["score"], hits["scale"] = moment, table.scores[line, slot], scale
-    return hits
+class _Index:
+    """The moments of the first set and their mirror images, to be searched for: as they are, and a crop of each."""
+
+    def __init__(self, first: Moments, num_others: int) -> None:
+        both = np.concatenate([first.vectors, mirrored(first.vectors)])
+        self._first = first
+        self._num_windows, self._crop = len(WINDOWS) - 1, WINDOWS[1][2]
+        self._whole = Cells(both[:, 0], num_others * len(WINDOWS))
+        self._windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), num_others)
+
+    def hits(self, second: Moments, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+        """One record for every moment of the first that looks like one of `rows` of the second."""
+        found = [
+            hits
+            for start in range(0, len(rows), BLOCK)  # of one video there may be more
+            for hits in self._hits(second, rows[start : start + BLOCK])
+        ]
+        return np.concatenate(found)
+
+    def _hits(self, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.void]]:
+        """For: same picture; the first a crop of the second; the second a crop of the first."""
+        vectors = np.asarray(second.vectors[rows])
+        yield self._records(1.0, self._whole.search(vectors[:, 0], _NEAREST, _FLOOR), 1, second, rows)
+        for window in range(1, self._num_windows + 1):
+            yield self._records(self._crop, self._whole.search(vectors[:, window], _NEAREST, _FLOOR), 1, second, rows)
+        around = self._windows.search(vectors[:, 0], _NEAREST, _FLOOR)
+        yield self._records(1 / self._crop, around, self._num_windows, second, rows)
+
+    def _records(
+        self, scale: float, pairs: Pairs, per_moment: int, second: Moments, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.void]:
+        """Which pair of videos (and mirrored or not), which shift in hops."""
+        is_mirrored, moment = np.divmod(pairs.mine // per_moment, len(self._first.times_seconds))
+        row = rows[pairs.other]
+        hits = np.empty(len(row), _HIT)
+        num_seconds = int(second.video[-1]) + 1
+        hits["pair"] = 2 * (self._first.video[moment].astype(np.int64) * num_seconds + second.video[row]) + is_mirrored
+        hits["bin"] = np.rint((second.times_seconds[row] - self._first.times_seconds[moment]) / HOP_SECONDS)
+        hits["moment"], hits["score"], hits["scale"] = moment, pairs.scores, scale
+        return hits
 
 
 def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[Candidate]:
     """A moment votes once for a pair and shift, with its best hit; shifts next to a better one are left out."""
+    if len(hits) == 0:
+        return []
     hits = hits[np.lexsort((-hits["score"], hits["moment"], hits["bin"], hits["pair"]))]
     is_best = np.ones(len(hits), np.bool_)
     is_best[1:] = np.any([hits[name][1:] != hits[name][:-1] for name in ("pair", "bin", "moment")], axis=0)
@@ -202,21 +230,17 @@ def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[C
     starts = np.flatnonzero(
         np.r_[True, (hits["pair"][1:] != hits["pair"][:-1]) | (hits["bin"][1:] != hits["bin"][:-1])]
     )
-    if len(hits) == 0:
-        return []
     votes = np.add.reduceat(hits["score"] - _VOTE_ABOVE, starts)
     num_moments = np.bincount(first.video)[first.video[hits["moment"][starts]]]
     is_enough = votes >= np.minimum(_MIN_VOTES, _MIN_VOTES_A_MOMENT * num_moments)
     edges = np.r_[starts, len(hits)]
     chosen: list[Candidate] = []
     taken: dict[int, list[int]] = {}
-    for group in np.argsort(-votes, kind="stable"):
-        if not is_enough[group]:
-            continue
+    for group in np.flatnonzero(is_enough)[np.argsort(-votes[is_enough], kind="stable")]:
         members = hits[edges[group] : edges[group + 1]]
         pair, shift = int(members["pair"][0]), int(members["bin"][0])
         others = taken.setdefault(pair, [])
-        if len(others) >= _MAX_SHIFTS or any(abs(shift - other) <= 2 for other in others):
+        if any(abs(shift - other) <= 2 for other in others):
             continue
         others.append(shift)
         chosen.append(_candidate(members, float(votes[group]), first, second))
@@ -225,7 +249,7 @@ def _vote(hits: npt.NDArray[np.void], first: Moments, second: Moments) -> list[C
 
 def _candidate(members: npt.NDArray[np.void], votes: float, first: Moments, second: Moments) -> Candidate:
     pair, is_mirrored = divmod(int(members["pair"][0]), 2)
-    one, other = divmod(pair, int(second.video.max()) + 1)
+    one, other = divmod(pair, int(second.video[-1]) + 1)
     times = first.times_seconds[members["moment"]]
     best = float(times[members["score"].argmax()])
     near = times[np.abs(times - best) <= _MAX_STRETCH_SECONDS / 2]

@@ -71,3 +71,21 @@ def test_alignment_recovers_crop_and_shift():
     np.testing.assert_allclose((found.top, found.left, found.height, found.width), (0.12, 0.05, 0.8, 0.8), atol=0.05)
     assert found.change > 0.8
     assert found.structure > 0.6
+
+
+def test_every_one_of_many_copies_of_a_moment_is_found():
+    """A clip that a corpus holds forty times: what is left after taking out what was found must be clean."""
+    kinds = [survey_of(40, 3, change=TRANSFORMATIONS[name]) for name in ("none", "brightened")]
+    corpus = 20 * kinds
+    found = copies([survey_of(40, 3)], corpus)
+    assert {copy.second for copy in found} == set(range(40))
+
+
+def test_every_turn_of_a_loop_is_found():
+    loop = survey_of(41, 60)
+    for turn in range(12):
+        loop.luma[20 * turn : 20 * (turn + 1)] = survey_of(42, 5).luma
+    seconds = np.zeros(60, bool)
+    for copy in copies([survey_of(42, 5)], [loop]):
+        seconds[int(np.ceil(copy.second_seconds[0])) : int(copy.second_seconds[1])] = True
+    assert seconds.mean() > 0.9
