@@ -4,7 +4,8 @@
 
 At scale 1: 10,535 videos of together 214.5 million frames at 25 a second (2,383 hours), against 100 hours of test material, which is
 about what the 16 test sets hold. Fingerprints are mixtures of those of rendered surgery, with noise, so that they crowd as real ones do;
-each of 50 test videos shows five minutes of the corpus, with noise. The proposals are timed
+240 test videos show 8, 30 or 300 seconds of the corpus, with so much noise that the
+cosine is 0.9 (a re-encoded copy) or 0.7 (a cropped one). The proposals are timed
 (`propose` in surgrec/corpus/shared_footage.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a
 process of its own, whose peak memory is told,
 with the corpus's vectors in a file, as an audit has them.
@@ -32,8 +33,8 @@ from surgrec.corpus.survey import survey_video
 from surgrec.synthetic.corpus import synthesize
 
 VIDEOS, FRAMES, FPS, TEST_HOURS = 10_535, 214.5e6, 25.0, 100.0
-PLANTED, PLANTED_SECONDS = 50, 300.0
-_BLOCK = 1 << 15
+PLANTED = [(seconds, cosine) for seconds in (8.0, 30.0, 300.0) for cosine in (0.9, 0.7) for _ in range(40)]
+_POOL = 1 << 16  # vectors
 
 
 def seeds_of(folder: Path) -> np.ndarray:
@@ -49,14 +50,16 @@ def seeds_of(folder: Path) -> np.ndarray:
 
 
 def fill(vectors: np.ndarray, seeds: np.ndarray, random: np.random.Generator) -> None:
-    """Every vector: one of the seeds, half of another added, and noise."""
-    for start in range(0, len(vectors), _BLOCK):
-        count = min(_BLOCK, len(vectors) - start)
-        mixed = 0.75 * seeds[random.integers(0, len(seeds), count)].astype(np.float32)
-        signs = random.choice([-1.0, 1.0], (count, 1, 1)).astype(np.float32)
-        mixed += 0.5 * signs * seeds[random.integers(0, len(seeds), count)]
-        mixed += random.normal(0, 12, mixed.shape).astype(np.float32)
-        vectors[start : start + count] = np.clip(np.rint(mixed), -127, 127).astype(np.int8)
+    """Every vector: one of a pool, each of which is one of the seeds with half of another added, and noise of its own."""
+    pool = 0.75 * seeds[random.integers(0, len(seeds), _POOL)].astype(np.float32)
+    pool += 0.5 * random.choice([-1.0, 1.0], (_POOL, 1, 1)) * seeds[random.integers(0, len(seeds), _POOL)]
+    pool = np.clip(np.rint(pool), -100, 100).astype(np.int8)
+    noise = np.clip(np.rint(random.normal(0, 12, (_POOL, *vectors.shape[1:]))), -27, 27).astype(np.int8)
+    for start in range(0, len(vectors), _POOL):
+        count = min(_POOL, len(vectors) - start)
+        vectors[start : start + count] = (
+            pool[random.integers(0, _POOL, count)] + noise[random.integers(0, _POOL, count)]
+        )
 
 
 def moments(vectors: np.ndarray, num_videos: int) -> Moments:
@@ -75,42 +78,49 @@ def measure(scale: float, tests: float, seeds_file: Path, folder: Path) -> dict[
     fill(stored, seeds, random)
     mine = np.empty((round(TEST_HOURS * 3600 / HOP_SECONDS * tests), *shape[1:]), np.int8)
     fill(mine, seeds, random)
-    corpus, test = moments(stored, max(1, round(VIDEOS * scale))), moments(mine, max(PLANTED, round(400 * tests)))
-    length = round(PLANTED_SECONDS / HOP_SECONDS)
+    corpus, test = moments(stored, max(1, round(VIDEOS * scale))), moments(mine, max(len(PLANTED), round(400 * tests)))
     truth = {}
-    for number in range(PLANTED):
-        at = int(np.searchsorted(test.video, number))
-        length_here = min(length, int(np.searchsorted(test.video, number + 1)) - at)
-        origin = int(random.integers(0, len(corpus.video) - length_here))
-        origin = int(np.searchsorted(corpus.video, corpus.video[origin]))  # from its beginning, within one video
-        length_here = min(length_here, int(np.searchsorted(corpus.video, corpus.video[origin] + 1)) - origin)
-        noisy = stored[origin : origin + length_here] + random.normal(0, 8, (length_here, *shape[1:]))
-        mine[at : at + length_here] = np.clip(np.rint(noisy), -127, 127).astype(np.int8)
-        truth[number] = int(corpus.video[origin])
+    for number, (seconds, cosine) in enumerate(PLANTED):
+        at, stop = (int(np.searchsorted(test.video, video)) for video in (number, number + 1))
+        video = int(random.integers(0, corpus.video[-1] + 1))
+        first, last = (int(np.searchsorted(corpus.video, one)) for one in (video, video + 1))
+        length = min(round(seconds / HOP_SECONDS), stop - at, last - first)
+        origin = int(random.integers(first, last - length + 1))
+        copied = as_floats(stored[origin : origin + length]) * 256
+        sigma = 256 * (1 / cosine**2 - 1) ** 0.5 / copied.shape[-1] ** 0.5
+        mine[at : at + length] = np.clip(np.rint(copied + random.normal(0, sigma, copied.shape)), -127, 127).astype(
+            np.int8
+        )
+        truth[number] = video
     stored.flush()
     del stored
     mapped = Moments(np.memmap(path, np.int8, "r", shape=shape), corpus.times_seconds, corpus.video)
     start = time.perf_counter()
-    candidates = propose(test, mapped)
+    candidates = propose(test, mapped, os.cpu_count() or 1)
     seconds = time.perf_counter() - start
     found = {(one.first, one.second) for one in candidates}
     likeness = float(np.median(np.sum(as_floats(mine[:1000, 0]) * as_floats(mapped.vectors[:1000, 0]), axis=-1)))
+    proposed: dict[str, list[bool]] = {}
+    for number, video in truth.items():
+        proposed.setdefault("{:g} s, {:g}".format(*PLANTED[number]), []).append((number, video) in found)
     return {
         "scale": scale, "test_scale": tests, "corpus_moments": shape[0], "test_moments": len(mine), "seconds": seconds,
         "peak_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "candidates": len(candidates),
-        "planted_found": sum((number, video) in found for number, video in truth.items()) / PLANTED, "unrelated_cosine": likeness,
+        "proposed": {kind: sum(each) / len(each) for kind, each in proposed.items()}, "unrelated_cosine": likeness,
     }  # fmt: skip
 
 
 def table(results: list[dict[str, float]]) -> str:
     lines = [
-        "| corpus | tests | corpus hours | test hours | minutes | peak GB | candidates | planted copies proposed |",
-        "|" + "---|" * 8,
+        "| corpus | tests | corpus hours | test hours | minutes | peak GB | candidates | copies proposed: "
+        + " | ".join(results[0]["proposed"])
+        + " |",
+        "|" + "---|" * (7 + len(results[0]["proposed"])),
     ]
     lines += [
         f"| {r['scale']:g}x | {r['test_scale']:g}x | {r['corpus_moments'] * HOP_SECONDS / 3600:,.0f} "
         f"| {r['test_moments'] * HOP_SECONDS / 3600:,.0f} | {r['seconds'] / 60:.2f} | {r['peak_gigabytes']:.1f} "
-        f"| {r['candidates']:,.0f} | {r['planted_found']:.0%} |"
+        f"| {r['candidates']:,.0f} | {' | '.join(format(share, '.0%') for share in r['proposed'].values())} |"
         for r in results
     ]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,13 +18,14 @@ import numpy.typing as npt
 
 from surgrec.corpus.fingerprint import as_floats, lengths
 
-EXACT = 3e10  # pairs up to which everything is compared with everything
-_MAX_BRANCHES = 96  # of the tree's root and of each of its children
+BUDGET = 3e10  # products of two vectors that one set is worth: up to so many, everything is compared with everything
+_MAX_BRANCHES = 128  # of the tree's root and of each of its children
 _ROUNDS = 6  # of k-means
 _SAMPLES_PER_LEAF = 20
 PROBES = (2, 2)  # branches, and leaves of each, that a vector is compared with
 BLOCK = 1 << 19  # vectors of the second set at a time
 _TILE = 1 << 10  # rows and columns of a product, which then stays in the processor's cache
+_SCORE_BITS = 24  # of a key to sort by; above them stands the vector's number
 
 Vectors = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
@@ -43,8 +45,9 @@ class Cells:
     """The first set, sorted into leaves. `num_others`: how many vectors it will be compared with; the more, the more leaves."""
 
     def __init__(self, vectors: Vectors, num_others: int) -> None:
-        is_small = len(vectors) * num_others <= EXACT
-        branches = 1 if is_small else int(min(_MAX_BRANCHES, max(1.0, (2 * len(vectors)) ** (1 / 3))))
+        num_pairs = float(len(vectors)) * num_others
+        is_small = num_pairs <= BUDGET
+        branches = 1 if is_small else min(_MAX_BRANCHES, math.ceil(math.sqrt(math.prod(PROBES) * num_pairs / BUDGET)))
         self._root, self._children = _tree(vectors, branches)
         self._branches = branches
         leaf, long = np.zeros(len(vectors), np.int64), np.zeros(len(vectors), np.float32)
@@ -68,7 +71,9 @@ class Cells:
         if not pieces:
             return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
         other, mine, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        order = np.lexsort((-scores, other))
+        falling = ((1 - scores) * 2.0 ** (_SCORE_BITS - 2)).astype(np.int64)
+        key = (other << _SCORE_BITS) + falling  # by vector, the best first
+        order = np.argsort(key)  # one number is sorted three times as fast as two
         other, mine, scores = other[order], mine[order], scores[order]
         rank = np.arange(len(other)) - np.searchsorted(other, other)
         best = rank < count

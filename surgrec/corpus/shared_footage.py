@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from surgrec.corpus.alignment import (
     BRIEF_SECONDS,
@@ -145,7 +147,7 @@ def decide(
 # -- proposing
 
 
-def propose(first: Moments, second: Moments) -> list[Candidate]:
+def propose(first: Moments, second: Moments, num_threads: int = 1) -> list[Candidate]:
     """Pairs of videos with several moments that look alike at one shift in time; the most promising first.
 
     The second set is gone through once, some videos at a time, since it may be larger than memory.
@@ -155,10 +157,12 @@ def propose(first: Moments, second: Moments) -> list[Candidate]:
     is_whole_second = np.rint(second.times_seconds / HOP_SECONDS).astype(np.int64) % 2 == 0
     is_small = len(first.times_seconds) * len(second.times_seconds) <= _EVERY_HALF_SECOND
     rows = np.flatnonzero(is_whole_second | is_small)
-    index = _Index(first, len(rows))
-    found = [
-        one for piece in _pieces(second.video[rows]) for one in _vote(index.hits(second, rows[piece]), first, second)
-    ]
+    found: list[Candidate] = []
+    limits = threadpool_limits(1, "blas")  # threads of one small product only wait for each other
+    with limits, ThreadPoolExecutor(num_threads) as threads:
+        index = _Index(first, len(rows))
+        for piece in _pieces(second.video[rows]):
+            found += _vote(index.hits(second, rows[piece], threads), first, second)
     return sorted(found, key=lambda one: -one.votes)
 
 
@@ -187,23 +191,24 @@ class _Index:
         self._whole = Cells(both[:, 0], num_others * len(WINDOWS))
         self._windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), num_others)
 
-    def hits(self, second: Moments, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    def hits(self, second: Moments, rows: npt.NDArray[np.int64], threads: Executor) -> npt.NDArray[np.void]:
         """One record for every moment of the first that looks like one of `rows` of the second."""
-        found = [
-            hits
-            for start in range(0, len(rows), BLOCK)  # of one video there may be more
-            for hits in self._hits(second, rows[start : start + BLOCK])
-        ]
-        return np.concatenate(found)
+        starts = range(0, len(rows), BLOCK)  # of one video there may be more
+        return np.concatenate(
+            [hits for start in starts for hits in self._hits(second, rows[start : start + BLOCK], threads)]
+        )
 
-    def _hits(self, second: Moments, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.void]]:
+    def _hits(self, second: Moments, rows: npt.NDArray[np.int64], threads: Executor) -> Iterator[npt.NDArray[np.void]]:
         """For: same picture; the first a crop of the second; the second a crop of the first."""
         vectors = np.asarray(second.vectors[rows])
-        yield self._records(1.0, self._whole.search(vectors[:, 0], _NEAREST, _FLOOR), 1, second, rows)
-        for window in range(1, self._num_windows + 1):
-            yield self._records(self._crop, self._whole.search(vectors[:, window], _NEAREST, _FLOOR), 1, second, rows)
-        around = self._windows.search(vectors[:, 0], _NEAREST, _FLOOR)
-        yield self._records(1 / self._crop, around, self._num_windows, second, rows)
+        crops = [(self._crop, self._whole, window, 1) for window in range(1, self._num_windows + 1)]
+        relations = [(1.0, self._whole, 0, 1), *crops, (1 / self._crop, self._windows, 0, self._num_windows)]
+
+        def records(relation: tuple[float, Cells, int, int]) -> npt.NDArray[np.void]:
+            scale, cells, window, per_moment = relation
+            return self._records(scale, cells.search(vectors[:, window], _NEAREST, _FLOOR), per_moment, second, rows)
+
+        return threads.map(records, relations)
 
     def _records(
         self, scale: float, pairs: Pairs, per_moment: int, second: Moments, rows: npt.NDArray[np.int64]

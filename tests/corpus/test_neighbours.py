@@ -40,7 +40,7 @@ def test_small_sets_are_compared_exactly(monkeypatch, tile):
 
 
 def test_the_tree_finds_nearly_all_of_what_is_really_near(monkeypatch):
-    monkeypatch.setattr(neighbours, "EXACT", 0)
+    monkeypatch.setattr(neighbours, "BUDGET", 1e5)
     random = np.random.default_rng(2)
     mine, others = vectors(random, 3000), vectors(random, 4000)
     noisy = np.clip(mine[:1000] + random.normal(0, 12, (1000, 99)), -127, 127)  # cosine about 0.9
