@@ -9,6 +9,7 @@ is not possible, only escaping twice. The page's own content policy forbids scri
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterable, Sequence
 
@@ -33,6 +34,10 @@ code { background: var(--panel); padding: 0 0.25rem; } .faint { color: var(--fai
 .error { border-color: var(--error); } .warning { border-color: var(--warning); } .note { border-color: var(--note); }
 .error h3 { color: var(--error); } .warning h3 { color: var(--warning); } .note h3 { color: var(--note); }
 .scroll { overflow-x: auto; } .unbroken { white-space: nowrap; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13rem, 100%), 1fr)); gap: 0.9rem; margin: 0.8rem 0; }
+figure { margin: 0; } figure img, figure .missing { display: block; width: 100%; aspect-ratio: 16 / 9; object-fit: contain;
+  background: var(--panel); } figure .missing { color: var(--faint); box-sizing: border-box; padding: 0.6rem; }
+figcaption { color: var(--faint); font-size: 0.8rem; line-height: 1.35; overflow-wrap: anywhere; }
 .bar { display: inline-block; width: 8rem; height: 0.7rem; border: 1px solid var(--line); vertical-align: middle; }
 .bar span { display: block; height: 100%; background: var(--bar); }
 """
@@ -78,6 +83,17 @@ def bar(share: float, label: str) -> Html:
     return element("span", frame, " ", label, class_="unbroken")
 
 
+def picture(jpeg: bytes, described: str, *caption: object) -> Html:
+    """A JPEG in the page itself, with words for whoever cannot see it and a caption below."""
+    address = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
+    return element("figure", element("img", src=address, alt=described), element("figcaption", *caption))
+
+
+def gallery(figures: Iterable[Html]) -> Html:
+    """Pictures beside each other, as many as fit."""
+    return element("div", *figures, class_="gallery")
+
+
 def page(title: str, *content: object) -> str:
     """A whole HTML document of UTF-8 text."""
     head = joined(
@@ -102,4 +118,4 @@ def _row(header: Sequence[str], row: Sequence[Cell]) -> Html:
 def _cell(value: Cell) -> Html:
     if isinstance(value, str):
         return element("td", value)
-    return element("td", f"{value:.3f}" if isinstance(value, float) else f"{value:,}", class_="number")
+    return element("td", f"{value:,.3f}" if isinstance(value, float) else f"{value:,}", class_="number")
