@@ -40,8 +40,8 @@ def composition(known: Known, unit: Unit) -> Section:
     untold = sum(video.procedure is None for video in known.videos)
     gaps = (f"The procedure of {untold:,} of {len(known.videos):,} videos is unknown.",) if untold else ()
     note = faint(
-        "Groups: patients, cases or whatever else the videos of one group share. Share: of all ", unit.name, ". Usable: what no filter "
-        "refused, as the manifest says."
+        "Groups: patients, cases or whatever else the videos of one group share. Share: of all ", unit.name, ". Usable: as the manifest "
+        "says; without filters that is everything."
     )  # fmt: skip
     return Section("composition", "Composition", (*content, note), gaps)
 
@@ -78,7 +78,7 @@ def forms(known: Known, unit: Unit) -> Section:
     videos = known.videos
     lengths = _Lengths()
     content = [
-        *_form("Resolution", "pixels", videos, unit, lambda video: f"{video.width} x {video.height}"),
+        *_form("Resolution", "pixels", videos, unit, lambda video: f"{video.width}x{video.height}"),
         *_form("Frames a second", "rate", videos, unit, lambda video: f"{video.fps:.2f}".rstrip("0").rstrip(".")),
         *_form("Length", "length", videos, unit, lengths, order=lengths.order),
         *_form("Codec", "codec", videos, unit, lambda video: video.codec),

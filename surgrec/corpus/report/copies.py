@@ -109,12 +109,12 @@ def _evidence(known: Known, evidence: Sequence[Evidence], unit: Unit) -> list[Ht
     found = {one.video_id for one in evidence}
     intervals = [
         (
-            one.video_id, f"{one.seconds[0]:.1f} to {one.seconds[1]:.1f}", _KINDS.get(one.kind, one.kind), one.test_set,
-            one.test_video_id, f"{one.test_seconds[0]:.1f} to {one.test_seconds[1]:.1f}", "yes" if one.is_mirrored else "",
+            one.video_id, _seconds(one.seconds), _KINDS.get(one.kind, one.kind) + (", mirrored" if one.is_mirrored else ""),
+            one.test_set, one.test_video_id, _seconds(one.test_seconds),
         )
         for one in evidence
     ]  # fmt: skip
-    columns = ("video", "seconds", "evidence", "test set", "test video", "seconds", "mirrored")
+    columns = ("video", "seconds", "evidence", "test set", "test video", "seconds")
     return [
         element(
             "p", element("b", f"{counted(len(found), 'video')} of {len(known.videos):,} show test material. "),
@@ -123,6 +123,10 @@ def _evidence(known: Known, evidence: Sequence[Evidence], unit: Unit) -> list[Ht
         *listed(("test set", "evidence", "videos", f"{unit.name} of these videos", "by source"), rows),
         *listed(columns, intervals, _MAX_INTERVALS),
     ]  # fmt: skip
+
+
+def _seconds(interval: tuple[float, float]) -> Html:
+    return element("span", f"{interval[0]:.1f} to {interval[1]:.1f}", class_="unbroken")
 
 
 # -- overlaps

@@ -2,7 +2,7 @@
 
 In: videos with their findings. Out: JPEGs, decoded in worker processes with limits, since files are not trusted. It is its own file because
 it is the only part of the report that opens a video, and because pictures are what must be shown with care: regions that were found to be
-text, which may be a name, are painted over.
+text, which may be a name, are painted over, and screens and rooms are shown in blocks too large to read a name or know a face.
 
 Moments are drawn by a hash of video and time, so that the same corpus gives the same page and nobody chose them by their looks; every
 source has its turn before one has a second.
@@ -33,6 +33,8 @@ PER_REASON, KEPT, BOXES = 6, 24, 6
 KEPT_CAPTION, BOX_CAPTION = "kept", "content box"
 _SHORT_SIDE_PIXELS = 160
 _QUALITY = 78
+_COARSE = ("low_information", "out_of_body")  # menus name patients, rooms show people
+_BLOCKS = 20  # along the short side of such a picture
 _COVER_MARGIN = 0.01  # of the picture: letters have soft edges
 _WORTH_A_BOX = 0.98  # of the picture: a box that keeps more looks like none
 _MARK, _COVER = (255, 200, 0), (96, 96, 96)
@@ -43,8 +45,8 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 @dataclass(frozen=True)
 class Moment:
-    """A picture to take: `marked` is drawn around, `covered` painted over; regions as shares of the picture. `kind`: the reason, or one of
-    the captions of this module."""
+    """A picture to take: `marked` is drawn around, `covered` painted over; regions as shares of the picture. `is_coarse`: show it in large
+    blocks. `kind`: the reason, or one of the captions of this module."""
 
     kind: str
     video: Video
@@ -53,6 +55,7 @@ class Moment:
     score: float | None = None
     marked: Region | None = None
     covered: tuple[Region, ...] = ()
+    is_coarse: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,14 @@ def _hashed(*words: str) -> str:
 
 
 def _of_finding(video: Video, found: Found) -> Moment:
+    """Its middle. Of a region, which may last for all of a video, a moment that is usable too, where there is one."""
     span = found.start_seconds, found.end_seconds
-    marked = found.region if found.reason in OF_REGIONS else None
-    return _moment(found.reason, video, sum(span) / 2, span, found.score, marked)
+    if found.reason in OF_TIME:
+        return _moment(found.reason, video, sum(span) / 2, span, found.score)
+    both = [(max(start, span[0]), min(end, span[1])) for start, end in video.usable]
+    longest = max(both, key=lambda part: part[1] - part[0], default=span)
+    seconds = sum(longest if longest[1] > longest[0] else span) / 2
+    return _moment(found.reason, video, seconds, span, found.score, found.region)
 
 
 def _of_usable(video: Video) -> Moment:
@@ -140,7 +148,10 @@ def _moment(
 ) -> Moment:
     """With what is found to be text anywhere in the video covered: a caption may stay longer than its finding."""
     covered = {found.region for found in video.findings if found.reason == "text" and found.region is not None}
-    return Moment(kind, video, min(seconds, video.seconds), span, score, marked, tuple(sorted(covered)))
+    is_coarse = any(
+        found.reason in _COARSE and found.start_seconds <= seconds <= found.end_seconds for found in video.findings
+    )
+    return Moment(kind, video, min(seconds, video.seconds), span, score, marked, tuple(sorted(covered)), is_coarse)
 
 
 # -- taking them
@@ -150,17 +161,12 @@ def _moment(
 class _Job:
     path: Path
     duration_seconds: float
-    seconds: float
-    marked: Region | None
-    covered: tuple[Region, ...]
+    moment: Moment
 
 
 def take(moments: Sequence[Moment], manifest: Manifest, num_workers: int, progress: Progress) -> Iterator[Still]:
     """The pictures in the order of `moments`; with 0 workers in this process, without the protection."""
-    jobs = [
-        _Job(manifest.path_of(moment.video.row), moment.video.seconds, moment.seconds, moment.marked, moment.covered)
-        for moment in moments
-    ]
+    jobs = [_Job(manifest.path_of(moment.video.row), moment.video.seconds, moment) for moment in moments]
     taken: dict[int, bytes | VideoError] = {}
     with progress("taking stills", len(jobs)) as advance:
         for index, result in map_isolated(_take, jobs, num_workers, _limits_of):
@@ -179,20 +185,27 @@ def _limits_of(job: _Job) -> Limits:
 
 def _take(job: _Job) -> bytes | VideoError:
     """One picture as JPEG; runs in a worker process."""
+    moment = job.moment
     try:
         with open_video(job.path, short_side_pixels=_SHORT_SIDE_PIXELS) as reader:
-            pixels = reader.read([job.seconds]).pixels[0]
+            pixels = reader.read([moment.seconds]).pixels[0]
     except VideoError as error:
         return error
-    picture = Image.fromarray(pixels)
+    picture = _in_blocks(Image.fromarray(pixels)) if moment.is_coarse else Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
-    for region in job.covered:
+    for region in moment.covered:
         draw.rectangle(_pixels(region, picture.size, _COVER_MARGIN), fill=_COVER)
-    if job.marked is not None:
-        draw.rectangle(_pixels(job.marked, picture.size, 0.0), outline=_MARK, width=2)
+    if moment.marked is not None:
+        draw.rectangle(_pixels(moment.marked, picture.size, 0.0), outline=_MARK, width=2)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return file.getvalue()
+
+
+def _in_blocks(picture: Image.Image) -> Image.Image:
+    block = min(picture.size) / _BLOCKS
+    few = picture.resize([max(1, round(side / block)) for side in picture.size], Image.Resampling.BOX)
+    return few.resize(picture.size, Image.Resampling.NEAREST)
 
 
 def _pixels(region: Region, size: tuple[int, int], margin: float) -> tuple[int, int, int, int]:

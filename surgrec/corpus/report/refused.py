@@ -26,9 +26,15 @@ _MEANS = REASONS | {
     UNREADABLE_FOLDER: "a folder that may not be entered",
 }
 _STAGES = {
-    "index": ("By the index", "There is no list of refusals beside the manifest: the index refused nothing, or its list is not here."),
-    "prepare": ("By prepare: quarantine", "No quarantine was found: no training copies were made, none failed, or it is not here (--refusals names it)."),
-}  # fmt: skip
+    "index": (
+        "By the index",
+        "There is no list of refusals beside the manifest: the index refused nothing, or its list is not here.",
+    ),
+    "prepare": (
+        "By prepare: quarantine",
+        "No quarantine was found: no copies were made, none failed, or it lies elsewhere (name it with --refusals).",
+    ),
+}
 
 
 def refusals(known: Known) -> Section:

@@ -31,14 +31,12 @@ def licences(known: Known) -> Section:
         said = [note for note in (_conflict(source, videos, known)) if note]
         conflicts += [element("li", note) for note in said]
         card = known.cards.get(source)
-        noted = [
-            f"{sum(key in notes.get(video.video_id, {}) for video in videos):,}" for key in ("provenance", "consent")
-        ]
+        noted = [sum(key in notes.get(video.video_id, {}) for video in videos) for key in ("provenance", "consent")]
         rows.append(
             (
                 source, len(videos), counts_of(video.licence or _UNKNOWN for video in videos),
-                _short(str(card.licence)) if card else "no card", str(card.access) if card else "no card", *noted,
-                "conflict" if said else "",
+                _short(str(card.licence)) if card else "no card", str(card.access) if card else "", *noted,
+                "yes" if said else "",
             )
         )  # fmt: skip
     header = (
@@ -49,7 +47,7 @@ def licences(known: Known) -> Section:
         "access",
         "provenance noted",
         "consent noted",
-        "",
+        "conflict",
     )
     content = [*listed(header, rows)]
     if conflicts:

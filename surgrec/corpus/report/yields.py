@@ -108,8 +108,8 @@ def _by_source(groups: Sequence[Group], unit: Unit) -> tuple[Html, ...]:
             name,
             unit(hours),
             unit(usable),
-            unit(sum(lost.values())),
-            *(unit(lost[reason]) for reason in present),
+            unit(sum(lost.values())) or 0,
+            *(unit(lost[reason]) or 0 for reason in present),
             empty,
         )
 
@@ -119,7 +119,7 @@ def _by_source(groups: Sequence[Group], unit: Unit) -> tuple[Html, ...]:
         "usable",
         "lost",
         *(reason.replace("_", " ") for reason in present),
-        "videos with nothing usable",
+        "empty videos",
     )
     absent = [reason.replace("_", " ") for reason in LOSSES if reason not in present]
     nothing = (faint(f"Nothing was lost as {', '.join(absent)}."),) if absent else ()
@@ -155,8 +155,10 @@ def _pictures(stills: Sequence[Still], known: Known) -> list[Html]:
         element("h3", "Pictures"),
         element(
             "p", element("b", "These are pictures of patients, and perhaps of others: keep this page as you keep the videos. "),
-            "Regions that were found to be text are painted over; text that was not found is not. Moments are drawn at random, a source "
-            "at a time.", class_="panel note",
+            "What was found to be text is painted over, and what was refused as low information or out of the body is shown in large "
+            "blocks, since screens name patients and rooms show people; what no filter found is as it is. Moments are drawn by a hash, a "
+            "source at a time. Scores are those of docs/filters.md.",
+            class_="panel note",
         ),
     ]  # fmt: skip
     for kind, name in _NAMES.items():
