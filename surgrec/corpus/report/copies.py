@@ -70,7 +70,7 @@ def contamination(known: Known, unit: Unit) -> Section:
         content += _audited(audit)
     missing = sorted(set.intersection(*(set(audit.missing) for audit in known.audits)))
     if missing:
-        gaps.append(f"{counted(len(missing), 'video')} of {len(known.videos):,} were compared with no test set.")
+        gaps.append(f"Compared with no test set: {counted(len(missing), 'video')} of {len(known.videos):,}.")
         content += [gap(gaps[-1]), ids(missing)]
     evidence = list(dict.fromkeys(one for audit in known.audits for one in audit.evidence))
     content += _evidence(known, evidence, unit)
@@ -80,16 +80,10 @@ def contamination(known: Known, unit: Unit) -> Section:
 def _audited(audit: Audit) -> list[Html]:
     tests = ", ".join(f"{name} ({counted(count, 'video')})" for name, count in sorted(audit.num_tests.items()))
     gone = (
-        f" {counted(audit.num_gone, 'finding')} of it no longer hold: the video or the interval is not used any more."
-        if audit.num_gone
-        else ""
+        f" Findings about videos or intervals that are not used any more: {audit.num_gone:,}." if audit.num_gone else ""
     )
-    left = (
-        f" {counted(len(audit.missing), 'video')} of the manifest could not be decoded for it or came later."
-        if audit.missing
-        else ""
-    )
-    return [text(f"Compared with {tests or 'no test set'}.{left}{gone}")]
+    left = f" Not compared, since it could not be decoded or came later: {counted(len(audit.missing), 'video')}."
+    return [text(f"Compared with {tests or 'no test set'}.{left if audit.missing else ''}{gone}")]
 
 
 def _evidence(known: Known, evidence: Sequence[Evidence], unit: Unit) -> list[Html]:
@@ -117,7 +111,7 @@ def _evidence(known: Known, evidence: Sequence[Evidence], unit: Unit) -> list[Ht
     columns = ("video", "seconds", "evidence", "test set", "test video", "seconds")
     return [
         element(
-            "p", element("b", f"{counted(len(found), 'video')} of {len(known.videos):,} show test material. "),
+            "p", element("b", f"Test material in {counted(len(found), 'video')} of {len(known.videos):,}. "),
             "Training refuses such a mixture unless it is told to allow it.", class_="panel error",
         ),
         *listed(("test set", "evidence", "videos", f"{unit.name} of these videos", "by source"), rows),

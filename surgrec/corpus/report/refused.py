@@ -69,7 +69,7 @@ def removals(known: Known) -> Section:
         groups[source] += 1
     rows = [(source, count, groups[source]) for source, count in sorted(counts.items())]
     content = (
-        text(f"{counted(len(stones), 'video')} were removed and are kept out for good."),
+        text(f"Removed, and kept out for good: {counted(len(stones), 'video')}."),
         *listed(("source", "videos removed", "whole groups kept out"), rows),
         faint("Which, when and why is in the ledger, which is private."),
     )

@@ -136,7 +136,7 @@ def groups_and_splits(known: Known, unit: Unit) -> Section:
     if lone:
         gaps.append(f"Every video is a group of its own in {_few(lone)}: true only if no patient has two videos there.")
     if missing := sum(not video.group_id for video in known.videos):
-        gaps.append(f"{counted(missing, 'video')} of {len(known.videos):,} have no group id.")
+        gaps.append(f"Without a group id: {counted(missing, 'video')} of {len(known.videos):,}.")
     return Section("groups", "Groups and splits", tuple(content), tuple(gaps))
 
 

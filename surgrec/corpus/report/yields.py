@@ -56,14 +56,14 @@ def _gaps(known: Known, unit: Unit) -> tuple[str, ...]:
         )
     if copies:
         gaps.append(
-            f"Of {counted(copies, 'training copy').replace('copys', 'copies')} without findings it is not known whether they were filtered."
+            f"Training copies of which it is not known whether they were filtered: {copies:,}; --findings names findings."
         )
     if unheeded := unit(sum(video.account.unheeded for video in known.videos)):
         gaps.append(
             f"The manifest calls {unheeded:,.3f} {unit.name} usable that a filter refused: run surgrec filter again, unless this was meant."
         )
     if known.num_stray:
-        gaps.append(f"{counted(known.num_stray, 'finding')} are about videos that the manifest does not list.")
+        gaps.append(f"{counted(known.num_stray, 'finding')} about videos that the manifest does not list.")
     return tuple(gaps)
 
 
