@@ -349,6 +349,24 @@ def test_text_is_painted_over_in_every_picture_of_its_video(manifest: Path) -> N
         assert is_grey == (still.moment.video.video_id == named), still.moment.kind
 
 
+def test_of_a_training_copy_nobody_knows_where_its_text_is(tmp_path: Path) -> None:
+    manifest = written(tmp_path, video(1, original_sha256="a" * 64), video(2, original_sha256="b" * 64))
+    region = {"left": 0.0, "top": 0.0, "right": 0.5, "bottom": 0.5}
+    write_findings(manifest, ("src_000000000001", 0.0, 4.0, "text", region))
+    moments = choose_moments(read_known(manifest, {})[0].videos)
+    assert {(one.kind, one.video.video_id[-1], one.is_coarse) for one in moments} == {
+        ("text", "1", True), ("kept", "1", True), ("kept", "2", False)
+    }  # fmt: skip
+    assert all(one.marked is None and one.covered == () for one in moments)
+
+
+def test_without_findings_the_page_says_that_nothing_is_painted_over(folder: Path, tmp_path: Path) -> None:
+    Manifest(scan(folder, Card("src", "other"), num_workers=0).rows).write(tmp_path / "m.parquet")
+    known, manifest = read_known(tmp_path / "m.parquet", {})
+    page = Page(as_html(known, list(take(choose_moments(known.videos), manifest, 0, progress))))
+    assert len(page.pictures) == 3 and "nothing is painted over" in page.text
+
+
 def test_screens_and_rooms_are_shown_in_blocks(tmp_path: Path) -> None:
     """The same moment of the same fine stripes, refused as a screen, as a room and as standing still."""
     stripes = np.broadcast_to(np.where(np.arange(320) // 2 % 2, 230, 20)[:, None], (20, 240, 320, 3)).astype(np.uint8)

@@ -146,12 +146,18 @@ def _moment(
     score: float | None = None,
     marked: Region | None = None,
 ) -> Moment:
-    """With what is found to be text anywhere in the video covered: a caption may stay longer than its finding."""
+    """With what is found to be text anywhere in the video covered: a caption may stay longer than its finding.
+
+    Regions are of the file that was filtered. Where they lie in a training copy, which was cut since and so has no content box, is not
+    known: nothing is marked there, and all of a picture with text is coarse.
+    """
     covered = {found.region for found in video.findings if found.reason == "text" and found.region is not None}
-    is_coarse = any(
+    is_cut = video.is_copy and video.content_box is None
+    is_coarse = (is_cut and bool(covered)) or any(
         found.reason in _COARSE and found.start_seconds <= seconds <= found.end_seconds for found in video.findings
     )
-    return Moment(kind, video, min(seconds, video.seconds), span, score, marked, tuple(sorted(covered)), is_coarse)
+    places = (None, ()) if is_cut else (marked, tuple(sorted(covered)))
+    return Moment(kind, video, min(seconds, video.seconds), span, score, *places, is_coarse)
 
 
 # -- taking them

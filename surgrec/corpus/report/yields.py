@@ -24,6 +24,15 @@ _NAMES = {
     "picture_in_picture": "picture in picture", BESIDE: "beside what was refused: margins, rests too short to use",
     UNEXPLAINED: "not usable, and no finding says why", KEPT_CAPTION: "Kept", BOX_CAPTION: "Content boxes",
 }  # fmt: skip
+_SHOWN = (
+    "What was found to be text is painted over, and what was refused as low information or out of the body is shown in large blocks, since "
+    "screens name patients and rooms show people; what no filter found is as it is. Moments are drawn by a hash, a source at a time. "
+    "Scores are those of docs/filters.md."
+)
+_SHOWN_AS_IS = (
+    "There are no findings here, so nothing is painted over: burned-in text, screens and rooms are shown as they are. Moments are drawn by "
+    "a hash, a source at a time."
+)
 _NO_PICTURES = "There are no pictures: the report was made with --no-pictures."
 
 
@@ -154,13 +163,14 @@ def _pictures(stills: Sequence[Still], known: Known) -> list[Html]:
     content = [
         element("h3", "Pictures"),
         element(
-            "p", element("b", "These are pictures of patients, and perhaps of others: keep this page as you keep the videos. "),
-            "What was found to be text is painted over, and what was refused as low information or out of the body is shown in large "
-            "blocks, since screens name patients and rooms show people; what no filter found is as it is. Moments are drawn by a hash, a "
-            "source at a time. Scores are those of docs/filters.md.",
+            "p",
+            element(
+                "b", "These are pictures of patients, and perhaps of others: keep this page as you keep the videos. "
+            ),
+            _SHOWN if known.has_findings else _SHOWN_AS_IS,
             class_="panel note",
         ),
-    ]  # fmt: skip
+    ]
     for kind, name in _NAMES.items():
         if found := by_kind.get(kind):
             content += [element("h4", name[0].upper() + name[1:]), gallery(_figure(still) for still in found)]
