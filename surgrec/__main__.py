@@ -15,7 +15,7 @@ VERBS = {
     "index": "list a folder of videos in a manifest",
     "filter": "find what is not worth training on, and the bars around the picture",
     "prepare": "make small training copies that are cheap to decode",
-    "corpus": "notes on licence and consent of each video; take one out for good",
+    "corpus": "a page with all that is known of a corpus; notes on licence and consent; take a video out for good",
     "audit": "find out whether scores can be believed: test material in a corpus, leakage and label problems of splits",
     "preview": "show what a run would see and cost, without training",
     "train": "pretrain an encoder; the same command continues",

@@ -1,17 +1,20 @@
-"""What is known of the videos of a manifest beyond their files, and taking one out for good.
+"""What is known of the videos of a manifest beyond their files: notes, a report; and taking one out for good.
 
     python -m surgrec.corpus ledger --manifest corpus.parquet                       # what is noted, source by source
     python -m surgrec.corpus ledger --manifest corpus.parquet --set VIDEO_ID consent=broad
     python -m surgrec.corpus remove VIDEO_ID --manifest corpus.parquet --reason "consent withdrawn" --runs runs
+    python -m surgrec.corpus report --manifest corpus.parquet --out report.html            # all that is known, as a page
 
 In: flags. Out: the ledger beside the manifest, the manifest without what was removed, and the list of checkpoints and releases that had
-seen it. `surgrec corpus` is a command and `surgrec/corpus/` the stage that it works on, so the command stands here.
+seen it; or a page for the browser. `surgrec corpus` is a command and `surgrec/corpus/` the stage that it works on, so the command stands
+here.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -39,10 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="surgrec corpus",
-        description="Notes on licence, provenance and consent of each video, and removing a video for good. See docs/ledger.md.",
+        description="Notes on licence, provenance and consent of each video, removing a video for good (docs/ledger.md), and a page "
+        "with all that is known of a corpus (docs/corpus_report.md).",
         epilog="example: surgrec corpus remove cholec_0a1b2c3d4e5f --manifest corpus.parquet --reason 'consent withdrawn' --runs runs",
     )
-    commands = parser.add_subparsers(required=True, metavar="ledger|remove")
+    commands = parser.add_subparsers(required=True, metavar="ledger|remove|report")
     ledger = commands.add_parser(
         "ledger",
         help="show or add notes",
@@ -91,7 +95,48 @@ def _parser() -> argparse.ArgumentParser:
     remove.add_argument("--reason", default="", metavar="TEXT", help="for the ledger")
     remove.add_argument("--runs", type=Path, metavar="DIR", help="where run folders lie: list what had seen the videos")
     remove.add_argument("--ledger", type=Path, metavar="FILE", help=_LEDGER_HELP)
+    _add_report(commands)
     return parser
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="a page with all that is known of a corpus",
+        description="Write one page for the browser: what the corpus is made of, licences, groups, what filters took, with pictures, "
+        "duplicates, test material, overlaps, refusals; and what of this nobody has looked at. No name of a file is on it. See "
+        "docs/corpus_report.md.",
+        epilog="example: surgrec corpus report --manifest corpus.parquet --refusals prepared/quarantine.jsonl --out report.html",
+    )
+    report.set_defaults(command=_report)
+    add = report.add_argument
+    add("--manifest", type=Path, required=True, metavar="M", help="manifest that `surgrec index` or `prepare` wrote")
+    add("--out", type=Path, required=True, metavar="HTML", help="page to write")
+    add(
+        "--findings",
+        type=Path,
+        metavar="FILE",
+        help="what `surgrec filter` found (default: MANIFEST.filters.parquet beside the manifest)",
+    )
+    add(
+        "--refusals",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="further lists of `surgrec index`, and quarantines of `surgrec prepare`; those beside the manifest are read anyway",
+    )
+    add(
+        "--contamination",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="further verdicts of `surgrec audit contamination`; MANIFEST.contamination.json beside the manifest is read anyway",
+    )
+    add("--cards", type=Path, metavar="DIR", help="cards of your own, beside or instead of those shipped")
+    add("--no-pictures", action="store_true", help="no pictures of patients, and no video is opened")
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes (default: all cores)")
 
 
 _LEDGER_HELP = (
@@ -216,6 +261,42 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# -- the report
+
+
+def _report(options: argparse.Namespace) -> None:
+    from surgrec.core.atomic import write_text
+    from surgrec.core.console import progress
+    from surgrec.corpus.card import load_cards, shipped_cards
+    from surgrec.corpus.report.known import read_known
+    from surgrec.corpus.report.page import as_html, as_text
+    from surgrec.corpus.report.pictures import choose_moments, take
+
+    _refuse_overwriting(options)
+    cards = {**shipped_cards(), **(load_cards(options.cards) if options.cards is not None else {})}
+    known, manifest = read_known(options.manifest, cards, options.findings, options.refusals, options.contamination)
+    moments = [] if options.no_pictures else choose_moments(known.videos)
+    stills = None if options.no_pictures else list(take(moments, manifest, options.workers, progress))
+    write_text(options.out, as_html(known, stills))
+    print(as_text(known, stills))
+    print(f"report: {options.out}")
+
+
+def _refuse_overwriting(options: argparse.Namespace) -> None:
+    """Refuse a page that would replace what it is made from, or a folder."""
+    out: Path = options.out
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; give --out the name of a file in it")
+    read = [
+        options.manifest,
+        *options.refusals,
+        *options.contamination,
+        *([options.findings] if options.findings else []),
+    ]
+    if out.resolve() in {path.resolve() for path in read}:
+        raise UserError(f"--out {out} would replace a file that is read; give it another name")
 
 
 # -- removing

@@ -94,6 +94,7 @@ def test_from_folder_to_features(videos: Path, tmp_path: Path) -> None:
     said += said_by("surgrec.train", *mae)
     assert (runs / "run" / "failures.jsonl").is_file()
     said += said_by("surgrec.corpus", "ledger", "--manifest", manifest, "--videos")
+    said += said_by("surgrec.corpus", "report", "--manifest", manifest, "--out", work / "report.html")
     said += said_by("surgrec.export", "--run", runs / "run", "--out", work / "release")
     said += said_by("surgrec.extract", "--model", work / "release", "--videos", videos, "--out", work / "features")
     said += said_by("surgrec.corpus", "remove", first["video_id"], "--manifest", manifest, "--runs", runs)

@@ -119,16 +119,21 @@ def audit_contamination(
 
 def declared_overlaps(corpus: Manifest, tests: Sequence[TestSet], cards: Mapping[str, Card]) -> Iterator[Declared]:
     """What the cards know, of sources whose names, but for case and punctuation, are those of cards."""
-    by_name = {_plain(name): card for name, card in cards.items()}
+    by_name = {plain_name(name): card for name, card in cards.items()}
     for source in sorted(set(corpus.sources.tolist())):
-        card = by_name.get(_plain(source))
+        card = by_name.get(plain_name(source))
         for test in tests if card is not None else ():
             for other in sorted({str(test.manifest.sources[row]) for row in test.rows}):
-                told = [overlap for overlap in card.overlaps if _plain(overlap.source) == _plain(other)] if card else []
+                told = (
+                    [overlap for overlap in card.overlaps if plain_name(overlap.source) == plain_name(other)]
+                    if card
+                    else []
+                )
                 yield from (Declared(source, test.name, other, overlap.how, overlap.note) for overlap in told)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A source's name but for case and punctuation, by which it is looked for among the cards."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

@@ -1,0 +1,109 @@
+"""Pages as headless Chromium shows them: no error, nothing asked for but the file, every picture there, nothing too wide."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+
+from surgrec import audit, corpus_command, filter, synthesize
+from surgrec.core.console import run_command
+from surgrec.corpus.manifest import Manifest
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+)
+SOURCES = ("chole_center", "colon_round", "cataract_fine")
+WIDTHS = (1280, 400)
+HEADINGS = {
+    "corpus": ["Corpus report", "Composition", "Files", "Licences", "Groups and splits", "What the filters took", "Duplicates",
+               "Contamination", "Known overlaps", "Refused", "Removed"],
+    "splits": ["Audit of splits", "Splits", "Classes"],
+    "contamination": ["Audit of contamination"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[dev]'")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine; the Debian package of that name holds one")
+    with driver.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report on a part of the synthesised corpus, with findings and an audit, and the reports of both audits. Asks for `browser`, so that
+    without one nothing is made."""
+    folder = tmp_path_factory.mktemp("pages")
+    whole, corpus, test = folder / "synthesised" / "manifest.parquet", folder / "m.parquet", folder / "test.parquet"
+    assert synthesize.main(["--out", str(folder / "synthesised"), "--workers", "2"]) == 0
+    table = Manifest.read([whole]).table
+    Manifest(table.filter(pc.is_in(table["source"], pc.cast(list(SOURCES), "string")))).write(corpus)
+    Manifest(table.filter(pc.equal(table["source"], SOURCES[2])).slice(0, 1)).write(test)
+    assert filter.main(["--manifest", str(corpus), "--workers", "2"]) == 0
+    made = {name: folder / f"{name}.html" for name in HEADINGS}
+    audited = ["--pretrain", str(corpus), "--downstream", str(test), "--out", str(made["contamination"])]
+    assert audit.main(["contamination", *audited, "--workers", "2"]) == 2  # the test video is in the corpus
+    for split in ("train", "test"):
+        (folder / f"{split}.csv").write_text("".join(f"case_{i % 5}/{split}_{i}.mp4 {i % 3}\n" for i in range(60)))
+    lists = ["--train", str(folder / "train.csv"), "--test", str(folder / "test.csv"), "--group-pattern", r"case_(\d)"]
+    assert audit.main(["splits", *lists, "--out", str(made["splits"])]) == 2  # cases are in both
+    report = ["report", "--manifest", str(corpus), "--out", str(made["corpus"]), "--workers", "2"]
+    assert run_command(lambda: corpus_command.main(report)) == 0
+    return made
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", HEADINGS)
+def test_a_page_shows_without_errors(pages: dict[str, Path], browser: Any, name: str, scheme: str) -> None:
+    address, wrong, asked = pages[name].as_uri(), [], []
+    view = browser.new_page(color_scheme=scheme)
+    view.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    view.on("pageerror", lambda error: wrong.append(str(error)))
+    view.on("requestfailed", lambda request: wrong.append(request.url[:100]))
+    view.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
+    for width in WIDTHS:
+        view.set_viewport_size({"width": width, "height": 900})
+        view.goto(address, wait_until="load")
+        assert view.evaluate("document.documentElement.scrollWidth") <= width
+        assert view.evaluate("document.body.scrollWidth") <= width
+        headings = view.locator("h1, h2").all_inner_texts()
+        assert [heading for heading in HEADINGS[name] if heading not in headings] == []
+        sizes = view.evaluate("Array.from(document.images, image => [image.complete, image.naturalWidth, image.width])")
+        assert all(is_complete and natural > 0 and shown > 0 for is_complete, natural, shown in sizes)
+        assert (len(sizes) > 10) == (name == "corpus")
+    assert wrong == [] and set(asked) == {address}
+    paper, text = (view.evaluate(f"getComputedStyle(document.body).{style}") for style in ("backgroundColor", "color"))
+    assert (_brightness(paper) > _brightness(text)) == (scheme == "light")
+    view.close()
+
+
+def test_a_link_leads_to_its_section(pages: dict[str, Path], browser: Any) -> None:
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
+    view.goto(pages["corpus"].as_uri())
+    links = view.locator("nav a")
+    assert links.count() == len(HEADINGS["corpus"]) - 1
+    for number in range(links.count()):
+        target = view.locator(str(links.nth(number).get_attribute("href")))
+        assert target.inner_text() == links.nth(number).inner_text()
+    view.close()
+
+
+def _brightness(colour: str) -> int:
+    """Of `rgb(r, g, b)`."""
+    return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
