@@ -162,7 +162,7 @@ def _refuse_unseen(name: str, gathered: Gathered) -> None:
     if gathered.failures and len(gathered.moments.times_seconds) == 0:
         error = next(iter(gathered.failures.values()))
         raise UserError(
-            f"nothing can be compared: no video of {name} could be decoded (the first: {error.reason}); are their disks mounted?"
+            f"nothing can be compared: no video of {name} could be decoded (the first: {error}); are the files there and whole?"
         )
 
 

@@ -119,7 +119,8 @@ def refuse_contaminated(standing: Standing) -> None:
     if standing.seen:
         shown = ", ".join(standing.seen[:_SHOWN]) + (" ..." if len(standing.seen) > _SHOWN else "")
         raise ContaminatedError(
-            f"{standing.sentence}: {shown}. `surgrec audit contamination ... --clean FILE` writes a manifest without them; {advice}"
+            f"{standing.sentence}. They are {shown}; `surgrec audit contamination ... --clean FILE` writes a manifest without them; "
+            f"{advice}"
         )
     if standing.missing:
         raise ContaminatedError(
