@@ -114,7 +114,8 @@ def _add_contamination(audits: argparse._SubParsersAction[argparse.ArgumentParse
         help="what of test material a pretraining corpus holds",
         description="Compare the videos of a pretraining manifest with those of test sets: bytes, patients and cases, and the footage "
         "itself, also where it was encoded again, scaled, cropped, trimmed, mirrored, brightened, letterboxed or overlaid. "
-        "Exit status 2 where anything was found. The verdict is kept beside the pretraining manifest; `surgrec train` obeys it.",
+        "Exit status 2 where anything was found or could not be compared. The verdict is kept beside the pretraining manifest, with those "
+        "of earlier audits; `surgrec train` obeys it.",
         epilog="example: surgrec audit contamination --pretrain corpus.parquet --downstream cholec80.parquet --out report.html",
     )
     add = parser.add_argument
@@ -132,7 +133,7 @@ def _add_contamination(audits: argparse._SubParsersAction[argparse.ArgumentParse
         "--clean",
         type=Path,
         metavar="FILE",
-        help="write the manifest without the videos found and without others of their groups",
+        help="write the manifest without the videos found, others of their groups, and what could not be compared",
     )
     parser.set_defaults(run=_audit_contamination)
 
@@ -141,35 +142,34 @@ def _audit_contamination(options: argparse.Namespace) -> int:
     from surgrec.core.atomic import write_json, write_text
     from surgrec.core.console import progress
     from surgrec.corpus.card import shipped_cards
-    from surgrec.corpus.contamination import TestSet, audit_contamination, test_rows, without
-    from surgrec.corpus.contamination_report import as_html, as_json, as_text, verdict_path, write_verdict
+    from surgrec.corpus.contamination import audit_contamination, read_test_set, without
+    from surgrec.corpus.contamination_report import as_html, as_json, as_text
     from surgrec.corpus.fingerprints import default_surveys
     from surgrec.corpus.manifest import Manifest
+    from surgrec.corpus.verdict import carry, keep, read_known, verdict_path
 
     _refuse_overwriting(options, (options.pretrain, *options.downstream))
-    corpus = Manifest.read([options.pretrain])
+    corpus, cards, verdict = Manifest.read([options.pretrain]), shipped_cards(), verdict_path(options.pretrain)
+    if verdict.is_file():
+        read_known(verdict)  # so that a damaged one is told of now, not after hours of work
     tests: list[TestSet] = []
     for path in options.downstream:
-        manifest = Manifest.read([path])
-        rows = test_rows(manifest, options.splits)
-        if not rows:
-            raise UserError(
-                f"{path} has no videos of the splits {', '.join(options.splits)}; name its splits with --splits"
-            )
-        tests.append(TestSet(_unlike(path.stem, tests), manifest, options.surveys or default_surveys(path), rows))
+        tests.append(read_test_set(path, options.splits, options.surveys, _unlike(path.stem, tests)))
     surveys = options.surveys or default_surveys(options.pretrain)
-    audit = audit_contamination(corpus, surveys, tests, shipped_cards(), options.workers, progress)
+    audit = audit_contamination(corpus, surveys, tests, cards, options.workers, progress)
+    keep(audit, corpus, tests, cards, verdict)
     write_text(options.out, as_html(audit))
-    write_verdict(audit, corpus, tests, verdict_path(options.pretrain))
     if options.json is not None:
         write_json(options.json, as_json(audit))
     print(as_text(audit))
     print(f"report: {options.out}")
     if options.clean is not None:
-        kept = without(corpus, audit.video_ids)
+        kept = without(corpus, audit.video_ids, audit.unseen)
         kept.write(options.clean)
+        if len(kept):
+            carry([options.pretrain], options.clean)
         print(f"{len(corpus) - len(kept)} videos left out: {options.clean}")
-    return STATUS_USER_ERROR if audit.evidence else STATUS_OK
+    return STATUS_USER_ERROR if audit.evidence or audit.unseen else STATUS_OK
 
 
 def _unlike(name: str, tests: Sequence[TestSet]) -> str:

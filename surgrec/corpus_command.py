@@ -126,14 +126,6 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="FILE",
         help="further lists of `surgrec index`, and quarantines of `surgrec prepare`; those beside the manifest are read anyway",
     )
-    add(
-        "--contamination",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="further verdicts of `surgrec audit contamination`; MANIFEST.contamination.json beside the manifest is read anyway",
-    )
     add("--cards", type=Path, metavar="DIR", help="cards of your own, beside or instead of those shipped")
     add("--no-pictures", action="store_true", help="no pictures of patients, and no video is opened")
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="decoding processes (default: all cores)")
@@ -276,7 +268,7 @@ def _report(options: argparse.Namespace) -> None:
 
     _refuse_overwriting(options)
     cards = {**shipped_cards(), **(load_cards(options.cards) if options.cards is not None else {})}
-    known, manifest = read_known(options.manifest, cards, options.findings, options.refusals, options.contamination)
+    known, manifest = read_known(options.manifest, cards, options.findings, options.refusals)
     moments = [] if options.no_pictures else choose_moments(known.videos)
     stills = None if options.no_pictures else list(take(moments, manifest, options.workers, progress))
     write_text(options.out, as_html(known, stills))
@@ -292,7 +284,6 @@ def _refuse_overwriting(options: argparse.Namespace) -> None:
     read = [
         options.manifest,
         *options.refusals,
-        *options.contamination,
         *([options.findings] if options.findings else []),
     ]
     if out.resolve() in {path.resolve() for path in read}:

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     from surgrec.corpus.filters.table import filtered_manifest, findings_table
     from surgrec.corpus.filters.thresholds import load_thresholds
     from surgrec.corpus.manifest import Manifest
+    from surgrec.corpus.verdict import carry
 
     thresholds = load_thresholds(options.filters)
     manifest = Manifest.read([options.manifest])
@@ -69,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
         with atomic_path(findings_path) as temporary:
             pq.write_table(findings, temporary, compression="zstd")
         after.write(out)
+    if out != options.manifest:
+        carry([options.manifest], out)
     _print_summary(after, judged)
     print(f"nothing is left to do: {out} is up to date" if is_done else f"wrote {out} and {findings_path}")
     return 0

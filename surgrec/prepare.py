@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_complete:
             print("interrupted; run the same command again to continue", file=sys.stderr)
             return STATUS_INTERRUPTED
-        return _finish(manifest, folder, records, is_new=bool(made))
+        return _finish(manifest, options.manifest, folder, records, is_new=bool(made))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,9 +115,10 @@ def _seconds(job: Job) -> int:
     return max(1, round(job.row["duration_seconds"]))
 
 
-def _finish(manifest: Manifest, folder: Path, records: dict[str, Row], is_new: bool) -> int:
+def _finish(manifest: Manifest, read: list[Path], folder: Path, records: dict[str, Row], is_new: bool) -> int:
     """Write the manifest where every video has been tried."""
     from surgrec.corpus.copies import prepared_manifest
+    from surgrec.corpus.verdict import carry
 
     if num_left := len(manifest) - len(records):
         print(f"{num_left} of {len(manifest)} videos are left to other shards; the last to finish writes the manifest")
@@ -126,6 +127,7 @@ def _finish(manifest: Manifest, folder: Path, records: dict[str, Row], is_new: b
     if len(prepared) == 0:
         raise UserError(f"none of the {len(manifest)} videos can be prepared; {folder / 'quarantine.jsonl'} says why")
     _write_manifest(prepared, folder / "manifest.parquet", is_new)
+    carry(read, folder / "manifest.parquet")
     return STATUS_OK
 
 

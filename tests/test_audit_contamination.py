@@ -10,13 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from surgrec import audit, export, train
+from surgrec import audit, export, filter, prepare, train
 from surgrec.config.compose import compose_config
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
+from surgrec.corpus.gate import standing_of
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
+from surgrec.corpus.verdict import read_known, verdict_path
 from surgrec.train import train as start
 from tests.corpus.moving import cropped, frames_of, mirrored
 from tests.training.tiny import overrides
@@ -93,22 +95,77 @@ def test_training_refuses_the_corpus_and_takes_the_clean_one(folder, tmp_path):
     audit_with(folder, "--clean", folder / "clean.parquet")
     held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"
     for more in ([], [held_out]):
-        with pytest.raises(UserError, match=r"1 videos of the mixture show material of tests.*--clean"):
+        with pytest.raises(
+            UserError, match=r"1 videos of the mixture show material of test set \w+ \(2 videos\).*--clean"
+        ):
             start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", *more)))
     assert not (tmp_path / "dirty").exists()
-    with pytest.raises(
-        UserError, match=r"surgrec audit contamination --pretrain \S*clean.parquet --downstream \S*tests.parquet"
-    ):
-        start(compose_config(overrides("mae", folder / "clean.parquet", tmp_path, "clean", held_out)))
+    quick = (held_out, "trainer.steps=1", "data.frame_interval_seconds=0.2")
+    start(compose_config(overrides("mae", folder / "clean.parquet", tmp_path, "clean", *quick)))
+    assert "nothing of test set" in (tmp_path / "clean" / "contamination.jsonl").read_text()
+
+
+def test_what_is_made_of_a_corpus_is_known_with_it(folder, tmp_path):
+    audit_with(folder)
+    corpus, copies, filtered = folder / "corpus.parquet", tmp_path / "prepared", tmp_path / "filtered.parquet"
+    arguments = ["--manifest", str(corpus), "--out"]
+    assert run_command(lambda: prepare.main([*arguments, str(copies), "--workers", "0", "--short-side", "32"])) == 0
+    assert run_command(lambda: filter.main([*arguments, str(filtered), "--workers", "0"])) == 0
+    for derived in (copies / "manifest.parquet", filtered):  # the filter may leave nothing usable of what was found
+        assert read_known(verdict_path(derived)) == read_known(verdict_path(corpus))
+    assert standing_of([copies / "manifest.parquet"], [folder / "tests.parquet"]).seen == standing_of([corpus], []).seen
+    assert len(standing_of([corpus], []).seen) == 1
 
 
 def test_what_is_allowed_all_the_same_is_told_by_the_release(folder, tmp_path):
     audit_with(folder)
-    options = ("allow_contamination=true", "trainer.steps=1", "data.frame_interval_seconds=0.2")
+    held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"
+    with pytest.raises(UserError, match="1 videos"):
+        start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", held_out)))
+    options = (held_out, "allow_contamination=true", "trainer.steps=1", "data.frame_interval_seconds=0.2")
     start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", *options)))
     assert run_command(lambda: export.main(["--run", str(tmp_path / "dirty"), "--out", str(tmp_path / "release")])) == 0
+    for file in ("README.md", "config.json"):
+        told = (tmp_path / "release" / file).read_text()
+        assert "1 videos of the mixture show material of test set " in told
+        assert "allow_contamination was set" in told
+        assert "tests.parquet" not in told
+
+
+def test_what_was_never_compared_is_not_called_clean_by_the_release(folder, tmp_path):
+    corpus = shutil.copy(folder / "corpus.parquet", tmp_path / "corpus.parquet")
+    options = (
+        f"mix.held_out=[{folder / 'tests.parquet'}]", "allow_contamination=true", "trainer.steps=1", "data.frame_interval_seconds=0.2"
+    )  # fmt: skip
+    start(compose_config(overrides("mae", corpus, tmp_path, "run", *options)))
+    assert run_command(lambda: export.main(["--run", str(tmp_path / "run"), "--out", str(tmp_path / "release")])) == 0
     card = (tmp_path / "release" / "README.md").read_text()
-    assert "1 videos of the mixture show material of tests" in card
+    assert "the footage of the mixture was not compared with test set" in card
+    assert "nothing of test set" not in card
+
+
+def test_tests_that_are_away_are_no_clean_bill(folder, tmp_path, capsys):
+    for name in ("corpus", "tests"):
+        shutil.copy(folder / f"{name}.parquet", tmp_path)
+    away = folder / "away"
+    (folder / "theirs").rename(away)
+    try:
+        assert audit_with(tmp_path, "--surveys", tmp_path / "surveys") == 2
+    finally:
+        away.rename(folder / "theirs")
+    told = capsys.readouterr()
+    assert "no video of tests could be decoded" in told.err
+    assert "nothing" not in told.out
+    assert not (tmp_path / "corpus.contamination.json").exists()
+
+
+def test_a_damaged_verdict_is_told_before_the_work(folder, tmp_path, capsys):
+    for name in ("corpus", "tests"):
+        shutil.copy(folder / f"{name}.parquet", tmp_path)
+    (tmp_path / "corpus.contamination.json").write_text("{}")
+    assert audit_with(tmp_path) == 2
+    assert "delete it and run the audit again" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_what_cannot_be_asked_is_told(folder, tmp_path, capsys):

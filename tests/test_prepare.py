@@ -94,7 +94,10 @@ def expected(written: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 def test_the_copies_and_their_manifest(corpus: Path, tmp_path: Path) -> None:
-    change(corpus, lambda row: row.update(split="train", usable=[{"start_seconds": 0.5, "end_seconds": 99.0}]))
+    change(
+        corpus,
+        lambda row: row.update(split="train", usable=[{"start_seconds": 0.5, "end_seconds": row["duration_seconds"]}]),
+    )
     out = tmp_path / "prepared"
     assert run(corpus, out, "--workers", "2") == 0
     before, after = Manifest.read([corpus]), Manifest.read([out / "manifest.parquet"])

@@ -39,6 +39,7 @@ _FREE_WHEN_CONTINUING = (
     "probe",
     "allow_contamination",
     "mix.held_out",
+    "mix.held_out_splits",
 )
 _NOT_THE_RECIPE = (
     *_FREE_WHEN_CONTINUING,

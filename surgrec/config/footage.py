@@ -8,6 +8,7 @@ is none, and because what a run drew is computed again long after it, without it
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from surgrec.config.schema import Config
@@ -40,7 +41,9 @@ def provide_footage(config: Config) -> None:
 
 def standing(config: Config) -> Standing:
     """What is known of test material in the mixture."""
-    return standing_of([Path(path) for path in config.mix.manifests], [Path(path) for path in config.mix.held_out])
+    mix = config.mix
+    manifests, held_out = ([Path(path) for path in paths] for paths in (mix.manifests, mix.held_out))
+    return replace(standing_of(manifests, held_out, mix.held_out_splits), is_allowed=config.allow_contamination)
 
 
 def judge_footage(config: Config) -> Standing:

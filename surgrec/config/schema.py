@@ -72,7 +72,8 @@ class MixConfig:
     `rehearsal_share`: share of all clips that come from general video, so that it is not forgotten: from `rehearsal_sources`, or, where
     none is named, from every source of the domain `other`. The policy then holds within either part.
 
-    `held_out`: manifests of test material that no video of the mixture may show; see surgrec/corpus/gate.py.
+    `held_out`: manifests of test material that no video of the mixture may show; see surgrec/corpus/gate.py. `held_out_splits`: which of
+    their official splits are test material.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -82,6 +83,7 @@ class MixConfig:
     rehearsal_share: float | None = None
     rehearsal_sources: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    held_out_splits: list[str] = field(default_factory=lambda: ["test"])
 
 
 @dataclass

@@ -8,8 +8,9 @@ the same patient or case, the same footage (surgrec/corpus/shared_footage.py), a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,15 @@ import pyarrow as pa
 
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
-from surgrec.corpus.fingerprints import Gathered, Progress, gather, survey_path
+from surgrec.corpus.fingerprints import Gathered, Progress, default_surveys, gather, survey_path
 from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
-from surgrec.corpus.shared_footage import Candidate, Copy, Verdict, by_first_video, decide, propose
+from surgrec.corpus.shared_footage import Candidate, Copy, Moments, Verdict, by_first_video, decide, propose
 from surgrec.corpus.survey import read_survey
 from surgrec.video.errors import VideoError
 
 _WORTH_PROCESSES = 64  # candidates: starting a process costs as much as deciding on ten
+Digests = tuple[str, ...]  # SHA-256 of a video's file and, of a training copy, of the file that it was made from
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,35 @@ class TestSet:
     rows: tuple[int, ...]
 
     @property
+    def digests(self) -> list[Digests]:
+        """Of each of `rows`."""
+        every = digests_of(self.manifest)
+        return [every[row] for row in self.rows]
+
+    @cached_property
     def key(self) -> str:
-        """Which videos these are, whatever they are called: a verdict on them is one on no others."""
-        digests = sorted(self.manifest.column("sha256")[list(self.rows)].tolist())
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        """Which videos these are, whatever they are called and whether or not they are training copies."""
+        originals = sorted(video[-1] for video in self.digests)
+        return hashlib.sha256("\n".join(originals).encode()).hexdigest()
+
+    @property
+    def num_unsplit(self) -> int:
+        """Videos that are no test material since they have no split, though others of their source have one."""
+        splits, own = self.manifest.column("split"), set(self.rows)
+        return sum(split is None and row not in own for row, split in enumerate(splits))
 
 
 @dataclass(frozen=True)
 class ContaminationAudit:
-    """`num_videos` of the corpus were compared with `num_test_videos`, but for the `unseen` (video ids that could not be decoded)."""
+    """`num_videos` of the corpus were compared with `num_test_videos`, but for the `unseen` (video ids that could not be decoded, or not
+    wholly). `num_unsplit`: as in `TestSet`, by its name."""
 
     evidence: tuple[Evidence, ...]
     declared: tuple[Declared, ...]
     num_videos: int
     num_test_videos: Mapping[str, int]
     unseen: Mapping[str, VideoError]
+    num_unsplit: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def video_ids(self) -> set[str]:
@@ -96,6 +112,23 @@ def test_rows(manifest: Manifest, splits: Sequence[str]) -> tuple[int, ...]:
     return tuple(row for row in range(len(manifest)) if own[row] in splits or sources[row] not in with_split)
 
 
+def read_test_set(path: Path, splits: Sequence[str], surveys: Path | None = None, name: str | None = None) -> TestSet:
+    """The test material of a manifest. Raises `UserError` where it has none."""
+    manifest = Manifest.read([path])
+    rows = test_rows(manifest, splits)
+    if not rows:
+        raise UserError(
+            f"{path} has no videos of the splits {', '.join(splits)}; name its splits with --splits (of a run: mix.held_out_splits)"
+        )
+    return TestSet(name or path.stem, manifest, surveys or default_surveys(path), rows)
+
+
+def digests_of(manifest: Manifest) -> list[Digests]:
+    """Of each row; the last is that of the original."""
+    pairs = zip(manifest.column("sha256"), manifest.column("original_sha256"), strict=True)
+    return [(own, original) if original and original != own else (own,) for own, original in pairs]
+
+
 def audit_contamination(
     corpus: Manifest,
     surveys: Path,
@@ -107,14 +140,29 @@ def audit_contamination(
 ) -> ContaminationAudit:
     """Compare a corpus with test sets. Surveys that are missing are made."""
     known = [*same_bytes(corpus, tests), *same_groups(corpus, tests)]
-    footage = gather(corpus, range(len(corpus)), surveys, num_workers, progress)
-    unseen = {str(corpus.video_ids[number]): error for number, error in footage.failures.items()}
-    for test in tests:
+    unseen: dict[str, VideoError] = {}
+    of_tests: list[Gathered] = []
+    for test in tests:  # before the corpus, which takes longer, in case they are not there
         theirs = gather(test.manifest, test.rows, test.surveys, num_workers, progress)
+        _refuse_unseen(test.name, theirs)
         unseen |= {str(test.manifest.video_ids[test.rows[number]]): error for number, error in theirs.failures.items()}
-        known += _same_footage(corpus, surveys, footage, test, theirs, num_workers, verdict or Verdict(), progress)
+        of_tests.append(theirs)
+    footage = gather(corpus, range(len(corpus)), surveys, num_workers, progress)
+    _refuse_unseen("the corpus", footage)
+    unseen |= {str(corpus.video_ids[number]): error for number, error in footage.failures.items()}
+    known += _same_footage(corpus, surveys, footage, tests, of_tests, num_workers, verdict or Verdict(), progress)
     counts = {test.name: len(test.rows) for test in tests}
-    return ContaminationAudit(tuple(known), tuple(declared_overlaps(corpus, tests, cards)), len(corpus), counts, unseen)
+    unsplit = {test.name: test.num_unsplit for test in tests if test.num_unsplit}
+    declared = tuple(declared_overlaps(corpus, tests, cards))
+    return ContaminationAudit(tuple(known), declared, len(corpus), counts, unseen, unsplit)
+
+
+def _refuse_unseen(name: str, gathered: Gathered) -> None:
+    if gathered.failures and len(gathered.moments.times_seconds) == 0:
+        error = next(iter(gathered.failures.values()))
+        raise UserError(
+            f"nothing can be compared: no video of {name} could be decoded (the first: {error}); are the files there and whole?"
+        )
 
 
 def declared_overlaps(corpus: Manifest, tests: Sequence[TestSet], cards: Mapping[str, Card]) -> Iterator[Declared]:
@@ -137,11 +185,12 @@ def plain_name(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def without(corpus: Manifest, video_ids: set[str]) -> Manifest:
-    """The corpus without these videos and without others of their groups: a patient is in it or not."""
+def without(corpus: Manifest, video_ids: Collection[str], unseen: Collection[str] = ()) -> Manifest:
+    """The corpus without these videos and without others of their groups: a patient is in it or not; and without the `unseen`."""
     groups = corpus.sources.astype(object) + "\0" + corpus.column("group_id")
     named = np.isin(corpus.video_ids, sorted(video_ids))
-    return Manifest(corpus.table.filter(pa.array(~np.isin(groups.astype(str), groups[named].astype(str)))))
+    is_out = np.isin(groups.astype(str), groups[named].astype(str)) | np.isin(corpus.video_ids, sorted(unseen))
+    return Manifest(corpus.table.filter(pa.array(~is_out)))
 
 
 # -- evidence
@@ -149,32 +198,34 @@ def without(corpus: Manifest, video_ids: set[str]) -> Manifest:
 
 def same_bytes(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
     """Files that are in both, or training copies of them."""
-    return _equal_keys("bytes", corpus, tests, _original_bytes)
-
-
-def _original_bytes(manifest: Manifest) -> np.ndarray:
-    digests, names = manifest.column("sha256"), manifest.table.column_names
-    originals = manifest.column("original_sha256") if "original_sha256" in names else [None] * len(manifest)
-    return np.array([original or digest for original, digest in zip(originals, digests, strict=True)], object)
+    return _equal_keys("bytes", corpus, tests, digests_of)
 
 
 def same_groups(corpus: Manifest, tests: Sequence[TestSet]) -> Iterator[Evidence]:
     """Groups are named within a source, so the same name in two sources says nothing."""
-    return _equal_keys(
-        "group", corpus, tests, lambda manifest: manifest.sources.astype(object) + "\0" + manifest.column("group_id")
-    )
+    return _equal_keys("group", corpus, tests, _groups_of)
+
+
+def _groups_of(manifest: Manifest) -> list[tuple[str, ...]]:
+    pairs = zip(manifest.sources.tolist(), manifest.column("group_id"), strict=True)
+    return [(f"{source}\0{group}",) for source, group in pairs]
 
 
 def _equal_keys(
-    kind: str, corpus: Manifest, tests: Sequence[TestSet], keys_of: Callable[[Manifest], np.ndarray]
+    kind: str,
+    corpus: Manifest,
+    tests: Sequence[TestSet],
+    keys_of: Callable[[Manifest], list[tuple[str, ...]]],
 ) -> Iterator[Evidence]:
+    """Of videos that have a key in common."""
     rows_of: dict[str, list[int]] = {}
-    for row, key in enumerate(keys_of(corpus)):
-        rows_of.setdefault(key, []).append(row)
+    for row, keys in enumerate(keys_of(corpus)):
+        for key in keys:
+            rows_of.setdefault(key, []).append(row)
     for test in tests:
-        keys = keys_of(test.manifest)
+        theirs = keys_of(test.manifest)
         for test_row in test.rows:
-            for row in rows_of.get(keys[test_row], ()):
+            for row in dict.fromkeys(row for key in theirs[test_row] for row in rows_of.get(key, ())):
                 yield Evidence(
                     kind, str(corpus.video_ids[row]), _whole(corpus, row),
                     test.name, str(test.manifest.video_ids[test_row]), _whole(test.manifest, test_row),
@@ -206,34 +257,38 @@ def _same_footage(
     corpus: Manifest,
     surveys: Path,
     footage: Gathered,
-    test: TestSet,
-    theirs: Gathered,
+    tests: Sequence[TestSet],
+    of_tests: Sequence[Gathered],
     num_workers: int,
     verdict: Verdict,
     progress: Progress,
 ) -> list[Evidence]:
-    ours, names = corpus.video_ids, test.manifest.video_ids[list(test.rows)]
+    """All test sets at once: the corpus, which may be larger than memory, is gone through but once."""
+    ours = corpus.video_ids
+    theirs = [(test, str(test.manifest.video_ids[row])) for test in tests for row in test.rows]
+    moments = Moments.joined([gathered.moments for gathered in of_tests], [len(test.rows) for test in tests])
     jobs = [
         _Job(
             tuple(group),
-            survey_path(test.surveys, str(names[group[0].first])),
+            survey_path(theirs[group[0].first][0].surveys, theirs[group[0].first][1]),
             {one.second: survey_path(surveys, str(ours[one.second])) for one in group},
             verdict,
         )
-        for group in by_first_video(propose(theirs.moments, footage.moments))
+        for group in by_first_video(propose(moments, footage.moments, max(1, num_workers)))
     ]
     num_candidates = sum(len(job.candidates) for job in jobs)
     copies: dict[int, list[Copy]] = {}
-    with progress(f"comparing with {test.name}", num_candidates) as advance:
+    with progress("comparing with the tests", num_candidates) as advance:
         for index, result in map_isolated(_decide, jobs, num_workers if num_candidates >= _WORTH_PROCESSES else 0):
             if isinstance(result, Failed):
-                name = names[jobs[index].candidates[0].first]
+                test, name = theirs[jobs[index].candidates[0].first]
                 raise UserError(f"comparing {name} of {test.name} failed: {result.as_error()}")
             copies[index] = result
             advance(len(jobs[index].candidates))
     return [
         Evidence(
-            "footage", str(ours[copy.second]), copy.second_seconds, test.name, str(names[copy.first]), copy.first_seconds,
+            "footage", str(ours[copy.second]), copy.second_seconds,
+            theirs[copy.first][0].name, theirs[copy.first][1], copy.first_seconds,
             copy.is_mirrored, round(copy.alignment.change, 3), round(copy.alignment.structure, 3),
         )
         for index in sorted(copies) for copy in copies[index]

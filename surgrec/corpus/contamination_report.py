@@ -1,81 +1,21 @@
-"""What an audit of contamination found, as people and programs read it: text, a page, JSON, and the verdict that training obeys.
+"""What an audit of contamination found, as people and programs read it: text, a page, JSON.
 
-In: a `ContaminationAudit`. Out: text of each form. It is its own file because the verdict is a contract: `surgrec train` reads it months
-later, beside a manifest that may have changed since. Videos are named by their ids, never by file names.
+In: a `ContaminationAudit`. Out: text of each form. It is its own file because wording changes more often than what is found. Videos are
+named by their ids, never by file names. What training obeys is written elsewhere (surgrec/corpus/verdict.py).
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from surgrec.core.atomic import write_json
-from surgrec.core.errors import UserError
 from surgrec.core.html import element, page, table
-from surgrec.corpus.contamination import ContaminationAudit, Evidence, TestSet
-from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.contamination import ContaminationAudit, Evidence
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KINDS = {"bytes": "the same file", "group": "the same patient or case", "footage": "the same footage"}
 _SHOWN_LINES = 12
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A verdict as it is kept. `checked`: bytes (sha256) of the videos that were compared; `tests`: name and key of each test set that
-    was compared as a whole."""
-
-    evidence: tuple[Evidence, ...]
-    checked: frozenset[str]
-    tests: dict[str, str]
-
-    def of(self, manifest: Manifest) -> list[Evidence]:
-        """What of the evidence is still in a manifest: the video is listed and a usable interval meets the seconds."""
-        rows = {str(name): row for row, name in enumerate(manifest.video_ids)}
-        return [one for one in self.evidence if one.video_id in rows and _is_used(manifest, rows[one.video_id], one)]
-
-
-def verdict_path(manifest: Path) -> Path:
-    """Where the verdict on a manifest lies."""
-    return manifest.with_name(f"{manifest.stem}.contamination.json")
-
-
-def write_verdict(audit: ContaminationAudit, corpus: Manifest, tests: Sequence[TestSet], path: Path) -> None:
-    """Keep what `surgrec train` asks for."""
-    unseen = set(audit.unseen)
-    whole = {
-        test.name: test.key for test in tests if unseen.isdisjoint(test.manifest.video_ids[list(test.rows)].tolist())
-    }
-    checked = [
-        str(digest)
-        for name, digest in zip(corpus.video_ids, corpus.column("sha256"), strict=True)
-        if str(name) not in unseen
-    ]
-    write_json(path, {**as_json(audit), "tests": whole, "checked": checked})
-
-
-def read_verdict(path: Path) -> Seen:
-    """Raises `UserError` for a file that is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        evidence = tuple(
-            Evidence(**{**one, "seconds": tuple(one["seconds"]), "test_seconds": tuple(one["test_seconds"])})
-            for one in content["evidence"]
-        )
-        return Seen(evidence, frozenset(content["checked"]), dict(content["tests"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{path} is no verdict of `surgrec audit contamination`; run the audit again or delete it"
-        ) from None
-
-
-def _is_used(manifest: Manifest, row: int, one: Evidence) -> bool:
-    usable = manifest.table["usable"][row].as_py()
-    return any(piece["start_seconds"] < one.seconds[1] and piece["end_seconds"] > one.seconds[0] for piece in usable)
 
 
 def as_json(audit: ContaminationAudit) -> dict[str, Any]:
@@ -86,7 +26,8 @@ def as_json(audit: ContaminationAudit) -> dict[str, Any]:
         "num_test_videos": dict(audit.num_test_videos),
         "evidence": [asdict(one) for one in audit.evidence],
         "declared": [asdict(one) for one in audit.declared],
-        "unseen": {name: error.reason for name, error in audit.unseen.items()},
+        "unseen": {name: str(error) for name, error in audit.unseen.items()},
+        "num_unsplit": dict(audit.num_unsplit),
     }
 
 
@@ -96,7 +37,8 @@ def as_text(audit: ContaminationAudit) -> str:
     if audit.unseen:
         reasons = Counter(error.reason for error in audit.unseen.values())
         told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        lines.append(f"not compared, since they could not be decoded: {len(audit.unseen)} ({told})")
+        lines.append(f"not or not wholly compared, since they could not be decoded: {len(audit.unseen)} ({told})")
+    lines += _unsplit(audit)
     for kind, words in _KINDS.items():
         found = [one for one in audit.evidence if one.kind == kind]
         if found:
@@ -108,16 +50,14 @@ def as_text(audit: ContaminationAudit) -> str:
         f"declared: {one.source} and {one.test_source} ({one.test_set}) share recordings: {one.how}; {one.note}"
         for one in audit.declared
     ]
-    return "\n".join(
-        lines if audit.evidence or audit.declared else [*lines, "nothing of the tests was found in the corpus"]
-    )
+    return "\n".join([*lines, _conclusion(audit)])
 
 
 def as_html(audit: ContaminationAudit) -> str:
     """One page that needs no script and no other file."""
     sections: list[object] = [
         element(
-            "p", f"{audit.num_videos} videos of the corpus were compared with {_tests(audit)}. {_conclusion(audit)}"
+            "p", f"{audit.num_videos} videos of the corpus were compared with {_tests(audit)}: {_conclusion(audit)}."
         )
     ]
     for kind, words in _KINDS.items():
@@ -141,13 +81,14 @@ def as_html(audit: ContaminationAudit) -> str:
                 for one in found
             ]  # fmt: skip
             sections += [element("h2", words.capitalize()), table(header, rows)]
+    sections += [element("p", line) for line in _unsplit(audit)]
     if audit.declared:
         rows_declared = [(one.source, one.test_source, one.test_set, one.how, one.note) for one in audit.declared]
         columns = ("source", "source of the test", "test set", "how", "what is known")
         sections += [element("h2", "Known overlaps, from the cards"), table(columns, rows_declared)]
     if audit.unseen:
-        rows_unseen = [(name, error.reason) for name, error in sorted(audit.unseen.items())]
-        sections += [element("h2", "Not compared"), table(("video", "reason"), rows_unseen)]
+        rows_unseen = [(name, str(error)) for name, error in sorted(audit.unseen.items())]
+        sections += [element("h2", "Not or not wholly compared"), table(("video", "reason"), rows_unseen)]
     sections.append(element("p", _READING, class_="faint"))
     return page("Audit of contamination", *sections)
 
@@ -159,9 +100,18 @@ _READING = (
 
 
 def _conclusion(audit: ContaminationAudit) -> str:
-    if not audit.evidence:
-        return "Nothing of the tests was found in the corpus."
-    return f"{len(audit.video_ids)} videos of the corpus show test material."
+    if audit.evidence:
+        return f"{len(audit.video_ids)} videos of the corpus show test material"
+    if audit.unseen:
+        return f"nothing was found in what could be compared; {len(audit.unseen)} videos could not be, or not wholly"
+    return "nothing of the tests was found in the corpus"
+
+
+def _unsplit(audit: ContaminationAudit) -> list[str]:
+    return [
+        f"{count} videos of {name} have no split though others of their source have one; they were not taken as test material"
+        for name, count in audit.num_unsplit.items()
+    ]
 
 
 def _tests(audit: ContaminationAudit) -> str:

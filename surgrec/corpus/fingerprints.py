@@ -2,35 +2,42 @@
 
 In: a manifest and its folder of surveys. Out: `Gathered`: `Moments` in the order of the manifest's rows. It is its own file because it is
 where footage is read for an audit: surveys that are missing are made, in worker processes, and what was gathered once is kept beside them.
+No more than one video's vectors are in memory at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
-from surgrec.corpus.fingerprint import DIMENSIONS, WINDOWS, Fingerprint, fingerprint
+from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SAMPLES, MOMENT_SAMPLES, WINDOWS, Fingerprint, fingerprint
 from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.shared_footage import Moments
+from surgrec.corpus.survey import SAMPLES_PER_SECOND, Survey, read_survey, survey_limits, survey_video, write_survey
 from surgrec.corpus.survey import VERSION as SURVEY_VERSION
-from surgrec.corpus.survey import read_survey, survey_limits, survey_video, write_survey
 from surgrec.video.errors import VideoError
 
-VERSION = 1
+VERSION = 2
+_UNREAD_SECONDS, _UNREAD_SHARE = 1.0, 0.01  # the larger: what a video may lack and still count as looked at
+_MOMENT_BYTES = len(WINDOWS) * DIMENSIONS
+_PIECE_BYTES = 1 << 24
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """`moments` of the videos, numbered like the rows that were asked for; `failures`: number -> why there are none of it."""
+    """`moments` of the videos, numbered like the rows that were asked for; `failures`: number -> why there are none of it, or not all."""
 
     moments: Moments
     failures: dict[int, VideoError]
@@ -41,6 +48,24 @@ class _Job:
     path: Path
     duration_seconds: float
     survey: Path
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """`unread_seconds`: of the video, in no moment because of what could not be decoded."""
+
+    fingerprint: Fingerprint
+    unread_seconds: float
+
+
+@dataclass
+class _Index:
+    """What is known of each video beside its vectors: how many moments, their times, and seconds that were not read."""
+
+    counts: np.ndarray
+    times_seconds: np.ndarray
+    unread_seconds: np.ndarray
+    checksum: int = 0  # CRC-32 of the file of vectors
 
 
 def survey_path(surveys: Path, video_id: str) -> Path:
@@ -56,51 +81,61 @@ def default_surveys(manifest: Path) -> Path:
 def gather(manifest: Manifest, rows: Sequence[int], surveys: Path, num_workers: int, progress: Progress) -> Gathered:
     """Fingerprints of the videos in `rows`. Interrupted, it continues: surveys are kept one by one."""
     names = [str(manifest.video_ids[row]) for row in rows]
-    durations = manifest.column("duration_seconds")
-    kept = surveys / f"fingerprints_{_key(names)}.npz"
-    vectors_path = kept.with_suffix(".bin")
-    if (known := _read_kept(kept, vectors_path)) is not None:
-        return known
-    jobs = [
-        _Job(manifest.path_of(row), float(durations[row]), survey_path(surveys, name))
-        for row, name in zip(rows, names, strict=True)
-    ]
-    found, failures = _make(jobs, num_workers, progress)
-    counts = np.array([len(found[number].times_seconds) if number in found else 0 for number in range(len(rows))])
-    with atomic_path(vectors_path) as temporary, temporary.open("wb") as file:
-        for number in sorted(found):
-            file.write(found[number].vectors.tobytes())
-    times = np.concatenate([np.zeros(0, np.float32), *(found[number].times_seconds for number in sorted(found))])
-    if not failures:  # a disk that was away is asked again
-        with atomic_path(kept) as temporary:
-            np.savez(temporary, version=VERSION, counts=counts, times_seconds=times)
-    return Gathered(_moments(vectors_path, counts, times), failures)
+    durations = manifest.column("duration_seconds")[list(rows)]
+    kept = surveys / f"fingerprints_{_key(names, durations)}.npz"
+    vectors = kept.with_suffix(".bin")
+    failures: dict[int, VideoError] = {}
+    if (index := _read_kept(kept, vectors)) is None:
+        jobs = [
+            _Job(manifest.path_of(row), float(seconds), survey_path(surveys, name))
+            for row, seconds, name in zip(rows, durations, names, strict=True)
+        ]
+        index, failures = _make(jobs, vectors, num_workers, progress)
+        if not failures:  # a disk that was away is asked again
+            with atomic_path(kept) as temporary:
+                np.savez(temporary, version=VERSION, **asdict(index))
+    return Gathered(_moments(vectors, index), failures | _partly_read(index.unread_seconds, durations))
 
 
 def _make(
-    jobs: Sequence[_Job], num_workers: int, progress: Progress
-) -> tuple[dict[int, Fingerprint], dict[int, VideoError]]:
-    found: dict[int, Fingerprint] = {}
+    jobs: Sequence[_Job], vectors: Path, num_workers: int, progress: Progress
+) -> tuple[_Index, dict[int, VideoError]]:
+    """Look at all videos; their vectors go into a nameless file as they come, and from there to `vectors` in the order of `jobs`."""
+    counts, unread = np.zeros(len(jobs), np.int64), np.zeros(len(jobs), np.float32)
+    times = [np.zeros(0, np.float32)] * len(jobs)
+    begins: dict[int, int] = {}
     failures: dict[int, VideoError] = {}
-    with progress("looking at videos", len(jobs)) as advance:
-        for number, result in map_isolated(_of_one, jobs, num_workers, _limits_of):
-            told = result.as_error() if isinstance(result, Failed) else result
-            if isinstance(told, Fingerprint):
-                found[number] = told
-            else:
-                failures[number] = told
-            advance()
-    return found, failures
+    vectors.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=vectors.parent) as heap:
+        with progress("looking at videos", len(jobs)) as advance:
+            for number, result in map_isolated(_of_one, jobs, num_workers, _limits_of):
+                told = result.as_error() if isinstance(result, Failed) else result
+                if isinstance(told, _Looked):
+                    begins[number], counts[number] = heap.tell(), len(told.fingerprint)
+                    heap.write(told.fingerprint.vectors.tobytes())
+                    times[number], unread[number] = told.fingerprint.times_seconds, told.unread_seconds
+                else:
+                    failures[number] = told
+                del result, told  # or it would be held while the next is awaited
+                advance()
+        with atomic_path(vectors) as temporary, temporary.open("wb") as file:
+            checksum = 0
+            for number in sorted(begins):
+                heap.seek(begins[number])
+                piece = heap.read(int(counts[number]) * _MOMENT_BYTES)
+                checksum = zlib.crc32(piece, checksum)
+                file.write(piece)
+    return _Index(counts, np.concatenate([np.zeros(0, np.float32), *times]), unread, checksum), failures
 
 
 def _limits_of(job: _Job) -> Limits:
     return survey_limits(job.duration_seconds)
 
 
-def _of_one(job: _Job) -> Fingerprint | VideoError:
+def _of_one(job: _Job) -> _Looked | VideoError:
     """Runs in a worker process."""
     try:
-        return fingerprint(read_survey(job.survey))
+        return _looked(read_survey(job.survey), job)
     except UserError:
         pass  # there is none yet, or it is damaged or of another version
     try:
@@ -108,27 +143,68 @@ def _of_one(job: _Job) -> Fingerprint | VideoError:
     except VideoError as error:
         return error
     write_survey(survey, job.survey)
-    return fingerprint(survey)
+    return _looked(survey, job)
 
 
-def _key(names: Sequence[str]) -> str:
-    text = "\n".join([f"{VERSION} {SURVEY_VERSION}", *names])
+def _looked(survey: Survey, job: _Job) -> _Looked:
+    num_absent = max(
+        0, int(job.duration_seconds * SAMPLES_PER_SECOND) - len(survey)
+    )  # made when it was listed as shorter
+    whole = np.ones(len(survey), np.bool_)
+    num_lost = np.count_nonzero(_in_moments(whole) & ~_in_moments(survey.is_readable))
+    return _Looked(fingerprint(survey), float(num_absent + num_lost) / SAMPLES_PER_SECOND)
+
+
+def _in_moments(is_readable: np.ndarray) -> np.ndarray:
+    """Which samples belong to a moment that can be read throughout; a short video is one moment."""
+    if len(is_readable) <= MOMENT_SAMPLES:
+        return np.full(len(is_readable), is_readable.all())
+    covered = np.zeros(len(is_readable), np.bool_)
+    windows = np.lib.stride_tricks.sliding_window_view(is_readable, MOMENT_SAMPLES)[::HOP_SAMPLES]
+    starts = HOP_SAMPLES * np.flatnonzero(windows.all(axis=1))
+    for offset in range(MOMENT_SAMPLES):
+        covered[starts + offset] = True
+    return covered
+
+
+def _partly_read(unread_seconds: np.ndarray, durations: np.ndarray) -> dict[int, VideoError]:
+    """The videos of which so much was not read that they do not count as looked at."""
+    limits = np.maximum(_UNREAD_SECONDS, _UNREAD_SHARE * durations)
+    return {
+        int(number): VideoError(
+            "corrupt", f"{unread_seconds[number]:.1f} of {durations[number]:.1f} s could not be decoded"
+        )
+        for number in np.flatnonzero(unread_seconds > limits)
+    }
+
+
+def _key(names: Sequence[str], durations: np.ndarray) -> str:
+    text = "\n".join([f"{VERSION} {SURVEY_VERSION}", *names, *map(str, durations)])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _read_kept(path: Path, vectors: Path) -> Gathered | None:
+def _read_kept(path: Path, vectors: Path) -> _Index | None:
+    """What was gathered before; None where it is not there, or not as it was written."""
     if not (path.is_file() and vectors.is_file()):
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            counts, times = file["counts"], file["times_seconds"]
-    except (OSError, ValueError, KeyError):
+            index = _Index(file["counts"], file["times_seconds"], file["unread_seconds"], int(file["checksum"]))
+        is_whole = vectors.stat().st_size == int(index.counts.sum()) * _MOMENT_BYTES
+        return index if is_whole and _checksum(vectors) == index.checksum else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    is_whole = vectors.stat().st_size == int(counts.sum()) * len(WINDOWS) * DIMENSIONS
-    return Gathered(_moments(vectors, counts, times), {}) if is_whole else None
 
 
-def _moments(vectors: Path, counts: np.ndarray, times: np.ndarray) -> Moments:
-    shape = (int(counts.sum()), len(WINDOWS), DIMENSIONS)
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
+
+
+def _moments(vectors: Path, index: _Index) -> Moments:
+    shape = (int(index.counts.sum()), len(WINDOWS), DIMENSIONS)
     mapped = np.memmap(vectors, np.int8, "r", shape=shape) if shape[0] else np.zeros(shape, np.int8)
-    return Moments(mapped, times, np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+    return Moments(mapped, index.times_seconds, np.repeat(np.arange(len(index.counts), dtype=np.int32), index.counts))

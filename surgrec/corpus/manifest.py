@@ -25,6 +25,7 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.ledger import Ledger
 
 SCHEMA_VERSION = 1
+_ROUNDING_SECONDS = 1e-3
 DOMAINS = ("endoscopy", "laparoscopy", "cataract", "robotic", "other")
 
 SCHEMA = pa.schema(
@@ -179,4 +180,22 @@ def checked(table: pa.Table, named: str) -> pa.Table:
         raise ManifestError(
             f"{named}: {len(repeated)} video(s) are listed twice, {repeated[0]} among them; name each manifest once"
         )
+    _refuse_impossible_times(table, named)
     return table
+
+
+def _refuse_impossible_times(table: pa.Table, named: str) -> None:
+    """What is used of a video lies in it, or it would be trained on without having been looked at."""
+    seconds, rates = table["duration_seconds"].to_numpy(), table["fps"].to_numpy()
+    is_wrong = ~(np.isfinite(seconds) & np.isfinite(rates))
+    usable = table["usable"].combine_chunks() if len(table) else pa.array([], SCHEMA.field("usable").type)
+    pieces, row = pc.list_flatten(usable), pc.list_parent_indices(usable).to_numpy()
+    start, end = (pc.struct_field(pieces, name).to_numpy(zero_copy_only=False) for name in pieces.type.names)
+    is_inside = (start >= 0) & (start <= end) & (end <= seconds[row] + _ROUNDING_SECONDS)  # False for NaN, too
+    is_wrong[row[~is_inside]] = True
+    if is_wrong.any():
+        first = table["video_id"][int(np.flatnonzero(is_wrong)[0])]
+        raise ManifestError(
+            f"{named}: usable of {first} lies outside its duration, or its duration or fps is not finite; "
+            "write it again with `surgrec index`"
+        )

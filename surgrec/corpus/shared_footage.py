@@ -72,6 +72,16 @@ class Moments:
         times = np.concatenate([one.times_seconds for one in fingerprints])
         return cls(vectors, times, np.repeat(np.arange(len(counts), dtype=np.int32), counts))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Moments], num_videos: Sequence[int]) -> Moments:
+        """Those of several sets, the videos of each numbered behind those of the one before."""
+        before = np.cumsum([0, *num_videos[:-1]])
+        video = [part.video + np.int32(offset) for part, offset in zip(parts, before, strict=True)]
+        return cls(
+            np.concatenate([part.vectors for part in parts]), np.concatenate([part.times_seconds for part in parts]),
+            np.concatenate(video),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Candidate:

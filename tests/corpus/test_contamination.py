@@ -1,8 +1,7 @@
-"""The audit of contamination on corpora whose surveys are given: all four kinds of evidence, and what training makes of the verdict."""
+"""The audit of contamination on corpora whose surveys are given: all four kinds of evidence, and what reports say of them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,21 @@ import pyarrow as pa
 import pytest
 
 from surgrec.core.console import progress
+from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
-from surgrec.corpus.contamination import ContaminationAudit, TestSet, audit_contamination, test_rows, without
-from surgrec.corpus.contamination_report import as_html, as_json, as_text, verdict_path, write_verdict
+from surgrec.corpus.contamination import (
+    ContaminationAudit,
+    TestSet,
+    audit_contamination,
+    read_test_set,
+    same_bytes,
+    test_rows,
+    without,
+)
+from surgrec.corpus.contamination_report import as_html, as_json, as_text
 from surgrec.corpus.fingerprints import default_surveys, survey_path
-from surgrec.corpus.gate import ContaminatedError, refuse_contaminated, standing_of
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION, Manifest
 from surgrec.corpus.survey import write_survey
-from surgrec.video.errors import VideoError
 from tests.corpus.moving import cropped, survey_of
 
 test_rows.__test__ = False  # type: ignore[attr-defined]
@@ -135,90 +141,47 @@ def test_a_video_that_is_away_is_told_not_passed_over(folder, tmp_path):
     test = test_set(folder, held_out)
     audit = audit_contamination(Manifest.read([corpus]), default_surveys(corpus), [test], {}, 0, progress)
     assert {name: error.reason for name, error in audit.unseen.items()} == {"lost": "missing"}
-    assert "not compared" in as_text(audit)
+    told = as_text(audit)
+    assert "not or not wholly compared, since they could not be decoded: 1 (1 missing)" in told
+    assert "nothing of the tests was found" not in told
+    assert as_html(audit).count("lost") == 1
+    assert without(Manifest.read([corpus]), audit.video_ids, audit.unseen).video_ids.tolist() == ["ours-0"]
     assert not list(default_surveys(corpus).glob("fingerprints_*.npz"))  # asked again once the disk is back
 
 
-# -- training
+def test_what_could_not_be_compared_is_not_called_clean(folder, tmp_path):
+    corpus = manifest_of(tmp_path, "corpus", [row("ours-0", 12), row("lost", 12)], {"ours-0": survey_of(200, 12)})
+    tests = manifest_of(tmp_path, "tests", [row("theirs-9", 8, "theirs")], {"theirs-9": survey_of(301, 8)})
+    test = read_test_set(tests, ["test"])
+    audit = audit_contamination(Manifest.read([corpus]), default_surveys(corpus), [test], {}, 0, progress)
+    for text in (as_text(audit), as_html(audit)):
+        assert "nothing was found in what could be compared; 1 videos could not be" in text
+        assert "nothing of the tests was found" not in text
 
 
-def judged(folder: Path) -> tuple[Path, Path]:
-    audit, corpus, held_out = audit_of(folder)
-    path = folder / "corpus.parquet"
-    write_verdict(audit, corpus, [test_set(folder, held_out)], verdict_path(path))
-    return path, folder / "held_out.parquet"
+@pytest.mark.parametrize("away", ["corpus", "tests"])
+def test_an_audit_of_nothing_is_refused(folder, tmp_path, away):
+    here = {"v-0": survey_of(200, 12)}
+    corpus = manifest_of(tmp_path, "corpus", [row("v-0", 12)], {} if away == "corpus" else here)
+    tests = manifest_of(tmp_path, "tests", [row("v-0", 12, "theirs")], {} if away == "tests" else here)
+    with pytest.raises(UserError, match=rf"no video of (the )?{away} could be decoded .*missing"):
+        test = read_test_set(tests, ["test"])
+        audit_contamination(Manifest.read([corpus]), default_surveys(corpus), [test], {}, 0, progress)
 
 
-def test_a_mixture_that_shows_test_material_is_refused_by_name(folder):
-    corpus, held_out = judged(folder)
-    for held in ([held_out], []):  # the verdict beside the manifest is enough
-        standing = standing_of([corpus], held)
-        assert set(standing.seen) == {"ours-2", "ours-3", "ours-4"}
-        with pytest.raises(ContaminatedError, match=r"3 videos.*ours-2.*--clean.*allow_contamination=true"):
-            refuse_contaminated(standing)
+def test_videos_without_a_split_beside_others_with_one_are_counted(folder, tmp_path):
+    rows = [row("a", 9, "theirs", split="test"), row("b", 9, "theirs"), row("c", 9, "others")]
+    path = manifest_of(tmp_path, "tests", rows, {name: survey_of(301 + at, 9) for at, name in enumerate("abc")})
+    test = read_test_set(path, ["test"])
+    assert (test.rows, test.num_unsplit) == ((0, 2), 1)
+    corpus = Manifest.read([folder / "corpus.parquet"])
+    audit = audit_contamination(corpus, default_surveys(folder / "corpus.parquet"), [test], {}, 0, progress)
+    for text in (as_text(audit), as_html(audit)):
+        assert "1 videos of tests have no split though others of their source have one" in text
 
 
-def test_the_clean_manifest_is_let_through(folder, tmp_path):
-    corpus, held_out = judged(folder)
-    audit, manifest, _ = audit_of(folder)
-    clean = tmp_path / "corpus.parquet"
-    without(manifest, audit.video_ids).write(clean)
-    verdict_path(clean).write_text(verdict_path(corpus).read_text())
-    standing = standing_of([clean], [held_out])
-    assert standing.seen == ()
-    assert standing.missing == ()
-    assert standing.sentence == "nothing of held_out was found in the mixture"
-    refuse_contaminated(standing)
-
-
-def test_an_interval_that_is_not_used_is_no_contamination(folder, tmp_path):
-    corpus, _ = judged(folder)
-    rows = [one for one in Manifest.read([corpus]).table.to_pylist() if one["video_id"] == "ours-2"]
-    rows[0]["usable"] = [{"start_seconds": 0.0, "end_seconds": 2.0}, {"start_seconds": 10.5, "end_seconds": 12.0}]
-    cut = manifest_of(tmp_path, "corpus", rows)
-    verdict_path(cut).write_text(verdict_path(corpus).read_text())
-    assert standing_of([cut], []).seen == ()
-
-
-def test_what_was_not_compared_with_what_is_held_out_is_refused(folder, tmp_path):
-    _, held_out = judged(folder)
-    new = manifest_of(tmp_path, "new", [row("new-0", 9)])
-    with pytest.raises(
-        ContaminatedError, match=r"surgrec audit contamination --pretrain .*new\.parquet --downstream .*held_out"
-    ):
-        refuse_contaminated(standing_of([new], [held_out]))
-    refuse_contaminated(standing_of([new], []))  # nothing held out, nothing known
-    assert standing_of([new], []).sentence == "the mixture was not compared with any test set"
-
-
-def test_a_video_added_after_the_audit_must_be_compared(folder, tmp_path):
-    corpus, held_out = judged(folder)
-    audit, manifest, _ = audit_of(folder)
-    rows = [*without(manifest, audit.video_ids).table.to_pylist(), row("added", 9)]
-    grown = manifest_of(tmp_path, "corpus", rows)
-    verdict_path(grown).write_text(verdict_path(corpus).read_text())
-    assert standing_of([grown], [held_out]).missing
-
-
-def test_a_verdict_on_another_split_is_none_on_the_test(folder, tmp_path):
-    """Comparing with the training videos of a set says nothing of its test videos."""
-    _, held_out = judged(folder)
-    audit, manifest, theirs = audit_of(folder)
-    clean = tmp_path / "corpus.parquet"
-    kept = without(manifest, audit.video_ids)
-    kept.write(clean)
-    write_verdict(audit, manifest, [test_set(folder, theirs, ("train",))], verdict_path(clean))
-    assert standing_of([clean], [held_out]).missing
-    write_verdict(audit, manifest, [test_set(folder, theirs)], verdict_path(clean))
-    assert not standing_of([clean], [held_out]).missing
-
-
-def test_a_test_video_that_could_not_be_decoded_was_not_compared(folder, tmp_path):
-    _, held_out = judged(folder)
-    audit, manifest, theirs = audit_of(folder)
-    clean = tmp_path / "corpus.parquet"
-    without(manifest, audit.video_ids).write(clean)
-    blind = replace(audit, unseen={"theirs-1": VideoError("corrupt")})
-    write_verdict(blind, manifest, [test_set(folder, theirs)], verdict_path(clean))
-    with pytest.raises(ContaminatedError, match=r"not all of the mixture was compared.*cannot be decoded"):
-        refuse_contaminated(standing_of([clean], [held_out]))
+def test_the_bytes_of_a_copy_and_of_its_original_are_the_same_file(tmp_path):
+    test = read_test_set(manifest_of(tmp_path, "tests", [row("t", 9, "theirs", sha="A")]), ["test"])
+    rows = [{**row("ours-0", 9, sha="B"), "original_sha256": "A"}, row("ours-1", 9, sha="C")]
+    corpus = Manifest.read([manifest_of(tmp_path, "corpus", rows)])
+    assert [(one.kind, one.video_id) for one in same_bytes(corpus, [test])] == [("bytes", "ours-0")]

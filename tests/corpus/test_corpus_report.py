@@ -21,8 +21,7 @@ from PIL import Image
 from benchmarks.contamination import encode
 from surgrec.core.console import progress, run_command
 from surgrec.corpus.card import Card, shipped_cards
-from surgrec.corpus.contamination import ContaminationAudit, Declared, Evidence
-from surgrec.corpus.contamination_report import verdict_path, write_verdict
+from surgrec.corpus.contamination import ContaminationAudit, Evidence, TestSet
 from surgrec.corpus.filters.find import OF_REGIONS, OF_TIME
 from surgrec.corpus.filters.table import FINDINGS
 from surgrec.corpus.ledger import Tombstone, add_notes, add_tombstones, ledger_file
@@ -33,6 +32,7 @@ from surgrec.corpus.report.known import Known, findings_file, read_known
 from surgrec.corpus.report.page import as_html, as_text
 from surgrec.corpus.report.pictures import BOXES, KEPT, PER_REASON, choose_moments, take
 from surgrec.corpus.scan import scan
+from surgrec.corpus.verdict import keep, verdict_path
 from surgrec.corpus_command import main
 from surgrec.video.errors import VideoError
 from tests.corpus.conftest import NAME_OF_PATIENT
@@ -216,11 +216,12 @@ def test_what_was_run_is_no_gap_any_more(tmp_path: Path) -> None:
     write_findings(manifest)
     add_notes(ledger_file(manifest), {f"src_{i:012x}": {"consent": "broad"} for i in range(4)})
     corpus = Manifest.read([manifest])
-    write_verdict(ContaminationAudit((), (), 4, {"t": 2}, {}), corpus, [], verdict_path(manifest))
+    tests = [test_set(tmp_path, video(20), video(21))]
+    keep(ContaminationAudit((), (), 4, {"t": 2}, {}), corpus, tests, {}, verdict_path(manifest))
     known, _ = read_known(manifest, shipped_cards())
     assert "not known" not in as_text(known, None)
     page = Page(as_html(known, None))
-    assert "Not known" not in page.headings and "Nothing of these test sets was found" in page.text
+    assert "Not known" not in page.headings and "Nothing of these test sets was found in what" in page.text
 
 
 def test_findings_that_do_not_hold_for_the_manifest_are_told(tmp_path: Path) -> None:
@@ -251,25 +252,35 @@ def test_conflicts_of_licence_and_overlaps_come_from_the_cards(tmp_path: Path) -
     assert [(line["source"], line["and"], line["how"]) for line in shared] == [("Cholec-80", "cholect50", "subset")]
 
 
+def test_set(folder: Path, *rows: dict[str, Any]) -> TestSet:
+    """A held-out set `t` of these videos."""
+    held_out = manifest_of(*rows)
+    return TestSet("t", held_out, folder / "t.surveys", tuple(range(len(rows))))
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]
+
+
 def test_an_audit_is_told_as_far_as_it_still_holds(tmp_path: Path) -> None:
     manifest = written(tmp_path, video(1, 60.0), video(2, 60.0, [(0.0, 30.0)]), video(3))
     names = [f"src_{i:012x}" for i in (1, 2, 3)]
+    tests = [test_set(tmp_path, *(video(i, video_id=f"t_{i}") for i in (21, 22)))]
     evidence = (
-        Evidence("footage", names[0], (10.0, 20.0), "t", "t_1", (0.0, 10.0), True, 0.9, 0.8),
-        Evidence("footage", names[1], (40.0, 50.0), "t", "t_2", (0.0, 10.0)),
-        Evidence("bytes", "gone_1", (0.0, 4.0), "t", "t_3", (0.0, 4.0)),
+        Evidence("footage", names[0], (10.0, 20.0), "t", "t_21", (0.0, 10.0), True, 0.9, 0.8),
+        Evidence("footage", names[1], (40.0, 50.0), "t", "t_22", (0.0, 10.0)),
     )
-    declared = (Declared("src", "t", "theirs", "same_patients_possible", "who knows"),)
-    audit = ContaminationAudit(evidence, declared, 3, {"t": 7}, {names[2]: VideoError("corrupt")})
-    elsewhere = tmp_path / "verdict.json"
-    write_verdict(audit, Manifest.read([manifest]), [], elsewhere)
-    page = page_of(manifest, verdicts=[elsewhere])
-    assert "Test material in 1 video of 3." in page.text and "Compared with t (7 videos)." in page.text
-    (lines,) = page.with_columns("test video")
-    assert [list(line.values()) for line in lines] == [[names[0], "0.0 to 10.0", "same footage, mirrored", "t", "t_1"]]
-    assert "10.0 to 20.0" in page.text and names[1] not in page.text
-    assert "not used any more: 2." in page.text and "Compared with no test set: 1 video of 3." in page.text
-    assert "theirs (t)" in page.text and "same patients possible" in page.text
+    audit = ContaminationAudit(evidence, (), 3, {"t": 2}, {names[2]: VideoError("corrupt")})
+    keep(audit, Manifest.read([manifest]), tests, {}, verdict_path(manifest))
+    page = page_of(manifest)
+    label = f"test set {tests[0].key[:8]} (2 videos)"
+    assert "Test material in 1 video of 3." in page.text
+    (summary,) = page.with_columns("videos not wholly compared")
+    assert [list(line.values()) for line in summary] == [[label, "1", "1"]]
+    (lines,) = page.with_columns("SHA-256 of the test video")
+    assert [list(line.values()) for line in lines] == [
+        [names[0], "10.0 to 20.0", "same footage", label, video(21)["sha256"][:12]]
+    ]
+    assert names[1] not in page.text and f"Not wholly compared with {label}: 1 video of 3." in page.text
 
 
 def test_refusals_duplicates_and_tombstones_are_counted(tmp_path: Path) -> None:
@@ -456,7 +467,6 @@ def test_mistakes_are_one_sentence_and_write_nothing(
         (["--findings", manifest], "holds no findings"),
         (["--refusals", wrong], "is no list of refusals"),
         (["--refusals", tmp_path / "none"], "there is no file"),
-        (["--contamination", wrong], "is no verdict of `surgrec audit contamination`"),
         (["--cards", tmp_path], "there are no cards"),
     ):
         assert report("--manifest", manifest, "--out", out, *arguments) == 2, arguments

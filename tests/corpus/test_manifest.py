@@ -117,3 +117,22 @@ def test_bad_manifests_are_explained(tmp_path: Path) -> None:
     table = manifest(row(1)).table
     pq.write_table(table.set_column(8, "num_frames", pa.array(["many"])), path)
     assert "wrong type" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"usable": [{"start_seconds": 0.0, "end_seconds": 60.0}]},
+        {"usable": [{"start_seconds": -1.0, "end_seconds": 2.0}]},
+        {"usable": [{"start_seconds": 3.0, "end_seconds": 2.0}]},
+        {"usable": [{"start_seconds": 0.0, "end_seconds": float("nan")}]},
+        {"usable": [{"start_seconds": 0.0, "end_seconds": None}]},
+        {"duration_seconds": float("inf")},
+        {"fps": float("nan")},
+    ],
+)
+def test_footage_outside_a_video_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Audits look at `duration_seconds` of a video, training at `usable`."""
+    manifest(row(1), row(2, usable=[]), row(3, **changes)).write(tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match=rf"a\.parquet: usable of {row(3)['video_id']} lies outside"):
+        Manifest.read([tmp_path / "a.parquet"])

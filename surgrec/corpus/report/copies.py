@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from surgrec.core.html import Cell, Html, element
-from surgrec.corpus.contamination import Evidence, plain_name
+from surgrec.corpus.contamination import plain_name
 from surgrec.corpus.refusal import DUPLICATE, OTHER_SOURCE
-from surgrec.corpus.report.known import Audit, Known
+from surgrec.corpus.report.known import Audits, Known
 from surgrec.corpus.report.layout import Section, Unit, faint, gap, ids, listed, text
 from surgrec.corpus.split_finding import counted
 
@@ -60,62 +60,48 @@ def duplicates(known: Known) -> Section:
 
 
 def contamination(known: Known, unit: Unit) -> Section:
-    """What audits found that still holds for the manifest."""
-    if not known.audits:
+    """What audits found that still holds for the manifest, and what they did not compare."""
+    audits = known.audits
+    if audits is None:
         sentence = "Not audited for test material: run surgrec audit contamination."
         return Section("contamination", "Contamination", (gap(sentence),), (sentence,))
-    content: list[Html] = []
-    gaps: list[str] = []
-    for audit in known.audits:
-        content += _audited(audit)
-    missing = sorted(set.intersection(*(set(audit.missing) for audit in known.audits)))
-    if missing:
-        gaps.append(f"Compared with no test set: {counted(len(missing), 'video')} of {len(known.videos):,}.")
-        content += [gap(gaps[-1]), ids(missing)]
-    evidence = list(dict.fromkeys(one for audit in known.audits for one in audit.evidence))
-    content += _evidence(known, evidence, unit)
-    return Section("contamination", "Contamination", tuple(content), tuple(gaps))
-
-
-def _audited(audit: Audit) -> list[Html]:
-    tests = ", ".join(f"{name} ({counted(count, 'video')})" for name, count in sorted(audit.num_tests.items()))
-    gone = (
-        f" Findings about videos or intervals that are not used any more: {audit.num_gone:,}." if audit.num_gone else ""
+    gaps = tuple(
+        f"Not wholly compared with {test.label}: {counted(test.num_open, 'video')} of {audits.num_videos:,}."
+        for test in audits.outcomes
+        if test.num_open
     )
-    left = f" Not compared, since it could not be decoded or came later: {counted(len(audit.missing), 'video')}."
-    return [text(f"Compared with {tests or 'no test set'}.{left if audit.missing else ''}{gone}")]
+    rows = [(test.label, test.num_found, test.num_open) for test in audits.outcomes]
+    content = [*listed(("test set", "videos that show it", "videos not wholly compared"), rows), *map(gap, gaps)]
+    content += _findings(known, audits, unit)
+    return Section("contamination", "Contamination", tuple(content), gaps)
 
 
-def _evidence(known: Known, evidence: Sequence[Evidence], unit: Unit) -> list[Html]:
-    if not evidence:
-        return [text("Nothing of these test sets was found in what the manifest uses.")]
+def _findings(known: Known, audits: Audits, unit: Unit) -> list[Html]:
+    if not audits.findings:
+        return [text("Nothing of these test sets was found in what the manifest uses and was compared.")]
     videos = {video.video_id: video for video in known.videos}
     groups: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for one in evidence:
-        groups[one.test_set, one.kind].add(one.video_id)
+    for video_id, one, label in audits.findings:
+        groups[label, one.kind].add(video_id)
     rows: list[Sequence[Cell]] = []
-    for (test_set, kind), names in sorted(groups.items()):
+    for (label, kind), names in sorted(groups.items()):
         sources = Counter(videos[name].source for name in names)
         shown = ", ".join(f"{source} {count:,}" for source, count in sorted(sources.items()))
         rows.append(
-            (test_set, _KINDS.get(kind, kind), len(names), unit(sum(videos[name].seconds for name in names)), shown)
+            (label, _KINDS.get(kind, kind), len(names), unit(sum(videos[name].seconds for name in names)), shown)
         )
-    found = {one.video_id for one in evidence}
+    found = {video_id for video_id, _, _ in audits.findings}
     intervals = [
-        (
-            one.video_id, _seconds(one.seconds), _KINDS.get(one.kind, one.kind) + (", mirrored" if one.is_mirrored else ""),
-            one.test_set, one.test_video_id, _seconds(one.test_seconds),
-        )
-        for one in evidence
-    ]  # fmt: skip
-    columns = ("video", "seconds", "evidence", "test set", "test video", "seconds")
+        (video_id, _seconds(one.seconds), _KINDS.get(one.kind, one.kind), label, one.test_video[0][:12])
+        for video_id, one, label in audits.findings
+    ]
     return [
         element(
             "p", element("b", f"Test material in {counted(len(found), 'video')} of {len(known.videos):,}. "),
             "Training refuses such a mixture unless it is told to allow it.", class_="panel error",
         ),
         *listed(("test set", "evidence", "videos", f"{unit.name} of these videos", "by source"), rows),
-        *listed(columns, intervals, _MAX_INTERVALS),
+        *listed(("video", "seconds", "evidence", "test set", "SHA-256 of the test video"), intervals, _MAX_INTERVALS),
     ]  # fmt: skip
 
 
@@ -127,7 +113,7 @@ def _seconds(interval: tuple[float, float]) -> Html:
 
 
 def overlaps(known: Known) -> Section:
-    """What the cards say of two sources that are both here, and of the test sets of audits."""
+    """What the cards say of two sources that are both here."""
     by_name = {plain_name(source): source for source in known.sources}
     told: dict[tuple[str, str], tuple[str, str]] = {}
     for source, card in known.cards.items():
@@ -142,18 +128,6 @@ def overlaps(known: Known) -> Section:
         content += listed(("source", "and", "how", "what is shared"), rows)
     else:
         content.append(text("The cards know of no overlap between the sources of the manifest."))
-    declared = sorted(
-        {
-            (one.source, f"{one.test_source} ({one.test_set})", one.how.replace("_", " "), one.note)
-            for audit in known.audits
-            for one in audit.declared
-        }
-    )
-    if declared:
-        content += [
-            element("h3", "With test sets"),
-            *listed(("source", "test source", "how", "what is shared"), declared),
-        ]
     lone = [source for source in known.sources if source not in known.cards]
     gaps = (
         (f"{counted(len(lone), 'source')} of {len(known.sources):,} without a card: nothing is known of overlaps.",)

@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
-from surgrec.corpus.contamination import Declared, Evidence, plain_name
-from surgrec.corpus.contamination_report import read_verdict, verdict_path
+from surgrec.corpus.contamination import digests_of, plain_name
 from surgrec.corpus.filters.find import OF_TIME
 from surgrec.corpus.filters.table import FINDINGS
+from surgrec.corpus.gate import Outcome, standing_of
 from surgrec.corpus.ledger import Ledger
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.refusal import refusals_file
 from surgrec.corpus.report.accounts import Account, Interval, account
 from surgrec.corpus.scan import VIDEO_SUFFIXES
+from surgrec.corpus.verdict import Finding, known_beside
 from surgrec.video.decode import PACK_SUFFIX
 
 _SUFFIXES = VIDEO_SUFFIXES | {PACK_SUFFIX}
@@ -86,15 +87,13 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """An audit of contamination. `evidence` that still holds for the manifest, `num_gone` that does not; `missing`: videos of the manifest
-    that were not compared."""
+class Audits:
+    """What audits of contamination said that still holds for the manifest: the `outcomes`, a test set each, of its `num_videos` with usable
+    footage, and what was found in that footage: (video_id, finding, label of the test set)."""
 
-    num_tests: Mapping[str, int]
-    evidence: tuple[Evidence, ...]
-    num_gone: int
-    declared: tuple[Declared, ...]
-    missing: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    num_videos: int
+    findings: tuple[tuple[str, Finding, str], ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Known:
     has_findings: bool
     num_stray: int
     refused: tuple[Refused, ...]
-    audits: tuple[Audit, ...]
+    audits: Audits | None
     ledger: Ledger
     cards: Mapping[str, Card]
 
@@ -127,18 +126,16 @@ def read_known(
     cards: Mapping[str, Card],
     findings: Path | None = None,
     refusals: Sequence[Path] = (),
-    verdicts: Sequence[Path] = (),
 ) -> tuple[Known, Manifest]:
     """What is known of the manifest at `path`, and the manifest, which alone can say where videos lie.
 
-    Read besides, where they are there: findings, refusals, a quarantine, a verdict and a ledger beside the manifest. Named files must be
+    Read besides, where they are there: findings, refusals, a quarantine, verdicts and a ledger beside the manifest. Named files must be
     there. Raises `UserError` for one that is damaged or of another kind.
     """
     manifest = Manifest.read([path])
     found = _read_findings(findings or findings_file(path), is_named=findings is not None)
     lists = _existing([refusals_file(path), path.with_name("quarantine.jsonl")], refusals)
     refused = [one for file in lists for one in _read_refused(file)]
-    audits = [_read_audit(file, manifest) for file in _existing([verdict_path(path)], verdicts)]
     videos = tuple(_video(row, number, found or {}) for number, row in enumerate(manifest.table.to_pylist()))
     by_name = {plain_name(name): card for name, card in cards.items()}
     sources = sorted({video.source for video in videos})
@@ -148,7 +145,7 @@ def read_known(
         has_findings=found is not None,
         num_stray=sum(map(len, (found or {}).values())) - sum(len(video.findings) for video in videos),
         refused=tuple(refused),
-        audits=tuple(audits),
+        audits=_read_audits(path, manifest),
         ledger=Ledger.of_manifest(path),
         cards={source: by_name[plain_name(source)] for source in sources if plain_name(source) in by_name},
     )
@@ -226,15 +223,32 @@ def _refused(entry: Mapping[str, Any]) -> Refused:
     return Refused("prepare", entry["video_id"].rpartition("_")[0], entry["reason"], entry["video_id"], None)
 
 
-def _read_audit(file: Path, manifest: Manifest) -> Audit:
-    seen = read_verdict(file)
-    content = json.loads(file.read_text(encoding="utf-8"))
-    holds = tuple(seen.of(manifest))
-    names = zip(manifest.video_ids.tolist(), manifest.column("sha256").tolist(), strict=True)
-    try:
-        num_tests = {str(name): int(count) for name, count in content["num_test_videos"].items()}
-        declared = tuple(Declared(**one) for one in content["declared"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{file} is a verdict of another version; run `surgrec audit contamination` again") from None
-    missing = tuple(sorted(name for name, digest in names if digest not in seen.checked))
-    return Audit(num_tests, holds, len(seen.evidence) - len(holds), declared, missing)
+def _read_audits(path: Path, manifest: Manifest) -> Audits | None:
+    """None where no audit has compared any video of the manifest."""
+    standing = standing_of([path], [])
+    if not standing.tests:
+        return None
+    said = known_beside([path])
+    label_of = {
+        digest: test.label
+        for comparison in said.comparisons
+        for test in comparison.tests
+        for video in test.videos
+        for digest in video
+    }
+    by_digest: dict[str, list[Finding]] = defaultdict(list)
+    for finding in said.findings:
+        for digest in finding.video:
+            by_digest[digest].append(finding)
+    found = [
+        (video_id, finding, label_of.get(finding.test_video[0], "a test set"))
+        for video_id, digests, usable in zip(
+            manifest.video_ids.tolist(), digests_of(manifest), manifest.table["usable"].to_pylist(), strict=True
+        )
+        for finding in dict.fromkeys(finding for digest in digests for finding in by_digest.get(digest, ()))
+        if any(
+            piece["start_seconds"] < finding.seconds[1] and piece["end_seconds"] > finding.seconds[0]
+            for piece in usable
+        )
+    ]
+    return Audits(standing.tests, standing.num_videos, tuple(found))
