@@ -17,6 +17,7 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
+from surgrec.synthetic import disguises
 from surgrec.train import train as start
 from tests.corpus.moving import cropped, frames_of, mirrored
 from tests.training.tiny import overrides
@@ -26,11 +27,9 @@ SECONDS, PER_SECOND = 8, 10
 
 def write_scene(path: Path, seed: int, start: float = 0.0, change=lambda frames: frames) -> None:  # type: ignore[no-untyped-def]
     """A scene as an H.264 file."""
-    from benchmarks.contamination import encode
-
     times = np.arange(SECONDS * PER_SECOND) / PER_SECOND
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(path, change(frames_of(seed, times + start)), times, crf=26)
+    disguises.encode(path, change(frames_of(seed, times + start)), times, crf=26)
 
 
 def index(root: Path, source: str, out: Path) -> Path:
