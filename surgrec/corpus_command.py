@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,7 +122,7 @@ def _ledger(options: argparse.Namespace) -> None:
         if notes and not licensed.equals(table):
             Manifest(licensed).write(path)
     if notes:
-        print(f"noted for {len(notes)} video(s) in {file}")
+        print(f"noted for {counted(len(notes), 'video')} in {file}")
     elif options.videos:
         _print_videos(licensed, ledger)
     else:
@@ -285,7 +286,7 @@ def _print_seen(runs: list[RunSeen]) -> None:
             print(f"  release that saw them       {release.path}, step {release.step}, SHA256SUMS {release.sums[:16]}")
         if run.pictures:
             print(f"  may show them               {run.pictures}")
-    print(f"{clean} of {len(runs)} runs never listed them")
+    print(f"{clean} of {counted(len(runs), 'run')} never listed them")
 
 
 def _steps(steps: list[int]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK, progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.corpus.copies import Job, Row, State
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_complete:
             print("interrupted; run the same command again to continue", file=sys.stderr)
             return STATUS_INTERRUPTED
-        return _finish(manifest, folder, records, is_new=bool(made))
+        return _finish(options.manifest, manifest, folder, records, is_new=bool(made))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,7 +106,7 @@ def _make(todo: State, num_workers: int | None) -> tuple[dict[str, Row], bool]:
         with progress("preparing, seconds of video", sum(_seconds(job) for job in todo.jobs)) as advance:
             for job, record in make_copies(todo.jobs, workers):
                 made[job.row["video_id"]] = record
-                advance(_seconds(job), f"{len(made)} of {len(todo.jobs)} videos")
+                advance(_seconds(job), f"{len(made)} of {counted(len(todo.jobs), 'video')}")
     except KeyboardInterrupt:
         return made, False
     return made, True
@@ -115,16 +116,23 @@ def _seconds(job: Job) -> int:
     return max(1, round(job.row["duration_seconds"]))
 
 
-def _finish(manifest: Manifest, folder: Path, records: dict[str, Row], is_new: bool) -> int:
-    """Write the manifest where every video has been tried."""
+def _finish(originals: list[Path], manifest: Manifest, folder: Path, records: dict[str, Row], is_new: bool) -> int:
+    """Write the manifest where every video has been tried, and what is known of test material in it."""
+    from surgrec.corpus.carried_verdict import carry_verdicts
     from surgrec.corpus.copies import prepared_manifest
 
     if num_left := len(manifest) - len(records):
-        print(f"{num_left} of {len(manifest)} videos are left to other shards; the last to finish writes the manifest")
+        print(
+            f"left to other shards: {num_left} of {counted(len(manifest), 'video')}; the last to finish writes the manifest"
+        )
         return STATUS_OK
     prepared = prepared_manifest(manifest, folder, records)
     if len(prepared) == 0:
-        raise UserError(f"none of the {len(manifest)} videos can be prepared; {folder / 'quarantine.jsonl'} says why")
+        raise UserError(
+            f"none of {counted(len(manifest), 'video')} can be prepared; {folder / 'quarantine.jsonl'} says why"
+        )
+    if carry_verdicts(originals, prepared, folder / "manifest.parquet"):
+        print("the verdict of `surgrec audit contamination` holds for the copies")
     _write_manifest(prepared, folder / "manifest.parquet", is_new)
     return STATUS_OK
 
@@ -138,7 +146,7 @@ def _write_manifest(prepared: Manifest, path: Path, is_new: bool) -> None:
         prepared.write(path)
         hours = sum(prepared.column("duration_seconds")) / 3600
         num_bytes = sum(prepared.column("size_bytes"))
-        print(f"{path}: {len(prepared)} videos, {hours:.2f} hours, {num_bytes / 1e6:,.1f} MB")
+        print(f"{path}: {counted(len(prepared), 'video')}, {hours:.2f} hours, {num_bytes / 1e6:,.1f} MB")
     print(f"next:\n  surgrec preview +variant=jepa mix.manifests=[{path}]")
 
 

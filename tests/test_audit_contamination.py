@@ -92,7 +92,7 @@ def test_training_refuses_the_corpus_and_takes_the_clean_one(folder, tmp_path):
     audit_with(folder, "--clean", folder / "clean.parquet")
     held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"
     for more in ([], [held_out]):
-        with pytest.raises(UserError, match=r"1 videos of the mixture show material of tests.*--clean"):
+        with pytest.raises(UserError, match=r"the mixture shows material of tests in 1 video: .*--clean"):
             start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", *more)))
     assert not (tmp_path / "dirty").exists()
     with pytest.raises(
@@ -107,7 +107,7 @@ def test_what_is_allowed_all_the_same_is_told_by_the_release(folder, tmp_path):
     start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", *options)))
     assert run_command(lambda: export.main(["--run", str(tmp_path / "dirty"), "--out", str(tmp_path / "release")])) == 0
     card = (tmp_path / "release" / "README.md").read_text()
-    assert "1 videos of the mixture show material of tests" in card
+    assert "the mixture shows material of tests in 1 video" in card
 
 
 def test_what_cannot_be_asked_is_told(folder, tmp_path, capsys):

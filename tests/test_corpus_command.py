@@ -54,7 +54,7 @@ def test_notes_are_shown_and_imported(manifest: Path, tmp_path: Path, capsys: py
         corpus("ledger", "--manifest", manifest, "--import", table, "--set", "small_001", "consent=narrow", "notes=a b")
         == 0
     )
-    assert "noted for 2 video(s)" in capsys.readouterr().out
+    assert "noted for 2 videos" in capsys.readouterr().out
     assert Ledger.of_manifest(manifest).notes["small_001"] == {"consent": "narrow", "notes": "a b"}
     assert Manifest.read([manifest]).table.to_pylist()[40]["licence"] == "own"
     assert corpus("ledger", "--manifest", manifest) == 0
@@ -126,7 +126,7 @@ def test_no_run_is_made_from_a_manifest_that_lists_what_was_removed(
     assert corpus("remove", "large_007", "--manifest", manifest) == 0
     manifest.write_bytes(old)
     config = compose_config(overrides("mae", manifest, tmp_path, "run"))
-    with pytest.raises(UserError, match=r"1 video\(s\) that were removed.*`surgrec corpus remove --manifest"):
+    with pytest.raises(UserError, match=r"lists 1 removed video, such as large_007; `surgrec corpus remove --manifest"):
         build_data(config)
     capsys.readouterr()
     assert corpus("remove", "--manifest", manifest) == 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.contamination import TestSet, same_bytes, same_groups, test_rows
 from surgrec.corpus.contamination_report import read_verdict, verdict_path
 from surgrec.corpus.fingerprints import default_surveys
@@ -36,7 +37,7 @@ class Standing:
     def sentence(self) -> str:
         """For the card of a release and the console."""
         if self.seen:
-            return f"{len(self.seen)} videos of the mixture show material of {', '.join(self.tests)}"
+            return f"the mixture shows material of {', '.join(self.tests)} in {counted(len(self.seen), 'video')}"
         if not self.tests:
             return "the mixture was not compared with any test set"
         return f"nothing of {', '.join(self.tests)} was found in the mixture"
@@ -54,6 +55,7 @@ def standing_of(manifests: Sequence[Path], held_out: Sequence[Path], splits: Seq
         found = [*same_bytes(corpus, tests), *same_groups(corpus, tests), *(kept.of(corpus) if kept else [])]
         seen |= dict.fromkeys(one.video_id for one in found)
         names |= dict.fromkeys([test.name for test in tests] + ([*kept.tests] if kept else []))
+        names |= dict.fromkeys(one.test_set for one in found)
         digests = {str(digest) for digest in corpus.column("sha256")}
         covered = set(kept.tests.values()) if kept and digests <= kept.checked else set()
         lacking = [held for held, test in zip(held_out, tests, strict=True) if test.key not in covered]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from surgrec.core.wording import counted
 from surgrec.corpus.class_names import ClassNames, is_german, is_heading, is_no_class, meaning, negative_word
-from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, Value, counted, percent
+from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, Value, percent
 from surgrec.corpus.splits import Clip, Splits, by_label, is_number
 
 GroupOf = Callable[[Clip], str | None]
