@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from surgrec.corpus.removal import Removal
 
 
+_SHOWN_FILES = 20
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec corpus`; returns the exit status."""
     options = _parser().parse_args(arguments)
@@ -88,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     remove.add_argument(
         "--group", action="store_true", help="remove all videos of the same patient or case; a group_id will do"
+    )
+    remove.add_argument(
+        "--delete-copies",
+        action="store_true",
+        help="delete training copies and surveys of them that lie beside these manifests (default: list them); originals stay",
     )
     remove.add_argument("--reason", default="", metavar="TEXT", help="for the ledger")
     remove.add_argument("--runs", type=Path, metavar="DIR", help="where run folders lie: list what had seen the videos")
@@ -231,6 +239,7 @@ def _remove(options: argparse.Namespace) -> None:
     _print_removal(removal)
     if not removal.video_ids:
         return
+    _clear_derived(options.manifest, removal, options.delete_copies)
     if options.runs is None:
         print("what has seen them: add --runs DIR, with the folder of your runs")
         return
@@ -258,6 +267,23 @@ def _print_removal(removal: Removal) -> None:
             f"  the same bytes were also listed in {', '.join(removal.other_groups)}, whose other videos stay: "
             "if that is the same patient, remove it with --group, too"
         )
+
+
+def _clear_derived(manifests: Sequence[Path], removal: Removal, is_deleted: bool) -> None:
+    """List, or delete, what this package made of the videos beside the manifests; named by ids, so that it may be printed."""
+    from surgrec.corpus.derived import derived_files
+
+    files = sorted({file for path in manifests for file in derived_files(path, removal.video_ids)})
+    if not files:
+        return
+    for file in files if is_deleted else ():
+        file.unlink(missing_ok=True)
+    told = "deleted" if is_deleted else "made from them and still there; --delete-copies deletes"
+    print(f"  {told}: {counted(len(files), 'file')}")
+    for file in files[:_SHOWN_FILES]:
+        print(f"    {file}")
+    if len(files) > _SHOWN_FILES:
+        print(f"    ... and {len(files) - _SHOWN_FILES} more")
 
 
 def _print_seen(runs: list[RunSeen]) -> None:

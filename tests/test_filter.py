@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from surgrec import filter as command
+from surgrec import index as index_command
 from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
 from surgrec.corpus.card import Card
@@ -310,3 +311,27 @@ def test_a_run_says_what_it_leaves_out(manifest: Path) -> None:
     assert left_out_sentence(build_data(config)) == ""
     run(manifest)
     assert left_out_sentence(build_data(config)) == "no usable footage in 1 of 3 videos, left out"
+
+
+def test_indexing_again_keeps_what_was_found_and_new_bytes_lose_it(manifest: Path) -> None:
+    """Of a file that was moved, too; a file with other bytes is another video, of which nothing is known."""
+    root, index = manifest.parent / "videos", ["--source", "hospital", "--domain", "laparoscopy", "--workers", "0"]
+    run(manifest)
+    before = by_name(manifest)
+    assert len(before["a.mp4"]["usable"]) == 2 and before["b.mp4"]["content_box"]["top"] > 0
+    (root / "moved").mkdir()
+    (root / "b.mp4").rename(root / "moved" / "b.mp4")
+    with (root / "a.mp4").open("ab") as file:
+        file.write(b"\0\0\0\x10free" + bytes(8))  # a box that players skip
+    assert index_command.main(["--root", str(root), "--out", str(manifest), *index]) == 0
+    after = by_name(manifest)
+    assert set(after) == {"a.mp4", "c.mp4", "moved/b.mp4"}
+    for was, now in (("b.mp4", "moved/b.mp4"), ("c.mp4", "c.mp4")):
+        assert all(after[now][name] == before[was][name] for name in ("video_id", "usable", "content_box"))
+    new = after["a.mp4"]
+    assert new["video_id"] != before["a.mp4"]["video_id"] and new["content_box"] is None
+    assert new["usable"] == [{"start_seconds": 0.0, "end_seconds": new["duration_seconds"]}]
+    run(manifest)
+    assert by_name(manifest)["a.mp4"]["usable"] == before["a.mp4"]["usable"], (
+        "its own survey was made, and says the same"
+    )

@@ -168,7 +168,7 @@ def _refuse_removed(path: Path, table: pa.Table) -> None:
 
 
 def checked(table: pa.Table, named: str) -> pa.Table:
-    """`table`, or a `ManifestError` that names the file(s) `named`: required values present, `video_id` unique."""
+    """`table`, or a `ManifestError` that names the file or files `named`: required values present, `video_id` unique."""
     for field in SCHEMA:
         if not field.nullable and table[field.name].null_count:
             raise ManifestError(

