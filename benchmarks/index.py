@@ -6,7 +6,8 @@ In: nothing; videos are generated in a temporary folder (`--folder`, to choose t
 hardware.
 
 * Files: copies of one small H.264 video, each of other bytes (a box at the end that players skip). Per core: one worker process, files over
-  wall-clock seconds without the start of the interpreter, and processor seconds of parent and workers together.
+  wall-clock seconds without the start of the interpreter, and processor seconds of parent and workers together. Then, in this process, what
+  reading the metadata (packets, first frame) and hashing take apart, in processor seconds.
 * Corpus: `surgrec index` of 10,535 such files on all cores, once more when nothing is left to do, and the parent's peak memory.
 * Hashing: a file of uncompressed video, alternately read by `cat`, hashed by `sha256sum`, by hashlib as the index does, and read by the
   index as a whole (packets and hash); from memory, and from the disk after its pages were given back.
@@ -38,6 +39,7 @@ from surgrec.core.console import run_command
 from surgrec.corpus.card import Card
 from surgrec.corpus.scan import _read, scan
 from surgrec.index import main as index
+from surgrec.video.probe import probe
 
 GOAL = 150  # small files per second and core
 SMALL = {"128 x 96, 2 s": (128, 96, 2), "320 x 240, 4 s": (320, 240, 4), "640 x 360, 10 s": (640, 360, 10)}
@@ -73,6 +75,16 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
+def files_per_cpu_second(read: Callable[[Path], object], files: list[Path]) -> float:
+    """Of this process alone; the first files are read twice, so that all code is loaded."""
+    for path in files[:10]:
+        read(path)
+    began = time.process_time()
+    for path in files:
+        read(path)
+    return len(files) / (time.process_time() - began)
+
+
 def measure_files(folder: Path, name: str, count: int) -> dict[str, object]:
     """One size of file, one worker."""
     width, height, seconds = SMALL[name]
@@ -89,12 +101,15 @@ def measure_files(folder: Path, name: str, count: int) -> dict[str, object]:
     result = scan(root, Card("many", "other"), num_workers=1)
     wall, cpu = time.perf_counter() - began - start, cpu_seconds() - began_cpu - start_cpu
     assert len(result.rows) == count
+    files = sorted(root.rglob("*.mp4"))
     return {
         "files": name,
         "count": count,
         "bytes": num_bytes,
         "per_second": count / wall,
         "per_cpu_second": count / cpu,
+        "metadata_per_cpu_second": files_per_cpu_second(probe, files),
+        "hashes_per_cpu_second": files_per_cpu_second(hash_file, files),
     }
 
 
@@ -161,11 +176,12 @@ def measure_hashing(folder: Path, seconds: int, repeats: int) -> list[dict[str, 
 def report(files: list[dict], corpus: dict, hashing: list[dict]) -> str:
     """The tables."""
     lines = [
-        f"Small files, one worker; the goal is {GOAL} a second and core:\n",
-        "| file | bytes | files | files/s | files per processor second (parent and worker) |",
-        "|---|---:|---:|---:|---:|",
+        f"Small files, one worker; the goal is {GOAL} a second and core for metadata:\n",
+        "| file | bytes | files | files/s | per processor second (parent and worker) | metadata alone | hash alone |",
+        "|---|---:|---:|---:|---:|---:|---:|",
         *(
-            f"| {row['files']} | {row['bytes']:,d} | {row['count']} | {row['per_second']:.0f} | {row['per_cpu_second']:.0f} |"
+            f"| {row['files']} | {row['bytes']:,d} | {row['count']} | {row['per_second']:.0f} | {row['per_cpu_second']:.0f} "
+            f"| {row['metadata_per_cpu_second']:.0f} | {row['hashes_per_cpu_second']:,.0f} |"
             for row in files
         ),
         f"\n`surgrec index` of {corpus['count']:,d} files of 128 x 96, 2 s, on all cores: {corpus['seconds']:.1f} s "

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_OK, STATUS_USER_ERROR, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.corpus.contamination import TestSet
@@ -168,7 +169,7 @@ def _audit_contamination(options: argparse.Namespace) -> int:
         kept.write(options.clean)
         if len(kept):
             carry([options.pretrain], options.clean)
-        print(f"{len(corpus) - len(kept)} videos left out: {options.clean}")
+        print(f"{counted(len(corpus) - len(kept), 'video')} left out: {options.clean}")
     return STATUS_USER_ERROR if audit.evidence or audit.unseen else STATUS_OK
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_OK, STATUS_USER_ERROR, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.corpus.card import Card
@@ -152,7 +153,7 @@ def _check_cards(options: argparse.Namespace) -> int:
     problems += contradictions(cards)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    print(f"{len(cards)} cards, {len(problems)} problems")
+    print(f"{counted(len(cards), 'card')}, {counted(len(problems), 'problem')}")
     return STATUS_USER_ERROR if problems else STATUS_OK
 
 
@@ -172,7 +173,7 @@ def _check_files(options: argparse.Namespace) -> int:
     if options.names and absent:
         print(f"absent: {', '.join(absent)}; each is looked for in a folder of its name below {options.root}")
     elif not options.names:
-        print(f"{len(found)} of {len(cards)} sources have a folder of their name here")
+        print(f"folders of their name are here for {len(found)} of {counted(len(cards), 'source')}")
         _print_strangers(options.root, cards, options.verbose)
     is_well = all(presence.is_as_published for presence in found) and not (options.names and absent)
     return STATUS_OK if is_well else STATUS_USER_ERROR
@@ -186,10 +187,10 @@ def _place(root: Path, card: Card, is_only: bool) -> Path | None:
 
 
 def _print_presence(presence: Presence, card: Card, is_verbose: bool) -> None:
-    unit = {"frames": "frames", "images": "images"}.get(str(card.media), "videos")
+    unit = {"frames": "frame", "images": "image"}.get(str(card.media), "video")
     published = "unknown" if presence.expected is None else f"{presence.expected:,}"
     print(
-        f"{presence.source}: {len(presence.present):,} {unit} in {presence.num_groups:,} groups, {published} published"
+        f"{presence.source}: {counted(len(presence.present), unit)} in {counted(presence.num_groups, 'group')}, {published} published"
     )
     for name, count in presence.splits.items():
         print(f"  split {name}: {count:,}")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from surgrec.config.seen import RunSeen
     from surgrec.corpus.ledger import Ledger
     from surgrec.corpus.removal import Removal
+
+
+_SHOWN_FILES = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     remove.add_argument(
         "--group", action="store_true", help="remove all videos of the same patient or case; a group_id will do"
+    )
+    remove.add_argument(
+        "--delete-copies",
+        action="store_true",
+        help="delete training copies and surveys of them that lie beside these manifests (default: list them); originals stay",
     )
     remove.add_argument("--reason", default="", metavar="TEXT", help="for the ledger")
     remove.add_argument("--runs", type=Path, metavar="DIR", help="where run folders lie: list what had seen the videos")
@@ -158,7 +167,7 @@ def _ledger(options: argparse.Namespace) -> None:
         if notes and not licensed.equals(table):
             Manifest(licensed).write(path)
     if notes:
-        print(f"noted for {len(notes)} video(s) in {file}")
+        print(f"noted for {counted(len(notes), 'video')} in {file}")
     elif options.videos:
         _print_videos(licensed, ledger)
     else:
@@ -302,6 +311,7 @@ def _remove(options: argparse.Namespace) -> None:
     _print_removal(removal)
     if not removal.video_ids:
         return
+    _clear_derived(options.manifest, removal, options.delete_copies)
     if options.runs is None:
         print("what has seen them: add --runs DIR, with the folder of your runs")
         return
@@ -331,6 +341,23 @@ def _print_removal(removal: Removal) -> None:
         )
 
 
+def _clear_derived(manifests: Sequence[Path], removal: Removal, is_deleted: bool) -> None:
+    """List, or delete, what this package made of the videos beside the manifests; named by ids, so that it may be printed."""
+    from surgrec.corpus.derived import derived_files
+
+    files = sorted({file for path in manifests for file in derived_files(path, removal.video_ids)})
+    if not files:
+        return
+    for file in files if is_deleted else ():
+        file.unlink(missing_ok=True)
+    told = "deleted" if is_deleted else "made from them and still there; --delete-copies deletes"
+    print(f"  {told}: {counted(len(files), 'file')}")
+    for file in files[:_SHOWN_FILES]:
+        print(f"    {file}")
+    if len(files) > _SHOWN_FILES:
+        print(f"    ... and {len(files) - _SHOWN_FILES} more")
+
+
 def _print_seen(runs: list[RunSeen]) -> None:
     """Run by run: what had seen the videos, and what had not."""
     clean = 0
@@ -357,7 +384,7 @@ def _print_seen(runs: list[RunSeen]) -> None:
             print(f"  release that saw them       {release.path}, step {release.step}, SHA256SUMS {release.sums[:16]}")
         if run.pictures:
             print(f"  may show them               {run.pictures}")
-    print(f"{clean} of {len(runs)} runs never listed them")
+    print(f"{clean} of {counted(len(runs), 'run')} never listed them")
 
 
 def _steps(steps: list[int]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.features.extraction import Outcome
@@ -108,14 +109,14 @@ def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None
     tell_refusals(found.refusals, refusals_file(found.ledger) if found.ledger else None, show_paths=False)
     for video_id, count in outcome.damaged.items():
         print(
-            f"{video_id}: {count} windows hold frames that cannot be read; they are marked not valid", file=sys.stderr
+            f"{video_id}: {counted(count, 'window')} with frames that cannot be read, marked not valid", file=sys.stderr
         )
     if outcome.too_short:
-        print(f"{_videos(len(outcome.too_short))} shorter than a window left out", file=sys.stderr)
+        print(f"{counted(len(outcome.too_short), 'video')} shorter than a window left out", file=sys.stderr)
     if not outcome.added and not outcome.unreadable:
-        print(f"nothing is left to do: {out} has the features of {_videos(len(outcome.known))}")
+        print(f"nothing is left to do: {out} has the features of {counted(len(outcome.known), 'video')}")
     else:
-        print(f"{_videos(len(outcome.added))} added to {out}, {len(outcome.known)} were there")
+        print(f"{counted(len(outcome.added), 'video')} added to {out}, {len(outcome.known)} were there")
     if found.ledger:
         print(f"  which file is which   {found.ledger} (holds file names: keep it to yourself)")
     elif len(found.videos) == 1:
@@ -126,12 +127,8 @@ def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None
         named = ", ".join(f"{name} ({reason})" for name, reason in list(outcome.unreadable.items())[:_SHOWN])
         more = "" if len(outcome.unreadable) <= _SHOWN else f" and {len(outcome.unreadable) - _SHOWN} more"
         raise UserError(
-            f"{_videos(len(outcome.unreadable))} could not be read: {named}{more}; mend that and run the same command again"
+            f"{counted(len(outcome.unreadable), 'video')} could not be read: {named}{more}; mend that and run the same command again"
         )
-
-
-def _videos(count: int) -> str:
-    return "1 video" if count == 1 else f"{count} videos"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.corpus.filters.videos import Outcome
@@ -34,23 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     part, num_parts = _shard(options.shard)
 
-    import pyarrow.parquet as pq
-
-    from surgrec.core.atomic import atomic_path
-    from surgrec.corpus.filters.table import filtered_manifest, findings_table
+    from surgrec.core.atomic import remove_old_leftovers
     from surgrec.corpus.filters.thresholds import load_thresholds
     from surgrec.corpus.manifest import Manifest
-    from surgrec.corpus.verdict import carry
 
     thresholds = load_thresholds(options.filters)
     manifest = Manifest.read([options.manifest])
     surveys = options.surveys or options.manifest.with_name(f"{options.manifest.stem}.surveys")
+    remove_old_leftovers(surveys)
     mine = [row for row in range(len(manifest)) if _part_of(str(manifest.video_ids[row]), num_parts) == part]
     outcomes = _filter(manifest, mine, surveys, thresholds, options.workers)
     others = [row for row in range(len(manifest)) if row not in set(mine)]
     if num_left := sum(not _survey_path(surveys, manifest, row).is_file() for row in others):
         print(
-            f"{len(mine)} videos looked at; {num_left} are left to other shards, the last of which writes the manifest"
+            f"{counted(len(mine), 'video')} looked at; {num_left} left to other shards, the last of which writes the manifest"
         )
         return 0
     outcomes |= _filter(manifest, others, surveys, thresholds, options.workers)
@@ -59,22 +57,39 @@ def main(arguments: list[str] | None = None) -> int:
     _print_failures(outcomes)
     if missing == set(outcomes):
         raise UserError(
-            f"none of the {len(outcomes)} videos is where {options.manifest} says; are their disks mounted?"
+            f"none of {counted(len(outcomes), 'video')} is where {options.manifest} says; are their disks mounted?"
         )
     judged = {name: outcome for name, outcome in outcomes.items() if name not in missing}
-    out = options.out or options.manifest
-    after, findings = Manifest(filtered_manifest(manifest.table, judged)), findings_table(judged)
+    _finish(options.manifest, options.out or options.manifest, judged)
+    return 0
+
+
+def _finish(path: Path, out: Path, judged: Mapping[str, Outcome]) -> None:
+    """Write the manifest as it is now, with what was found: rows may have come and gone while videos were looked at."""
+    import pyarrow.parquet as pq
+
+    from surgrec.core.atomic import atomic_path, remove_leftovers
+    from surgrec.core.lock import only_writer
+    from surgrec.corpus.filters.table import filtered_manifest, findings_table
+    from surgrec.corpus.manifest import Manifest
+    from surgrec.corpus.verdict import carry
+
     findings_path = out.with_name(f"{out.stem}.filters.parquet")
-    is_done = _holds(out, after.table) and _holds(findings_path, findings)
-    if not is_done:
-        with atomic_path(findings_path) as temporary:
-            pq.write_table(findings, temporary, compression="zstd")
-        after.write(out)
-    if out != options.manifest:
-        carry([options.manifest], out)
+    with only_writer(out):
+        remove_leftovers(out)
+        remove_leftovers(findings_path)
+        now = Manifest.read([path])
+        judged = {name: judged[name] for name in now.video_ids.tolist() if name in judged}
+        after, findings = Manifest(filtered_manifest(now.table, judged)), findings_table(judged)
+        is_done = _holds(out, after.table) and _holds(findings_path, findings)
+        if not is_done:
+            with atomic_path(findings_path) as temporary:
+                pq.write_table(findings, temporary, compression="zstd")
+            after.write(out)
+        if out != path:
+            carry([path], out)
     _print_summary(after, judged)
     print(f"nothing is left to do: {out} is up to date" if is_done else f"wrote {out} and {findings_path}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -191,12 +206,16 @@ def _print_summary(manifest: Manifest, outcomes: Mapping[str, Outcome]) -> None:
                 taken[source][finding.reason] += finding.end_seconds - finding.start_seconds  # type: ignore[assignment]
         for reason in {finding.reason for finding in outcome.findings} & set(OF_REGIONS):
             marked[source][reason] += 1
-    print(f"{len(outcomes)} videos, {sum(outcome.is_new for outcome in outcomes.values())} of them looked at now")
+    print(
+        f"{counted(len(outcomes), 'video')}, {sum(outcome.is_new for outcome in outcomes.values())} of them looked at now"
+    )
     for source in sorted(seconds):
         total = seconds[source]
         reasons = [f"{reason} {taken[source][reason] / total:.1%}" for reason in OF_TIME if taken[source][reason]]
-        reasons += [f"{reason} in {marked[source][reason]} videos" for reason in OF_REGIONS if marked[source][reason]]
-        nothing = [f"{empty[source]} videos have nothing usable"] if empty[source] else []
+        reasons += [
+            f"{reason} in {counted(marked[source][reason], 'video')}" for reason in OF_REGIONS if marked[source][reason]
+        ]
+        nothing = [f"nothing usable in {counted(empty[source], 'video')}"] if empty[source] else []
         told = ", ".join(reasons + nothing) or "nothing found"
         print(
             f"  {source}: {usable[source] / 3600:.3f} of {total / 3600:.3f} hours usable ({usable[source] / total:.1%}); {told}"

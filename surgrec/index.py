@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +69,7 @@ def _index(options: argparse.Namespace, card: Card) -> None:
         if len(result.rows) == 0 and all(refusal.reason != REMOVED for refusal in result.refusals):
             journal.forget()
             raise UserError(
-                f"none of the {len(result.refusals)} videos in {options.root} comes into the manifest "
+                f"none of {counted(len(result.refusals), 'video')} in {options.root} comes into the manifest "
                 f"({by_reason(result.refusals)}), which is as it was"
             )
         after = ledger.with_licences(
@@ -231,7 +232,7 @@ def _print_summary(out: Path, result: ScanResult, known: pa.Table, after: pa.Tab
         rows = _rows_of(after, source)
         hours = pc.sum(rows["duration_seconds"]).as_py() / 3600
         num_groups = pc.count_distinct(rows["group_id"]).as_py()
-        print(f"  {source}: {len(rows)} videos, {num_groups} groups, {hours:.2f} hours")
+        print(f"  {source}: {counted(len(rows), 'video')}, {counted(num_groups, 'group')}, {hours:.2f} hours")
     print(f"next:\n  surgrec preview +variant=jepa mix.manifests=[{out}]")
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK, progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.corpus.copies import Job, Row, State
@@ -105,7 +106,7 @@ def _make(todo: State, num_workers: int | None) -> tuple[dict[str, Row], bool]:
         with progress("preparing, seconds of video", sum(_seconds(job) for job in todo.jobs)) as advance:
             for job, record in make_copies(todo.jobs, workers):
                 made[job.row["video_id"]] = record
-                advance(_seconds(job), f"{len(made)} of {len(todo.jobs)} videos")
+                advance(_seconds(job), f"{len(made)} of {counted(len(todo.jobs), 'video')}")
     except KeyboardInterrupt:
         return made, False
     return made, True
@@ -121,11 +122,15 @@ def _finish(manifest: Manifest, read: list[Path], folder: Path, records: dict[st
     from surgrec.corpus.verdict import carry
 
     if num_left := len(manifest) - len(records):
-        print(f"{num_left} of {len(manifest)} videos are left to other shards; the last to finish writes the manifest")
+        print(
+            f"left to other shards: {num_left} of {counted(len(manifest), 'video')}; the last to finish writes the manifest"
+        )
         return STATUS_OK
     prepared = prepared_manifest(manifest, folder, records)
     if len(prepared) == 0:
-        raise UserError(f"none of the {len(manifest)} videos can be prepared; {folder / 'quarantine.jsonl'} says why")
+        raise UserError(
+            f"none of {counted(len(manifest), 'video')} can be prepared; {folder / 'quarantine.jsonl'} says why"
+        )
     _write_manifest(prepared, folder / "manifest.parquet", is_new)
     carry(read, folder / "manifest.parquet")
     return STATUS_OK
@@ -140,7 +145,7 @@ def _write_manifest(prepared: Manifest, path: Path, is_new: bool) -> None:
         prepared.write(path)
         hours = sum(prepared.column("duration_seconds")) / 3600
         num_bytes = sum(prepared.column("size_bytes"))
-        print(f"{path}: {len(prepared)} videos, {hours:.2f} hours, {num_bytes / 1e6:,.1f} MB")
+        print(f"{path}: {counted(len(prepared), 'video')}, {hours:.2f} hours, {num_bytes / 1e6:,.1f} MB")
     print(f"next:\n  surgrec preview +variant=jepa mix.manifests=[{path}]")
 
 

@@ -18,6 +18,7 @@ from surgrec.config.compose import headline
 from surgrec.config.footage import provide_footage, resolve_footage, standing
 from surgrec.config.phases import Phase, phases_of, rate_of
 from surgrec.config.schema import Config, JEPAConfig
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.config.build import DataPath
@@ -96,7 +97,7 @@ def _clips_of(phase: Phase) -> str:
     repeats = phase.config.data.repeats
     several = f", each in {repeats} of {phase.span.batch} samples" if repeats > 1 else ""
     clips = phase.span.batch // repeats
-    return f"{phase.span.num_steps} steps of {clips} clips, {_clip_seconds(phase):.2f} seconds each{several}"
+    return f"{counted(phase.span.num_steps, 'step')} of {counted(clips, 'clip')}, {_clip_seconds(phase):.2f} seconds each{several}"
 
 
 def phase_lines(phase: Phase) -> list[str]:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from surgrec.core.console import run_command
+from surgrec.core.wording import counted
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     manifest = Manifest.read([path])
     minutes = float(manifest.column("duration_seconds").sum()) / 60
     print(
-        f"{len(manifest)} videos of {len(set(manifest.sources))} sources, {minutes:.1f} minutes\n"
+        f"{counted(len(manifest), 'video')} of {counted(len(set(manifest.sources)), 'source')}, {minutes:.1f} minutes\n"
         f"  manifest  {path}\n"
         f"  labels    {options.out / 'labels'}\n"
         f"next:\n"

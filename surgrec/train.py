@@ -19,6 +19,7 @@ from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK
 from surgrec.core.memory import keep_freed_memory
+from surgrec.core.wording import counted
 from surgrec.corpus.gate import Standing
 
 
@@ -59,7 +60,7 @@ def say_what_next(config: Config, folder: Path, stopped_by: str | None, was_done
         print(f"stopped by {stopped_by}; saved in {folder / 'checkpoints'}. The same command continues.")
         return
     print(
-        f"done: {spans_of(config).num_steps} steps{'; nothing was left to do' if was_done else ''}\n"
+        f"done: {counted(spans_of(config).num_steps, 'step')}{'; nothing was left to do' if was_done else ''}\n"
         f"  checkpoint  {folder / 'checkpoints' / (folder / 'checkpoints' / 'latest').read_text().strip()}\n"
         f"  pictures    {folder / 'previews'}\n"
         f"  metrics     {folder / 'metrics.jsonl'}\n"

@@ -24,3 +24,12 @@ def clips() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real surgical clips are not at {folder}; set SURGREC_CLIPS to their folder")
     return folder
+
+
+def surgery_in(clips: Path) -> list[Path]:
+    """The six recordings of operations; the other folders hold awkward files and licences."""
+    return sorted(
+        path
+        for domain in ("cataract", "endoscopy", "laparoscopy", "robotic")
+        for path in (clips / domain).glob("*.mp4")
+    )

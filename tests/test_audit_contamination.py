@@ -19,6 +19,7 @@ from surgrec.corpus.gate import standing_of
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.corpus.verdict import read_known, verdict_path
+from surgrec.synthetic import disguises
 from surgrec.train import train as start
 from tests.corpus.moving import cropped, frames_of, mirrored
 from tests.training.tiny import overrides
@@ -28,11 +29,9 @@ SECONDS, PER_SECOND = 8, 10
 
 def write_scene(path: Path, seed: int, start: float = 0.0, change=lambda frames: frames) -> None:  # type: ignore[no-untyped-def]
     """A scene as an H.264 file."""
-    from benchmarks.contamination import encode
-
     times = np.arange(SECONDS * PER_SECOND) / PER_SECOND
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode(path, change(frames_of(seed, times + start)), times, crf=26)
+    disguises.encode(path, change(frames_of(seed, times + start)), times, crf=26)
 
 
 def index(root: Path, source: str, out: Path) -> Path:
@@ -96,7 +95,7 @@ def test_training_refuses_the_corpus_and_takes_the_clean_one(folder, tmp_path):
     held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"
     for more in ([], [held_out]):
         with pytest.raises(
-            UserError, match=r"1 videos of the mixture show material of test set \w+ \(2 videos\).*--clean"
+            UserError, match=r"the mixture shows material of test set \w+ \(2 videos\) in 1 video.*--clean"
         ):
             start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", *more)))
     assert not (tmp_path / "dirty").exists()
@@ -127,7 +126,7 @@ def test_what_is_allowed_all_the_same_is_told_by_the_release(folder, tmp_path):
     assert run_command(lambda: export.main(["--run", str(tmp_path / "dirty"), "--out", str(tmp_path / "release")])) == 0
     for file in ("README.md", "config.json"):
         told = (tmp_path / "release" / file).read_text()
-        assert "1 videos of the mixture show material of test set " in told
+        assert "the mixture shows material of test set " in told
         assert "allow_contamination was set" in told
         assert "tests.parquet" not in told
 

@@ -159,7 +159,10 @@ def test_files_are_named_only_when_asked(root: Path, capsys: pytest.CaptureFixtu
 def test_all_sources_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert corpora("check", "--root", str(root)) == 2  # a video of Cholec80 is missing
     out = capsys.readouterr().out
-    assert f"1 of {len(shipped_cards())} sources have a folder" in out and "no card is named after: 1" in out
+    assert (
+        f"folders of their name are here for 1 of {len(shipped_cards())} sources" in out
+        and "no card is named after: 1" in out
+    )
     assert corpora("check", "--root", str(root), "cholec80", "heichole") == 2
     assert "absent: heichole" in capsys.readouterr().out
 
@@ -170,7 +173,7 @@ def test_pictures_are_counted_as_frames_and_paths_without_a_group_told(
     touch(tmp_path, "videos/VID01/000000.png", "videos/VID01/000001.png", "videos/VIDxx/000000.png", "more/000000.png")
     assert corpora("check", "--root", str(tmp_path), "cholect50") == 2
     out = capsys.readouterr().out
-    assert "2 frames in 1 groups, 100,863 published" in out and "missing: 100,861" in out
+    assert "2 frames in 1 group, 100,863 published" in out and "missing: 100,861" in out
     assert "no group can be read: 1" in out and "fit no file_pattern: 1" in out
 
 

@@ -54,7 +54,7 @@ def test_notes_are_shown_and_imported(manifest: Path, tmp_path: Path, capsys: py
         corpus("ledger", "--manifest", manifest, "--import", table, "--set", "small_001", "consent=narrow", "notes=a b")
         == 0
     )
-    assert "noted for 2 video(s)" in capsys.readouterr().out
+    assert "noted for 2 videos" in capsys.readouterr().out
     assert Ledger.of_manifest(manifest).notes["small_001"] == {"consent": "narrow", "notes": "a b"}
     assert Manifest.read([manifest]).table.to_pylist()[40]["licence"] == "own"
     assert corpus("ledger", "--manifest", manifest) == 0
@@ -119,6 +119,42 @@ def test_removing_tells_what_has_seen_it(manifest: Path, tmp_path: Path, capsys:
     assert "the videos are removed, but there is no folder" in capsys.readouterr().err
 
 
+def made_of(name: str, folder: Path) -> list[Path]:
+    """What `surgrec prepare` and `surgrec filter` leave of a video, and half of a file of one that was killed."""
+    prepared, surveys = folder / "prepared", folder / "m.surveys"
+    files = [prepared / "videos" / "large" / f"{name}.mp4", prepared / "records" / "large" / f"{name}.json"]
+    files += [surveys / f"{name}.npz", surveys / f".{name}.7.partial.npz"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"picture")
+    return files
+
+
+def test_copies_of_a_removed_video_are_listed_and_deleted_when_asked(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, kept = made_of("large_007", tmp_path), made_of("large_0071", tmp_path) + made_of("large_008", tmp_path)
+    prints = [tmp_path / "m.surveys" / f"fingerprints_0.{ending}" for ending in ("npz", "bin")]
+    for file in prints:
+        file.touch()
+    prepared = tmp_path / "prepared" / "manifest.parquet"
+    Manifest.read([manifest]).write(prepared)
+    (tmp_path / "prepared" / "prepared.json").write_text("{}")
+
+    assert corpus("remove", "large_007", "--manifest", manifest) == 0  # the copies are not named
+    said = capsys.readouterr().out
+    assert "still there; --delete-copies deletes: 4 files" in said and str(gone[2]) in said and str(gone[0]) not in said
+    assert corpus("remove", "large_007", "--manifest", manifest, prepared) == 0
+    said = capsys.readouterr().out
+    assert f"{prepared}: 1 taken out" in said and "deletes: 6 files" in said and all(str(file) in said for file in gone)
+    assert all(file.is_file() for file in [*gone, *prints])
+    assert corpus("remove", "large_007", "--manifest", manifest, prepared, "--delete-copies") == 0
+    assert "deleted: 6 files" in capsys.readouterr().out
+    assert not any(file.exists() for file in [*gone, *prints]) and all(file.is_file() for file in kept)
+    assert corpus("remove", "large_007", "--manifest", manifest, prepared) == 0
+    assert "file" not in capsys.readouterr().out
+
+
 def test_no_run_is_made_from_a_manifest_that_lists_what_was_removed(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +162,7 @@ def test_no_run_is_made_from_a_manifest_that_lists_what_was_removed(
     assert corpus("remove", "large_007", "--manifest", manifest) == 0
     manifest.write_bytes(old)
     config = compose_config(overrides("mae", manifest, tmp_path, "run"))
-    with pytest.raises(UserError, match=r"1 video\(s\) that were removed.*`surgrec corpus remove --manifest"):
+    with pytest.raises(UserError, match=r"lists 1 removed video, such as large_007; `surgrec corpus remove --manifest"):
         build_data(config)
     capsys.readouterr()
     assert corpus("remove", "--manifest", manifest) == 0

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from surgrec import filter as command
+from surgrec import index as index_command
 from surgrec.core.errors import UserError
+from surgrec.core.lock import only_writer
 from surgrec.corpus.card import Card
 from surgrec.corpus.filters import videos as filter_videos_module
 from surgrec.corpus.manifest import Manifest
@@ -22,6 +30,7 @@ from surgrec.corpus.survey import read_survey
 from surgrec.data.mixture import Mixture
 from surgrec.synthetic import blemishes
 from tests.corpus.filters.pictures import moving
+from tests.killed import killed_at_random, killed_before_renaming
 
 FPS = 8
 SECONDS = 8
@@ -81,7 +90,7 @@ def test_usable_content_box_and_findings_are_written(manifest: Path, capsys: pyt
     findings = pq.read_table(manifest.with_name("m.filters.parquet")).to_pylist()
     assert [(row["reason"], row["region"]) for row in findings] == [("black", None)] * 2
     said = capsys.readouterr().out
-    assert "hospital: " in said and "black 41.7%" in said and "1 videos have nothing usable" in said
+    assert "hospital: " in said and "black 41.7%" in said and "nothing usable in 1 video" in said
     after = Manifest.read([manifest])
     kept = [name for name in before.table.column_names if name not in ("usable", "content_box")]
     assert after.table.select(kept).equals(before.table.select(kept))
@@ -140,6 +149,92 @@ def test_an_interrupted_run_is_continued(manifest: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(filter_videos_module, "survey_video", real)
     run(manifest)
     assert Manifest.read([manifest]).table.equals(Manifest.read([alone]).table)
+
+
+# -- kill -9
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file beside a manifest and in its folder of surveys, but hidden ones: those are never read."""
+    files = [*folder.glob("m.*"), *folder.glob("m.surveys/*")]
+    return {path.name: path.read_bytes() for path in files if path.is_file() and not path.name.startswith(".")}
+
+
+def corpus_beside(indexed: Path, folder: Path) -> Path:
+    """A copy of a manifest in a folder of its own."""
+    folder.mkdir()
+    return Path(shutil.copy(indexed, folder / "m.parquet"))
+
+
+def test_killed_before_any_renaming_it_ends_the_same(manifest: Path, tmp_path: Path) -> None:
+    """All 5 of them: three surveys, the findings, the manifest."""
+    indexed = Path(shutil.copy(manifest, tmp_path / "indexed.parquet"))
+    run(manifest)
+    expected, before = contents(tmp_path), indexed.read_bytes()
+    for num_renames in range(6):
+        killed = corpus_beside(indexed, tmp_path / str(num_renames))
+        status = killed_before_renaming(num_renames, lambda killed=killed: run(killed))
+        assert status == (-signal.SIGKILL if num_renames < 5 else 0)
+        for name, content in contents(killed.parent).items():  # what has its name is whole
+            assert content == expected[name] or (name == "m.parquet" and content == before)
+        assert run(killed) == 0
+        assert contents(killed.parent) == expected
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_the_same(manifest: Path, tmp_path: Path) -> None:
+    """The whole program with two workers, again and again until it gets through."""
+    indexed = Path(shutil.copy(manifest, tmp_path / "indexed.parquet"))
+    before = indexed.read_bytes()
+    command = [sys.executable, "-m", "surgrec.filter", "--workers", "2", "--manifest"]
+    began = time.monotonic()
+    subprocess.run([*command, str(manifest)], check=True, capture_output=True)
+    whole_seconds, expected = time.monotonic() - began, contents(tmp_path)
+    moments, num_killed = random.Random(0), 0
+    for attempt in range(12):
+        if num_killed >= 3:
+            break
+        killed = corpus_beside(indexed, tmp_path / str(attempt))
+
+        def look(killed: Path = killed) -> None:
+            for name, content in contents(killed.parent).items():
+                assert content == expected[name] or (name == "m.parquet" and content == before)
+
+        num_killed += killed_at_random([*command, str(killed)], 1.2 * whole_seconds, moments, look)
+        assert contents(killed.parent) == expected
+    assert num_killed >= 3
+
+
+def test_what_was_half_written_is_cleared_away_once_it_is_old(manifest: Path) -> None:
+    """It may hold pictures."""
+    surveys = manifest.with_name("m.surveys")
+    surveys.mkdir()
+    old, new = surveys / ".hospital_0.1.partial.npz", surveys / ".hospital_1.2.partial.npz"
+    for path in (old, new, manifest.with_name(".m.3.partial.parquet")):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    run(manifest)
+    assert not old.exists() and new.exists() and not manifest.with_name(".m.3.partial.parquet").exists()
+
+
+def test_what_happens_to_the_manifest_meanwhile_is_kept(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A video removed and one added while others are looked at: the first stays away, the second stays."""
+    real, rows = filter_videos_module.survey_video, Manifest.read([manifest]).table
+    gone, added = rows["video_id"][0].as_py(), {**rows.to_pylist()[1], "video_id": "hospital_added"}
+
+    def meanwhile(path: Path, duration: float) -> object:
+        if gone in Manifest.read([manifest]).video_ids:
+            Manifest(pa.concat_tables([rows.slice(1), pa.Table.from_pylist([added], rows.schema)])).write(manifest)
+        return real(path, duration)
+
+    monkeypatch.setattr(filter_videos_module, "survey_video", meanwhile)
+    assert run(manifest) == 0
+    after = {row["video_id"]: row for row in Manifest.read([manifest]).table.to_pylist()}
+    assert gone not in after and after["hospital_added"] == added
+    findings = pq.read_table(manifest.with_name("m.filters.parquet"))["video_id"].to_pylist()
+    assert set(findings) <= set(after) - {"hospital_added"}
+    with only_writer(manifest), pytest.raises(UserError, match="another surgrec command is writing"):
+        run(manifest)
 
 
 def test_shards_together_do_what_one_run_does(
@@ -215,4 +310,28 @@ def test_a_run_says_what_it_leaves_out(manifest: Path) -> None:
     config = compose_config(["+variant=mae", "+experiment=quickstart", f"mix.manifests=[{manifest}]"])
     assert left_out_sentence(build_data(config)) == ""
     run(manifest)
-    assert left_out_sentence(build_data(config)) == "1 of 3 videos have no usable footage and are left out"
+    assert left_out_sentence(build_data(config)) == "no usable footage in 1 of 3 videos, left out"
+
+
+def test_indexing_again_keeps_what_was_found_and_new_bytes_lose_it(manifest: Path) -> None:
+    """Of a file that was moved, too; a file with other bytes is another video, of which nothing is known."""
+    root, index = manifest.parent / "videos", ["--source", "hospital", "--domain", "laparoscopy", "--workers", "0"]
+    run(manifest)
+    before = by_name(manifest)
+    assert len(before["a.mp4"]["usable"]) == 2 and before["b.mp4"]["content_box"]["top"] > 0
+    (root / "moved").mkdir()
+    (root / "b.mp4").rename(root / "moved" / "b.mp4")
+    with (root / "a.mp4").open("ab") as file:
+        file.write(b"\0\0\0\x10free" + bytes(8))  # a box that players skip
+    assert index_command.main(["--root", str(root), "--out", str(manifest), *index]) == 0
+    after = by_name(manifest)
+    assert set(after) == {"a.mp4", "c.mp4", "moved/b.mp4"}
+    for was, now in (("b.mp4", "moved/b.mp4"), ("c.mp4", "c.mp4")):
+        assert all(after[now][name] == before[was][name] for name in ("video_id", "usable", "content_box"))
+    new = after["a.mp4"]
+    assert new["video_id"] != before["a.mp4"]["video_id"] and new["content_box"] is None
+    assert new["usable"] == [{"start_seconds": 0.0, "end_seconds": new["duration_seconds"]}]
+    run(manifest)
+    assert by_name(manifest)["a.mp4"]["usable"] == before["a.mp4"]["usable"], (
+        "its own survey was made, and says the same"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -32,6 +31,7 @@ from surgrec.video.decode import open_video
 from surgrec.video.errors import REASONS, VideoError
 from surgrec.video.transcode import CopySpec
 from tests.data.test_clips import SPEC, reader_of
+from tests.killed import killed_at_random, killed_before_renaming
 from tests.video.make_videos import Coded, indices_in, write
 
 PATIENT = "Jane_Doe"
@@ -171,7 +171,7 @@ def test_shards_end_as_one_run(
     for shard in (2, 0):
         assert run(corpus, out, "--shard", f"{shard}/3") == 0
         assert not (out / "manifest.parquet").exists()
-    assert "1 of 3 videos are left to other shards" in capsys.readouterr().out
+    assert "left to other shards: 1 of 3 videos" in capsys.readouterr().out
     assert run(corpus, out, "--shard", "1/3") == 0
     assert contents(out) == expected
 
@@ -243,7 +243,7 @@ def test_a_file_that_is_not_the_indexed_one_is_refused(corpus: Path, tmp_path: P
 def test_nothing_at_all(corpus: Path, tmp_path: Path) -> None:
     shutil.rmtree(corpus.parent / "a")
     shutil.rmtree(corpus.parent / "b")
-    with pytest.raises(UserError, match="none of the 3 videos"):
+    with pytest.raises(UserError, match="none of 3 videos"):
         run(corpus, tmp_path / "prepared")
 
 
@@ -325,31 +325,12 @@ def test_ctrl_c_keeps_what_is_done(
 # -- kill -9
 
 
-def run_and_die(manifest: Path, out: Path, num_renames: int) -> None:
-    """In a process of its own: SIGKILL comes in place of one renaming."""
-    left = num_renames
-    rename = Path.replace
-
-    def counted(self: Path, target: Path) -> Path:
-        nonlocal left
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-        return rename(self, target)
-
-    Path.replace = counted  # type: ignore[method-assign]
-    run(manifest, out)
-
-
 def test_killed_before_any_renaming_it_ends_the_same(written: Path, tmp_path: Path, expected: dict[str, str]) -> None:
     """All 8 of them: the parameters, a copy and a record for each of three videos, the manifest."""
-    context = multiprocessing.get_context("fork")
     for num_renames in range(9):
         out = tmp_path / str(num_renames)
-        process = context.Process(target=run_and_die, args=(written / "manifest.parquet", out, num_renames))
-        process.start()
-        process.join()
-        assert process.exitcode == (-signal.SIGKILL if num_renames < 8 else 0)
+        status = killed_before_renaming(num_renames, lambda out=out: run(written / "manifest.parquet", out))
+        assert status == (-signal.SIGKILL if num_renames < 8 else 0)
         for path in [*out.rglob("*.mp4"), *out.rglob("*.json")]:  # what has its name is whole
             name = str(path.relative_to(out))
             assert path.name.startswith(".") or hashlib.sha256(path.read_bytes()).hexdigest() == expected[name]
@@ -369,40 +350,23 @@ def test_what_a_killed_process_left_is_cleared_away_once_it_is_old(tmp_path: Pat
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(written: Path, tmp_path: Path, expected: dict[str, str]) -> None:
     """The whole program with two workers, killed with SIGKILL after a random time, again and again until it gets through."""
-    command = [
-        sys.executable,
-        "-m",
-        "surgrec.prepare",
-        "--manifest",
-        str(written / "manifest.parquet"),
-        "--workers",
-        "2",
-    ]
+    command = [sys.executable, "-m", "surgrec.prepare", "--manifest", str(written / "manifest.parquet")]
+    command += ["--workers", "2", "--out"]
     started = time.monotonic()
-    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
-    whole_seconds = time.monotonic() - started
-    moments, num_killed = random.Random(0), 0
-    for attempt in range(6):
-        out = tmp_path / str(attempt)
-        while True:
-            process = subprocess.Popen(
-                [*command, "--out", str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-            try:
-                status = process.wait(timeout=moments.uniform(0.2, 1.2) * whole_seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                num_killed += 1
-                for path in out.rglob("[!.]*.mp4"):
-                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                    assert digest == expected[str(path.relative_to(out))]
-                continue
-            assert status == 0
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    whole_seconds, moments, num_killed = time.monotonic() - started, random.Random(0), 0
+    for attempt in range(12):
+        if num_killed >= 4:
             break
-        time.sleep(0.2)
+        out = tmp_path / str(attempt)
+
+        def look(out: Path = out) -> None:
+            for path in out.rglob("[!.]*.mp4"):
+                assert hashlib.sha256(path.read_bytes()).hexdigest() == expected[str(path.relative_to(out))]
+
+        num_killed += killed_at_random([*command, str(out)], 1.2 * whole_seconds, moments, look)
         assert contents(out) == expected
-    assert num_killed > 3
+    assert num_killed >= 4
 
 
 def test_probing_errors_are_reasons(corpus: Path, tmp_path: Path) -> None:

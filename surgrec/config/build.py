@@ -27,6 +27,7 @@ from surgrec.config.schema import (
 )
 from surgrec.core.errors import UserError
 from surgrec.core.grid import TokenGrid
+from surgrec.core.wording import counted
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
@@ -241,7 +242,7 @@ def build_data(config: Config) -> DataPath:
 def left_out_sentence(data: DataPath) -> str:
     """What the user is told of videos without usable footage; empty where there are none."""
     number = data.mixture.num_left_out
-    return f"{number} of {len(data.manifest)} videos have no usable footage and are left out" if number else ""
+    return f"no usable footage in {number} of {counted(len(data.manifest), 'video')}, left out" if number else ""
 
 
 def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_OLD_SECONDS = 600.0
 
 
 def sync_path(path: Path) -> None:
@@ -42,6 +45,14 @@ def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left of writing `path`; only for whoever is its one writer."""
     for leftover in Path(path).parent.glob(f".{Path(path).stem}.*.partial{Path(path).suffix}"):
         leftover.unlink(missing_ok=True)
+
+
+def remove_old_leftovers(folder: Path) -> None:
+    """Remove what killed processes left in a folder that several write to: what nobody has written to for ten minutes."""
+    for leftover in Path(folder).glob(".*.partial.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _OLD_SECONDS:
+                leftover.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

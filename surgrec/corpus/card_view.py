@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from surgrec.core.wording import counted
 from surgrec.corpus.card import Card
 from surgrec.corpus.facts import UNKNOWN, PersonalData, Published, Unknown
 
@@ -62,7 +63,7 @@ def table(cards: Sequence[Card]) -> str:
     widths = {key: max([len(key), *(len(entry[key]) for entry in rows)]) for key in COLUMNS}
     lines = ["  ".join(f"{key:<{widths[key]}}" for key in COLUMNS)]
     lines += ["  ".join(_aligned(key, entry[key], widths[key]) for key in COLUMNS) for entry in rows]
-    return "\n".join(line.rstrip() for line in [*lines, f"{len(rows)} sources"])
+    return "\n".join(line.rstrip() for line in [*lines, counted(len(rows), "source")])
 
 
 def markdown(cards: Iterable[Card]) -> str:

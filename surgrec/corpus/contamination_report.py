@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from surgrec.core.html import element, page, table
+from surgrec.core.wording import counted
 from surgrec.corpus.contamination import ContaminationAudit, Evidence
 
 SCHEMA_VERSION = 2
@@ -33,7 +34,7 @@ def as_json(audit: ContaminationAudit) -> dict[str, Any]:
 
 def as_text(audit: ContaminationAudit) -> str:
     """A summary for a terminal."""
-    lines = [f"{audit.num_videos} videos compared with {_tests(audit)}"]
+    lines = [f"{counted(audit.num_videos, 'video')} compared with {_tests(audit)}"]
     if audit.unseen:
         reasons = Counter(error.reason for error in audit.unseen.values())
         told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
@@ -43,7 +44,9 @@ def as_text(audit: ContaminationAudit) -> str:
         found = [one for one in audit.evidence if one.kind == kind]
         if found:
             tests = len({(one.test_set, one.test_video_id) for one in found})
-            lines.append(f"{words}: {len({one.video_id for one in found})} videos of the corpus, {tests} of the tests")
+            lines.append(
+                f"{words}: {counted(len({one.video_id for one in found}), 'video')} of the corpus, {tests} of the tests"
+            )
             lines += [f"  {_line(one)}" for one in found[:_SHOWN_LINES]]
             lines += [f"  ... and {len(found) - _SHOWN_LINES} more"] if len(found) > _SHOWN_LINES else []
     lines += [
@@ -57,7 +60,8 @@ def as_html(audit: ContaminationAudit) -> str:
     """One page that needs no script and no other file."""
     sections: list[object] = [
         element(
-            "p", f"{audit.num_videos} videos of the corpus were compared with {_tests(audit)}: {_conclusion(audit)}."
+            "p",
+            f"{counted(audit.num_videos, 'video')} of the corpus compared with {_tests(audit)}: {_conclusion(audit)}.",
         )
     ]
     for kind, words in _KINDS.items():
@@ -101,15 +105,15 @@ _READING = (
 
 def _conclusion(audit: ContaminationAudit) -> str:
     if audit.evidence:
-        return f"{len(audit.video_ids)} videos of the corpus show test material"
+        return f"test material is in {counted(len(audit.video_ids), 'video')} of the corpus"
     if audit.unseen:
-        return f"nothing was found in what could be compared; {len(audit.unseen)} videos could not be, or not wholly"
+        return f"nothing was found in what could be compared; {counted(len(audit.unseen), 'video')} could not be, or not wholly"
     return "nothing of the tests was found in the corpus"
 
 
 def _unsplit(audit: ContaminationAudit) -> list[str]:
     return [
-        f"{count} videos of {name} have no split though others of their source have one; they were not taken as test material"
+        f"without a split, though others of their source have one: {counted(count, 'video')} of {name}, not taken as test material"
         for name, count in audit.num_unsplit.items()
     ]
 

@@ -19,7 +19,6 @@ import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from surgrec.core.atomic import atomic_path, write_json, write_text
+from surgrec.core.atomic import atomic_path, remove_old_leftovers, write_json, write_text
 from surgrec.core.errors import UserError
 from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.manifest import SCHEMA, Manifest
@@ -48,7 +47,6 @@ _FILE_BYTES = 64 << 20
 _FILE_BYTES_PER_SECOND = 10 << 20  # ten times what quality 90 at 25 frames a second takes
 _TRIED_AGAIN = ("missing", "changed")  # reasons that a look at the file settles
 _READ_BYTES = 1 << 20
-_LEFT_OVER_SECONDS = 600.0
 Row = dict[str, Any]
 
 
@@ -112,16 +110,8 @@ def only_process(folder: Path, shard: tuple[int, int]) -> Iterator[None]:
             raise UserError(f"another process is preparing this shard in {folder}; wait for it or stop it") from None
         except OSError:  # a file system without locks
             pass
-        _remove_left_over(folder)
+        remove_old_leftovers(folder)  # of the folder itself; other shards may be writing theirs
         yield
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Files of the folder itself that a killed process did not finish. Other shards may be writing theirs, but not for long."""
-    for partial in folder.glob(".*.partial.*"):
-        with suppress(FileNotFoundError):
-            if time.time() - partial.stat().st_mtime > _LEFT_OVER_SECONDS:
-                partial.unlink()
 
 
 def look(

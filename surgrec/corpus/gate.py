@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.card import shipped_cards
 from surgrec.corpus.contamination import TestSet, digests_of, read_test_set, same_bytes, same_groups
 from surgrec.corpus.manifest import Manifest
@@ -53,7 +54,11 @@ class Standing:
         clean = [test.label for test in self.tests if not test.num_found and not test.num_open]
         return "; ".join(
             [
-                *([f"{len(self.seen)} videos of the mixture show material of {', '.join(found)}"] if found else []),
+                *(
+                    [f"the mixture shows material of {', '.join(found)} in {counted(len(self.seen), 'video')}"]
+                    if found
+                    else []
+                ),
                 *([f"nothing of {', '.join(clean)} was found in the mixture"] if clean else []),
                 *(self._of_open(test) for test in self.tests if test.num_open),
                 *([] if self.tests else ["the mixture was not compared with any test set"]),
@@ -64,7 +69,7 @@ class Standing:
     def _of_open(self, test: Outcome) -> str:
         if not test.is_begun:
             return f"the footage of the mixture was not compared with {test.label}"
-        return f"{test.num_open} of {self.num_videos} videos of the mixture were not wholly compared with {test.label}"
+        return f"{test.num_open} of {counted(self.num_videos, 'video')} of the mixture were not wholly compared with {test.label}"
 
 
 def standing_of(manifests: Sequence[Path], held_out: Sequence[Path], splits: Sequence[str] = ("test",)) -> Standing:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.lines import Appender, Record, read_lines
 from surgrec.corpus.refusal import REMOVED, Refusal
 
@@ -67,7 +68,7 @@ class Ledger:
             records, num_damaged = read_lines(file)
             if num_damaged:
                 raise LedgerError(
-                    f"{num_damaged} line(s) of the ledger {file} are damaged, so what was removed is not known for sure; restore it"
+                    f"the ledger {file} has {counted(num_damaged, 'damaged line')}, so what was removed is not known for sure; restore it"
                 )
             for record in records:
                 ledger._take(file, record)

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.ledger import Ledger
 
 SCHEMA_VERSION = 1
@@ -162,13 +163,13 @@ def _refuse_removed(path: Path, table: pa.Table) -> None:
     if pc.any(is_removed).as_py():
         names = table["video_id"].filter(is_removed)
         raise ManifestError(
-            f"{path} lists {len(names)} video(s) that were removed, {names[0]} among them; take them out with "
-            f"`surgrec corpus remove --manifest {path}`"
+            f"{path} lists {counted(len(names), 'removed video')}, such as {names[0]}; "
+            f"`surgrec corpus remove --manifest {path}` takes out what ledgers have removed"
         )
 
 
 def checked(table: pa.Table, named: str) -> pa.Table:
-    """`table`, or a `ManifestError` that names the file(s) `named`: required values present, `video_id` unique."""
+    """`table`, or a `ManifestError` that names the file or files `named`: required values present, `video_id` unique."""
     for field in SCHEMA:
         if not field.nullable and table[field.name].null_count:
             raise ManifestError(
@@ -178,7 +179,7 @@ def checked(table: pa.Table, named: str) -> pa.Table:
     repeated = [entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1]
     if repeated:
         raise ManifestError(
-            f"{named}: {len(repeated)} video(s) are listed twice, {repeated[0]} among them; name each manifest once"
+            f"{named}: {counted(len(repeated), 'video')} listed twice, such as {repeated[0]}; name each manifest once"
         )
     _refuse_impossible_times(table, named)
     return table

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from surgrec.core import console
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.card import Card
 from surgrec.corpus.facts import text_or_none
 from surgrec.corpus.isolated import Failed, Limits, map_isolated
@@ -81,7 +82,7 @@ def scan(
     without_group = [file for file in files if card.group_of(file.path) is None]
     if files and len(without_group) == len(files):
         raise UserError(
-            f"the group pattern {card.group_pattern!r} matches none of the {len(files)} videos; it is searched in the path "
+            f"the group pattern {card.group_pattern!r} matches none of {counted(len(files), 'video')}; it is searched in the path "
             "below --root, with slashes between the folders"
         )
     refusals += [Refusal(file.path, NO_GROUP, "the group pattern does not match its path") for file in without_group]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from surgrec.core.wording import counted
 from surgrec.corpus.class_names import ClassNames, is_german, is_heading, is_no_class, meaning, negative_word
-from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, Value, counted, percent
+from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, Value, percent
 from surgrec.corpus.splits import Clip, Splits, by_label, is_number
 
 GroupOf = Callable[[Clip], str | None]
@@ -46,7 +47,7 @@ def bogus_classes(splits: Splits, names: ClassNames, group_of: GroupOf) -> list[
             Finding(
                 "class_once_in_every_group",
                 "note",
-                f"{names.shown(label)} alone of all classes has exactly one clip in each of the {num_groups:,} groups. Markers and "
+                f"{names.shown(label)} alone of all classes has exactly one clip in each of {counted(num_groups, 'group')}. Markers and "
                 f"the heading of a table read as its first row look like that.",
                 "Look at some of its clips.",
                 {"label": label, "groups": num_groups},
@@ -197,7 +198,7 @@ def _bogus(splits: Splits, names: ClassNames, label: str, is_a_heading: bool, nu
     num = {name: sum(clip.label == label for clip in clips) for name, clips in splits.by_name().items()}
     rank = 1 + sum(count > num["train"] for count in Counter(clip.label for clip in splits.train).values())
     why = "the heading of a table, not a class" if is_a_heading else "a state of the annotation or a score, not a class"
-    once = "" if num_groups is None else f" It has exactly one clip in each of the {num_groups:,} groups."
+    once = "" if num_groups is None else f" It has exactly one clip in each of {counted(num_groups, 'group')}."
     is_sure = (
         names.origin != "file name" or num_groups is not None
     )  # some word of a file name may be a heading by chance

@@ -46,12 +46,6 @@ class Finding:
     groups: tuple[str, ...] = ()
 
 
-def counted(number: int, noun: str) -> str:
-    """'1 clip', '2 clips', '1,301 clips', '2 classes'."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
-
-
 def percent(share: float) -> str:
     """A share as people read it: '97.9 %'."""
     return f"{100 * share:.1f} %"

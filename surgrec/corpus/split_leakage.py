@@ -10,9 +10,10 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from surgrec.core.wording import counted
 from surgrec.corpus.class_names import ClassNames
 from surgrec.corpus.source_ids import Fit, SourcePattern
-from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, counted, percent
+from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, percent
 from surgrec.corpus.splits import Clip, Splits, by_label, label_order
 
 GroupOf = Callable[[Clip], str | None]

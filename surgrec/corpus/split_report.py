@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from surgrec.core.html import Cell, Html, bar, element, joined, page, table
+from surgrec.core.wording import counted
 from surgrec.corpus.split_audit import Audit
-from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Table, counted, percent
+from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Table, percent
 from surgrec.corpus.split_sizes import SplitSummary
 
 SCHEMA_VERSION = 1

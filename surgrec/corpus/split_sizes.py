@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from surgrec.core.wording import counted
 from surgrec.corpus.class_names import ClassNames
-from surgrec.corpus.split_finding import Finding, Table, counted, percent
+from surgrec.corpus.split_finding import Finding, Table, percent
 from surgrec.corpus.splits import Clip, Splits, label_order
 
 GroupOf = Callable[[Clip], str | None]

@@ -16,6 +16,7 @@ from pathlib import Path
 from surgrec.core.atomic import write_json
 from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
+from surgrec.core.wording import counted
 from surgrec.corpus.card import Card
 from surgrec.corpus.contamination import ContaminationAudit, Digests, TestSet, digests_of, plain_name
 from surgrec.corpus.manifest import Manifest
@@ -42,7 +43,7 @@ class TestVideos:
         sources = {plain_name(str(test.manifest.sources[row])) for row in test.rows}
         names = sorted(published[source] for source in sources & published.keys())
         told = ", ".join([*names, *(["others"] if names and len(names) < len(sources) else [])])
-        label = f"test set {test.key[:8]} ({len(test.rows)} videos{', ' if told else ''}{told})"
+        label = f"test set {test.key[:8]} ({counted(len(test.rows), 'video')}{', ' if told else ''}{told})"
         return cls(test.key, label, tuple(test.digests))
 
 

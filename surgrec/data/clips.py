@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
 from surgrec.data.mixture import Floats
@@ -134,6 +135,6 @@ class ClipReader:
             return
         tried = ", ".join(f"{self.manifest.video_ids[row]} ({reason})" for row, reason in failed.items())
         raise DataError(
-            f"source {table.sources[source]!r}: none of the {len(failed)} videos tried at position {position} can be read, "
+            f"source {table.sources[source]!r}: none of {counted(len(failed), 'video')} tried at position {position} can be read, "
             f"of {num_videos} in all: {tried}; check that its folder is mounted, then index it again"
         )

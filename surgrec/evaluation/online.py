@@ -17,6 +17,7 @@ from torch import Tensor
 
 from surgrec.core.console import progress
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.clips import ClipSpec
 from surgrec.data.preprocess import Preprocess
@@ -54,7 +55,7 @@ class OnlineProbe:
         is_there = {row: self.manifest.path_of(row).is_file() for row in {window.row for window in self.windows}}
         if lacking := _lacking([window for window in self.windows if is_there[window.row]]):
             raise UserError(
-                f"the probe could give no number: of its {len(is_there)} videos {sum(is_there.values())} are there, {lacking}; "
+                f"the probe could give no number: {sum(is_there.values())} of its {counted(len(is_there), 'video')} are there, {lacking}; "
                 "look where the videos of probe.manifest are, raise probe.windows, or leave probe.every out"
             )
 

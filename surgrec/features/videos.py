@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.corpus.card import Card
 from surgrec.corpus.journal import Journal, journal_file
 from surgrec.corpus.manifest import Manifest
@@ -82,7 +83,7 @@ def _in_folder(path: Path, ledger: Path, num_workers: int) -> Found:
         result = scan(path, Card(SOURCE, "other"), num_workers, progress=True, known=before, journal=journal)
         write_refusals(refusals_file(ledger), SOURCE, path, result.refusals)
         if len(result.rows) == 0:
-            raise UserError(f"none of the {len(result.refusals)} videos in {path} can be read")
+            raise UserError(f"none of {counted(len(result.refusals), 'video')} in {path} can be read")
         rows = result.rows
         if before is not None:
             is_new = pc.is_in(before["video_id"], rows["video_id"])

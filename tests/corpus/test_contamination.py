@@ -155,7 +155,7 @@ def test_what_could_not_be_compared_is_not_called_clean(folder, tmp_path):
     test = read_test_set(tests, ["test"])
     audit = audit_contamination(Manifest.read([corpus]), default_surveys(corpus), [test], {}, 0, progress)
     for text in (as_text(audit), as_html(audit)):
-        assert "nothing was found in what could be compared; 1 videos could not be" in text
+        assert "nothing was found in what could be compared; 1 video could not be" in text
         assert "nothing of the tests was found" not in text
 
 
@@ -177,7 +177,7 @@ def test_videos_without_a_split_beside_others_with_one_are_counted(folder, tmp_p
     corpus = Manifest.read([folder / "corpus.parquet"])
     audit = audit_contamination(corpus, default_surveys(folder / "corpus.parquet"), [test], {}, 0, progress)
     for text in (as_text(audit), as_html(audit)):
-        assert "1 videos of tests have no split though others of their source have one" in text
+        assert "without a split, though others of their source have one: 1 video of tests" in text
 
 
 def test_the_bytes_of_a_copy_and_of_its_original_are_the_same_file(tmp_path):

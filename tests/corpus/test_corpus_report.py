@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.contamination import encode
 from surgrec.core.console import progress, run_command
 from surgrec.corpus.card import Card, shipped_cards
 from surgrec.corpus.contamination import ContaminationAudit, Evidence, TestSet
@@ -34,6 +33,7 @@ from surgrec.corpus.report.pictures import BOXES, KEPT, PER_REASON, choose_momen
 from surgrec.corpus.scan import scan
 from surgrec.corpus.verdict import keep, verdict_path
 from surgrec.corpus_command import main
+from surgrec.synthetic.disguises import encode
 from surgrec.video.errors import VideoError
 from tests.corpus.conftest import NAME_OF_PATIENT
 from tests.corpus.pages import Page, number

@@ -117,9 +117,7 @@ def test_an_old_copy_of_the_manifest_is_not_read_until_it_is_mended(manifest: Pa
     before = manifest.read_bytes()
     remove([manifest], ["a_3"])
     manifest.write_bytes(before)
-    with pytest.raises(
-        ManifestError, match=r"lists 1 video\(s\) that were removed, a_3 among them.*corpus remove --manifest"
-    ):
+    with pytest.raises(ManifestError, match=r"lists 1 removed video, such as a_3; .*corpus remove --manifest"):
         Manifest.read([manifest])
     assert remove([manifest]).taken_out == {manifest: 1}
     assert "a_3" not in ids(manifest)
@@ -135,7 +133,7 @@ def test_several_manifests_and_one_ledger_for_all(
     assert remove([manifest], ["a_1"], ledger=ledger).ledgers == (ledger,)
     assert "a_1" in ids(other)
     monkeypatch.setenv(EVERYWHERE, str(ledger))
-    with pytest.raises(ManifestError, match="a_1 among them"):
+    with pytest.raises(ManifestError, match="such as a_1"):
         Manifest.read([other])
     assert remove([other]).taken_out == {other: 1}
     monkeypatch.setenv(EVERYWHERE, str(tmp_path / "misspelt"))
@@ -156,7 +154,7 @@ def test_a_damaged_ledger_is_no_ledger(manifest: Path) -> None:
     content = bytearray(file.read_bytes())
     content[30] ^= 1
     file.write_bytes(content)
-    with pytest.raises(LedgerError, match=r"1 line\(s\) of the ledger .* are damaged"):
+    with pytest.raises(LedgerError, match=r"the ledger .* has 1 damaged line"):
         Manifest.read([manifest])
     file.unlink()
     add_tombstones(file, [])
@@ -238,7 +236,7 @@ def test_killed_before_the_manifest_is_written(manifest: Path, monkeypatch: pyte
         patched.setattr(removal_module, "_take_out", stop)
         with pytest.raises(KeyboardInterrupt):
             remove([manifest], ["a_0"])
-    with pytest.raises(ManifestError, match="were removed"):
+    with pytest.raises(ManifestError, match="2 removed videos"):
         Manifest.read([manifest])
     assert remove([manifest], ["a_0"]).taken_out == {manifest: 2}
 

@@ -91,7 +91,7 @@ def test_groups_and_splits_come_from_the_card(folder: Path) -> None:
 
 
 def test_a_pattern_that_fits_nothing_is_a_mistake(folder: Path) -> None:
-    with pytest.raises(UserError, match="matches none of the 3 videos"):
+    with pytest.raises(UserError, match="matches none of 3 videos"):
         scan(folder, Card("src", "other", group_pattern="patient(.)"))
 
 

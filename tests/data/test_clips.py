@@ -114,7 +114,7 @@ def test_a_source_that_cannot_be_read_ends_the_run_with_a_sentence(with_broken: 
 
 def test_attempts_are_limited(with_broken: Break) -> None:
     reader = reader_of(with_broken({f"alpha_{index:02d}": "missing" for index in range(6)}), max_attempts=2)
-    with pytest.raises(DataError, match="none of the 2 videos tried at position"):
+    with pytest.raises(DataError, match="none of 2 videos tried at position"):
         reader.read(position_in(reader, "alpha"))
 
 

@@ -103,7 +103,7 @@ def test_a_window_that_cannot_be_read_is_left_out_and_not_counted(
         ("probe.manifest=null", "probe.manifest=None must be given with probe.every"),
         ("probe.every=0", "probe.every=0 must be at least 1"),
         ("probe.column=phase", "lacks the column phase; it has video_id, time_seconds, step"),
-        ("probe.manifest={elsewhere}", "of its 5 videos 0 are there, with windows of 0 labels in 0 cases"),
+        ("probe.manifest={elsewhere}", "0 of its 5 videos are there, with windows of 0 labels in 0 cases"),
     ],
 )
 def test_a_probe_that_cannot_be_is_told_before_the_first_step(
@@ -187,7 +187,7 @@ def test_windows_of_too_few_cases_are_told_before_the_first_step(footage: Path) 
     windows = [LabelledWindow(row, 0.0, label, f"case{row}") for row in (0, 1) for label in ("a", "b")]
     probe = OnlineProbe(None, manifest, windows, None, None)  # type: ignore[arg-type]  # none is asked
     with pytest.raises(
-        UserError, match=r"of its 2 videos 2 are there, .* 2 labels in 2 cases; .* raise probe\.windows"
+        UserError, match=r"2 of its 2 videos are there, .* 2 labels in 2 cases; .* raise probe\.windows"
     ):
         probe.check()
     more = LabelledWindow(2, 0.0, "a", "case2")

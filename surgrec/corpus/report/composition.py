@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from surgrec.core.html import Cell, Html, bar, element, table
+from surgrec.core.wording import counted
 from surgrec.corpus.report.known import Known, Video
 from surgrec.corpus.report.layout import Section, Unit, cut_table, faint, share, text
 from surgrec.corpus.split_finding import percent
@@ -38,7 +39,7 @@ def composition(known: Known, unit: Unit) -> Section:
         for piece in (element("h3", f"By {name}"), _parts(name, grouped(known.videos, key), known.videos, unit))
     ]
     untold = sum(video.procedure is None for video in known.videos)
-    gaps = (f"The procedure of {untold:,} of {len(known.videos):,} videos is unknown.",) if untold else ()
+    gaps = (f"The procedure of {untold:,} of {counted(len(known.videos), 'video')} is unknown.",) if untold else ()
     note = faint(
         "Groups: patients, cases or whatever else the videos of one group share. Share: of all ", unit.name, ". Usable: as the manifest "
         "says; without filters that is everything."
@@ -87,7 +88,9 @@ def forms(known: Known, unit: Unit) -> Section:
         _cropped(videos),
     ]
     frames = sum(video.num_frames for video in videos)
-    return Section("forms", "Files", (text(f"{frames:,} frames in {len(videos):,} videos."), *content))
+    return Section(
+        "forms", "Files", (text(f"{counted(frames, 'frame')} in {counted(len(videos), 'video')}."), *content)
+    )
 
 
 class _Lengths:

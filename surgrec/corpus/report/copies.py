@@ -10,11 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from surgrec.core.html import Cell, Html, element
+from surgrec.core.wording import counted
 from surgrec.corpus.contamination import plain_name
 from surgrec.corpus.refusal import DUPLICATE, OTHER_SOURCE
 from surgrec.corpus.report.known import Audits, Known
 from surgrec.corpus.report.layout import Section, Unit, faint, gap, ids, listed, text
-from surgrec.corpus.split_finding import counted
 
 _KINDS = {"bytes": "same file", "group": "same patient or case", "footage": "same footage"}
 _MAX_INTERVALS = 200

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from surgrec.core.html import element, page, table
+from surgrec.core.wording import counted
 from surgrec.corpus.report.composition import composition, forms
 from surgrec.corpus.report.copies import contamination, duplicates, overlaps
 from surgrec.corpus.report.known import Known
@@ -17,7 +18,7 @@ from surgrec.corpus.report.pictures import Still
 from surgrec.corpus.report.refused import refusals, removals
 from surgrec.corpus.report.terms import groups_and_splits, licences
 from surgrec.corpus.report.yields import filters
-from surgrec.corpus.split_finding import counted, percent
+from surgrec.corpus.split_finding import percent
 
 
 def sections(known: Known, stills: Sequence[Still] | None) -> list[Section]:

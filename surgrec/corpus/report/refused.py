@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from surgrec.core.html import Cell, Html, element
+from surgrec.core.wording import counted
 from surgrec.corpus.refusal import BAD_NAME, DUPLICATE, NO_GROUP, NOT_A_FILE, OTHER_SOURCE, REMOVED, UNREADABLE_FOLDER
 from surgrec.corpus.report.known import Known
 from surgrec.corpus.report.layout import Section, cut_table, faint, listed, text
-from surgrec.corpus.split_finding import counted
 from surgrec.video.errors import REASONS
 
 _MEANS = REASONS | {

@@ -10,12 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from surgrec.core.html import Cell, Html, element
+from surgrec.core.wording import counted
 from surgrec.corpus.facts import UNKNOWN, text_or_none
 from surgrec.corpus.refusal import NO_GROUP
 from surgrec.corpus.report.composition import Group, grouped
 from surgrec.corpus.report.known import Known, Video
 from surgrec.corpus.report.layout import MAX_ROWS, Section, Unit, cut_table, faint, listed, text
-from surgrec.corpus.split_finding import counted
 
 _UNKNOWN = "unknown"
 _SHOWN_VALUES = 3
@@ -60,8 +60,12 @@ def licences(known: Known) -> Section:
     )
     unknown = sum(video.licence is None for video in known.videos)
     untold = sum("consent" not in notes.get(video.video_id, {}) for video in known.videos)
-    gaps = [f"The licence of {unknown:,} of {len(known.videos):,} videos is unknown."] if unknown else []
-    gaps += [f"Consent is noted of {len(known.videos) - untold:,} of {len(known.videos):,} videos."] if untold else []
+    gaps = [f"The licence of {unknown:,} of {counted(len(known.videos), 'video')} is unknown."] if unknown else []
+    gaps += (
+        [f"Consent is noted of {len(known.videos) - untold:,} of {counted(len(known.videos), 'video')}."]
+        if untold
+        else []
+    )
     return Section("licences", "Licences", tuple(content), tuple(gaps))
 
 

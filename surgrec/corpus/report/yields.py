@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from surgrec.core.html import Cell, Html, bar, element, gallery, picture, table
+from surgrec.core.wording import counted
 from surgrec.corpus.filters.find import OF_REGIONS
 from surgrec.corpus.report.accounts import BESIDE, LOSSES, UNEXPLAINED
 from surgrec.corpus.report.composition import Group, grouped
 from surgrec.corpus.report.known import Known, Video
 from surgrec.corpus.report.layout import Section, Unit, cut_table, faint, gap, share, text
 from surgrec.corpus.report.pictures import BOX_CAPTION, KEPT_CAPTION, Still
-from surgrec.corpus.split_finding import counted, percent
+from surgrec.corpus.split_finding import percent
 
 _NAMES = {
     "unreadable": "could not be decoded", "black": "black", "low_information": "low information: uniform, colour bars, menus",
@@ -59,7 +60,7 @@ def _gaps(known: Known, unit: Unit) -> tuple[str, ...]:
             "Not filtered, or the findings are not here: run surgrec filter, or name its findings with --findings."
         )
     if len(untouched) > copies:
-        where = f"{len(untouched) - copies:,} of {len(known.videos):,} videos"
+        where = f"{len(untouched) - copies:,} of {counted(len(known.videos), 'video')}"
         gaps.append(
             f"No filter is known to have looked at {where}; all of their time counts as usable: run surgrec filter."
         )
