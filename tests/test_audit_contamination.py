@@ -119,7 +119,7 @@ def test_what_is_made_of_a_corpus_is_known_with_it(folder, tmp_path):
 def test_what_is_allowed_all_the_same_is_told_by_the_release(folder, tmp_path):
     audit_with(folder)
     held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"
-    with pytest.raises(UserError, match="1 videos"):
+    with pytest.raises(UserError, match="in 1 video"):
         start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", held_out)))
     options = (held_out, "allow_contamination=true", "trainer.steps=1", "data.frame_interval_seconds=0.2")
     start(compose_config(overrides("mae", folder / "corpus.parquet", tmp_path, "dirty", *options)))
