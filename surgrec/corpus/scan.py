@@ -28,8 +28,9 @@ from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.journal import Journal
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION
 from surgrec.corpus.refusal import DUPLICATE, NO_GROUP, Refusal
+from surgrec.corpus.unchanged import sha256_of
 from surgrec.corpus.walk import FoundFile, find_files
-from surgrec.video.errors import VideoError
+from surgrec.video.errors import VideoError, unforeseen
 from surgrec.video.probe import probe
 
 VIDEO_SUFFIXES = frozenset(
@@ -206,13 +207,16 @@ def _read(path: Path) -> Facts | VideoError:
     """Probe and hash one file; runs in a worker process."""
     try:
         info = probe(path)  # reads all packets, so that a file of ordinary size is in memory when it is hashed
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
+        digest = sha256_of(path)
     except VideoError as error:
         return error
     except OSError as error:
         return VideoError("missing", f"the file cannot be read: {error.strerror}")
-    return {"sha256": digest.hexdigest(), **{name: getattr(info, name) for name in _FACTS[1:]}}
+    except MemoryError:
+        raise
+    except Exception as error:  # one damaged file must not end the scan of all others
+        return unforeseen(error)
+    return {"sha256": digest, **{name: getattr(info, name) for name in _FACTS[1:]}}
 
 
 # -- rows
