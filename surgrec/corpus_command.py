@@ -252,6 +252,8 @@ def _print_removal(removal: Removal) -> None:
         f"removed: {', '.join(removal.video_ids)}" + (f" ({earlier} of them earlier)" if earlier else "") + f"\n"
         f"  tombstones   {', '.join(map(str, removal.ledgers))}: keep, and keep private"
     )
+    if removal.files:
+        print("  these still hold pictures of them; delete them:", *removal.files, sep="\n    ")
     if removal.other_groups:
         print(
             f"  the same bytes were also listed in {', '.join(removal.other_groups)}, whose other videos stay: "

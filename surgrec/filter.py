@@ -34,13 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     part, num_parts = _shard(options.shard)
 
-    import pyarrow.parquet as pq
-
-    from surgrec.core.atomic import atomic_path
-    from surgrec.corpus.filters.table import filtered_manifest, findings_table
     from surgrec.corpus.filters.thresholds import load_thresholds
     from surgrec.corpus.manifest import Manifest
 
+    out = options.out or options.manifest
+    if options.out is not None:
+        _refuse_replacing(out)
     thresholds = load_thresholds(options.filters)
     manifest = Manifest.read([options.manifest])
     surveys = options.surveys or options.manifest.with_name(f"{options.manifest.stem}.surveys")
@@ -61,17 +60,53 @@ def main(arguments: list[str] | None = None) -> int:
             f"none of the {len(outcomes)} videos is where {options.manifest} says; are their disks mounted?"
         )
     judged = {name: outcome for name, outcome in outcomes.items() if name not in missing}
-    out = options.out or options.manifest
-    after, findings = Manifest(filtered_manifest(manifest.table, judged)), findings_table(judged)
+    _finish(options.manifest, out, manifest, judged)
+    return 0
+
+
+def _refuse_replacing(out: Path) -> None:
+    """Raise `UserError` where `out` is anything but a manifest, of an earlier run say."""
+    from surgrec.corpus.manifest import Manifest, ManifestError
+
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'manifest.parquet'}")
+    if not out.exists():
+        return
+    try:
+        Manifest.read([out], as_is=True)
+    except ManifestError:
+        raise UserError(f"--out {out} would replace a file that is no manifest; give it another name") from None
+
+
+def _finish(path: Path, out: Path, before: Manifest, judged: dict[str, Outcome]) -> None:
+    """Write the manifest as it is now, with what was found in bytes that it still lists: rows may have come, changed and gone while
+    videos were looked at."""
+    import pyarrow.parquet as pq
+
+    from surgrec.core.atomic import atomic_path, remove_leftovers
+    from surgrec.core.lock import only_writer
+    from surgrec.corpus.filters.table import filtered_manifest, findings_table
+    from surgrec.corpus.ledger import Ledger, follow
+    from surgrec.corpus.manifest import Manifest
+
     findings_path = out.with_name(f"{out.stem}.filters.parquet")
-    is_done = _holds(out, after.table) and _holds(findings_path, findings)
-    if not is_done:
-        with atomic_path(findings_path) as temporary:
-            pq.write_table(findings, temporary, compression="zstd")
-        after.write(out)
+    looked_at = set(zip(before.video_ids.tolist(), before.column("sha256"), strict=True))
+    with only_writer(out):
+        remove_leftovers(out)
+        remove_leftovers(findings_path)
+        if out.resolve() != path.resolve():
+            follow(out, [path])
+        now = Manifest(Ledger.of_manifest(out).without_removed(Manifest.read([path]).table))
+        rows = zip(now.video_ids.tolist(), now.column("sha256"), strict=True)
+        judged = {row[0]: judged[row[0]] for row in rows if row in looked_at and row[0] in judged}
+        after, findings = Manifest(filtered_manifest(now.table, judged)), findings_table(judged)
+        is_done = _holds(out, after.table) and _holds(findings_path, findings)
+        if not is_done:
+            with atomic_path(findings_path) as temporary:
+                pq.write_table(findings, temporary, compression="zstd")
+            after.write(out)
     _print_summary(after, judged)
     print(f"nothing is left to do: {out} is up to date" if is_done else f"wrote {out} and {findings_path}")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -131,11 +166,11 @@ def _survey_path(surveys: Path, manifest: Manifest, row: int) -> Path:
 
 def _filter(manifest: Manifest, rows: list[int], surveys: Path, thresholds, workers: int) -> dict[str, Outcome]:  # type: ignore[no-untyped-def]
     """Outcomes by `video_id`; the longest videos first, so that all processes end together."""
-    from surgrec.corpus.filters.videos import Job, filter_videos
+    from surgrec.corpus.filters.videos import COLUMNS, Job, filter_videos
 
-    durations = manifest.column("duration_seconds")
-    rows = sorted(rows, key=lambda row: -durations[row])
-    jobs = [Job(manifest.path_of(row), float(durations[row]), _survey_path(surveys, manifest, row)) for row in rows]
+    facts = manifest.table.select(list(COLUMNS)).to_pylist()
+    rows = sorted(rows, key=lambda row: -facts[row]["duration_seconds"])
+    jobs = [Job(manifest.path_of(row), _survey_path(surveys, manifest, row), facts[row]) for row in rows]
     outcomes = {}
     with progress("looking at videos", len(jobs)) as advance:
         for index, outcome in filter_videos(jobs, thresholds, workers):

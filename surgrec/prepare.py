@@ -31,14 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     from surgrec.corpus.copies import claim, look, only_process, write_quarantine
+    from surgrec.corpus.ledger import follow
     from surgrec.corpus.manifest import Manifest
 
     spec, shard, folder = _spec(options), _shard(options.shard), options.out
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give --out the name of a folder")
-    manifest = Manifest.read(options.manifest)
     with only_process(folder, shard):
         claim(folder, spec)
+        follow(folder / "manifest.parquet", options.manifest)
+        manifest = _still_there(Manifest.read(options.manifest), folder)
         todo = look(manifest, folder, spec, shard, options.retry)
         made, is_complete = _make(todo, options.workers)
         records = look(manifest, folder, spec).records  # of all shards, as they are now
@@ -47,7 +49,20 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_complete:
             print("interrupted; run the same command again to continue", file=sys.stderr)
             return STATUS_INTERRUPTED
-        return _finish(manifest, folder, records, is_new=bool(made))
+        return _finish(_still_there(manifest, folder), folder, records, is_new=bool(made))
+
+
+def _still_there(manifest: Manifest, folder: Path) -> Manifest:
+    """The rows that no ledger has removed, of the originals or of the copies: a removal may come while copies are made."""
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.manifest import Manifest
+
+    kept = Ledger.of_manifest(folder / "manifest.parquet").without_removed(manifest.table).combine_chunks()
+    if num_removed := len(manifest) - len(kept):
+        print(f"{num_removed} videos are left out because they were removed", file=sys.stderr)
+    if len(kept) == 0:
+        raise UserError(f"all videos of the manifest were removed; nothing is left to prepare in {folder}")
+    return Manifest(kept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +134,8 @@ def _finish(manifest: Manifest, folder: Path, records: dict[str, Row], is_new: b
     """Write the manifest where every video has been tried."""
     from surgrec.corpus.copies import prepared_manifest
 
-    if num_left := len(manifest) - len(records):
+    _tell_files_of_removed(folder)
+    if num_left := len(set(manifest.video_ids.tolist()) - records.keys()):
         print(f"{num_left} of {len(manifest)} videos are left to other shards; the last to finish writes the manifest")
         return STATUS_OK
     prepared = prepared_manifest(manifest, folder, records)
@@ -129,10 +145,19 @@ def _finish(manifest: Manifest, folder: Path, records: dict[str, Row], is_new: b
     return STATUS_OK
 
 
+def _tell_files_of_removed(folder: Path) -> None:
+    """Name the copies of removed videos: this command deletes nothing that it did not make just now."""
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.removal import copies_of
+
+    if files := copies_of(folder, Ledger.of_manifest(folder / "manifest.parquet").tombstones):
+        print("these hold videos that were removed; delete them:", *files, sep="\n  ", file=sys.stderr)
+
+
 def _write_manifest(prepared: Manifest, path: Path, is_new: bool) -> None:
     from surgrec.corpus.manifest import Manifest
 
-    if path.is_file() and Manifest.read([path]).table.equals(prepared.table):
+    if path.is_file() and Manifest.read([path], as_is=True).table.equals(prepared.table):
         print(f"{path} is up to date" if is_new else f"nothing is left to do: {path} is up to date")
     else:
         prepared.write(path)

@@ -117,3 +117,11 @@ def test_bad_manifests_are_explained(tmp_path: Path) -> None:
     table = manifest(row(1)).table
     pq.write_table(table.set_column(8, "num_frames", pa.array(["many"])), path)
     assert "wrong type" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "a/b", "..", ".hidden", "", "a\n", "a b", "x" * 300])
+@pytest.mark.parametrize("column", ["source", "video_id"])
+def test_names_that_would_lead_out_of_a_folder_are_refused(column: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    manifest(row(1), row(2, **{column: name})).write(path)
+    assert f"the {column} in row 1" in refused(path)
