@@ -106,7 +106,12 @@ def video_id(source: str, sha256: str) -> str:
 
 
 def group_id(source: str, group: str) -> str:
-    """A name for what belongs together that does not show the text it was made from."""
+    """A name for what belongs together that does not show the text it was made from.
+
+    It hides that text from whoever sees it, not from whoever guesses: the function is public, so names can be tried. A secret key would
+    mend this and break what groups are for, which is that a patient has one id in every manifest, wherever it was made: test material is
+    told from the corpus, and a removed patient kept out, across folders and machines. So manifests, and what holds group ids, stay private.
+    """
     return f"{source}_g{_short_hash('group_id', f'{source}/{group}', 10)}"
 
 
