@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.shard import read_shard
 
 if TYPE_CHECKING:
     from surgrec.corpus.filters.videos import Outcome
@@ -32,7 +33,7 @@ _SHOWN_FAILURES = 20
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec filter`; returns the exit status."""
     options = _parser().parse_args(arguments)
-    part, num_parts = _shard(options.shard)
+    part, num_parts = read_shard(options.shard)
 
     from surgrec.corpus.filters.thresholds import load_thresholds
     from surgrec.corpus.manifest import Manifest
@@ -146,13 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         help="look only at part I of N of the videos, counted from 0; the shard that finds all surveys there writes the manifest",
     )
     return parser
-
-
-def _shard(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise UserError(f"--shard is {text!r}; give I/N with I from 0 to N - 1, such as 0/16")
-    return int(part), int(parts)
 
 
 def _part_of(video_id: str, num_parts: int) -> int:

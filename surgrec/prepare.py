@@ -10,13 +10,13 @@ or a power cut; docs/prepare.md says how the defaults were chosen.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK, progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.shard import read_shard
 
 if TYPE_CHECKING:
     from surgrec.corpus.copies import Job, Row, State
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     from surgrec.corpus.ledger import follow
     from surgrec.corpus.manifest import Manifest
 
-    spec, shard, folder = _spec(options), _shard(options.shard), options.out
+    spec, shard, folder = _spec(options), read_shard(options.shard), options.out
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give --out the name of a folder")
     with only_process(folder, shard):
@@ -101,13 +101,6 @@ def _spec(options: argparse.Namespace) -> CopySpec:
     except ValueError:
         raise UserError(f"--fps is {options.fps!r}; give a number, or source for the rate of each video") from None
     return CopySpec(options.format, fps, options.short_side, options.group, options.crf, options.jpeg_quality)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise UserError(f"--shard is {text!r}; give I/N with I from 0 to N - 1, such as 0/16")
-    return int(match[1]), int(match[2])
 
 
 def _make(todo: State, num_workers: int | None) -> tuple[dict[str, Row], bool]:

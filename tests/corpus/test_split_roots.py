@@ -22,8 +22,8 @@ def below(root: str, tails: list[str] = TAILS) -> list[str]:
         ("", "/mnt/d/", True),
         ("", "D:/", True),
         ("C:/data/", "/srv/", True),
-        ("/home/alice/", "/data/root/", True),
-        ("/home/alice/", "/home/bob/", False),
+        ("/media/alice/", "/data/root/", True),
+        ("/media/alice/", "/media/bob/", False),
     ],
 )
 def test_the_same_clips_below_other_roots(one: str, other: str, is_certain: bool) -> None:
