@@ -4,7 +4,7 @@
     python -m surgrec.audit contamination --pretrain corpus.parquet --downstream cholec80.parquet --out report.html
 
 In: flags. Out: a summary on the console, a report for the browser, JSON on request; exit status 2 where an error was found, so
-that a script stops. Reports name clips and patients by short hashes.
+that a script stops. Reports name clips and patients by numbers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _add_splits(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--labels", type=Path, metavar="JSON", help="names of the labels: index to name, or label_to_index")
     add("--out", type=Path, required=True, metavar="HTML", help="report to write")
     add("--json", type=Path, metavar="FILE", help="the same for programs")
-    add("--show-names", action="store_true", help="show original paths and groups in the report, not hashes")
+    add("--show-names", action="store_true", help="show original paths and groups in the report, not numbers")
     parser.set_defaults(run=_audit_splits)
 
 

@@ -194,19 +194,33 @@ def _notes(given: list[list[str]], table: Path | None) -> dict[str, dict[str, st
 
 
 def _read_notes(table: Path) -> dict[str, dict[str, str]]:
-    """The rows of a CSV file; an empty cell notes nothing."""
+    """The rows of a CSV file, together where several are of one video; an empty cell notes nothing."""
     from surgrec.corpus.ledger import NOTES
 
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table} cannot be read as a CSV file: {error}") from None
     columns = [name for name in (rows[0] if rows else {}) if name is not None]
     if "video_id" not in columns or (unknown := sorted(set(columns) - {"video_id", *NOTES})):
         wrong = f"; it has {', '.join(unknown)} too" if "video_id" in columns else ""
         raise UserError(f"{table} must have a column video_id and, besides, only {', '.join(NOTES)}{wrong}")
-    notes = {row["video_id"]: {key: row[key] for key in NOTES if row.get(key)} for row in rows}
+    notes: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise UserError(
+                f"row {number} of {table} has more cells than its first line names columns; nothing was noted"
+            )
+        noted = {key: row[key].strip() for key in NOTES if (row.get(key) or "").strip()}
+        if noted and not row["video_id"].strip():
+            raise UserError(f"row {number} of {table} has no video_id; say which video it is about; nothing was noted")
+        before = notes.setdefault(row["video_id"].strip(), {})
+        if differing := sorted(key for key in noted.keys() & before.keys() if noted[key] != before[key]):
+            raise UserError(
+                f"row {number} of {table} says another {differing[0]} of a video than a row before; nothing was noted"
+            )
+        before |= noted
     return {name: values for name, values in notes.items() if values}
 
 
@@ -311,7 +325,7 @@ def _remove(options: argparse.Namespace) -> None:
     _print_removal(removal)
     if not removal.video_ids:
         return
-    _clear_derived(options.manifest, removal, options.delete_copies)
+    _clear_files(removal.files, options.delete_copies)
     if options.runs is None:
         print("what has seen them: add --runs DIR, with the folder of your runs")
         return
@@ -341,16 +355,13 @@ def _print_removal(removal: Removal) -> None:
         )
 
 
-def _clear_derived(manifests: Sequence[Path], removal: Removal, is_deleted: bool) -> None:
-    """List, or delete, what this package made of the videos beside the manifests; named by ids, so that it may be printed."""
-    from surgrec.corpus.derived import derived_files
-
-    files = sorted({file for path in manifests for file in derived_files(path, removal.video_ids)})
+def _clear_files(files: Sequence[Path], is_deleted: bool) -> None:
+    """List, or delete, what this package made of the videos; named by ids, so that it may be printed."""
     if not files:
         return
     for file in files if is_deleted else ():
         file.unlink(missing_ok=True)
-    told = "deleted" if is_deleted else "made from them and still there; --delete-copies deletes"
+    told = "deleted" if is_deleted else "they still show them; --delete-copies deletes"
     print(f"  {told}: {counted(len(files), 'file')}")
     for file in files[:_SHOWN_FILES]:
         print(f"    {file}")

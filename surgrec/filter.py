@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.core.console import progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.shard import read_shard
 from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
@@ -33,12 +34,15 @@ _SHOWN_FAILURES = 20
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec filter`; returns the exit status."""
     options = _parser().parse_args(arguments)
-    part, num_parts = _shard(options.shard)
+    part, num_parts = read_shard(options.shard)
 
     from surgrec.core.atomic import remove_old_leftovers
     from surgrec.corpus.filters.thresholds import load_thresholds
     from surgrec.corpus.manifest import Manifest
 
+    out = options.out or options.manifest
+    if options.out is not None:
+        _refuse_replacing(out)
     thresholds = load_thresholds(options.filters)
     manifest = Manifest.read([options.manifest])
     surveys = options.surveys or options.manifest.with_name(f"{options.manifest.stem}.surveys")
@@ -60,33 +64,53 @@ def main(arguments: list[str] | None = None) -> int:
             f"none of {counted(len(outcomes), 'video')} is where {options.manifest} says; are their disks mounted?"
         )
     judged = {name: outcome for name, outcome in outcomes.items() if name not in missing}
-    _finish(options.manifest, options.out or options.manifest, judged)
+    _finish(options.manifest, out, manifest, judged)
     return 0
 
 
-def _finish(path: Path, out: Path, judged: Mapping[str, Outcome]) -> None:
-    """Write the manifest as it is now, with what was found: rows may have come and gone while videos were looked at."""
+def _refuse_replacing(out: Path) -> None:
+    """Raise `UserError` where `out` is anything but a manifest, of an earlier run say."""
+    from surgrec.corpus.manifest import Manifest, ManifestError
+
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; give --out the name of a file, such as {out / 'manifest.parquet'}")
+    if not out.exists():
+        return
+    try:
+        Manifest.read([out], as_is=True)
+    except ManifestError:
+        raise UserError(f"--out {out} would replace a file that is no manifest; give it another name") from None
+
+
+def _finish(path: Path, out: Path, before: Manifest, judged: dict[str, Outcome]) -> None:
+    """Write the manifest as it is now, with what was found in bytes that it still lists: rows may have come, changed and gone while
+    videos were looked at."""
     import pyarrow.parquet as pq
 
     from surgrec.core.atomic import atomic_path, remove_leftovers
     from surgrec.core.lock import only_writer
     from surgrec.corpus.filters.table import filtered_manifest, findings_table
+    from surgrec.corpus.ledger import Ledger, follow
     from surgrec.corpus.manifest import Manifest
     from surgrec.corpus.verdict import carry
 
     findings_path = out.with_name(f"{out.stem}.filters.parquet")
+    looked_at = set(zip(before.video_ids.tolist(), before.column("sha256"), strict=True))
     with only_writer(out):
         remove_leftovers(out)
         remove_leftovers(findings_path)
-        now = Manifest.read([path])
-        judged = {name: judged[name] for name in now.video_ids.tolist() if name in judged}
+        if out.resolve() != path.resolve():
+            follow(out, [path])
+        now = Manifest(Ledger.of_manifest(out).without_removed(Manifest.read([path]).table))
+        rows = zip(now.video_ids.tolist(), now.column("sha256"), strict=True)
+        judged = {row[0]: judged[row[0]] for row in rows if row in looked_at and row[0] in judged}
         after, findings = Manifest(filtered_manifest(now.table, judged)), findings_table(judged)
         is_done = _holds(out, after.table) and _holds(findings_path, findings)
         if not is_done:
             with atomic_path(findings_path) as temporary:
                 pq.write_table(findings, temporary, compression="zstd")
             after.write(out)
-        if out != path:
+        if out.resolve() != path.resolve():
             carry([path], out)
     _print_summary(after, judged)
     print(f"nothing is left to do: {out} is up to date" if is_done else f"wrote {out} and {findings_path}")
@@ -131,13 +155,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _shard(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise UserError(f"--shard is {text!r}; give I/N with I from 0 to N - 1, such as 0/16")
-    return int(part), int(parts)
-
-
 def _part_of(video_id: str, num_parts: int) -> int:
     """Which shard a video belongs to, whatever else the manifest lists."""
     return int.from_bytes(hashlib.blake2b(video_id.encode(), digest_size=8).digest(), "big") % num_parts
@@ -149,11 +166,11 @@ def _survey_path(surveys: Path, manifest: Manifest, row: int) -> Path:
 
 def _filter(manifest: Manifest, rows: list[int], surveys: Path, thresholds, workers: int) -> dict[str, Outcome]:  # type: ignore[no-untyped-def]
     """Outcomes by `video_id`; the longest videos first, so that all processes end together."""
-    from surgrec.corpus.filters.videos import Job, filter_videos
+    from surgrec.corpus.filters.videos import COLUMNS, Job, filter_videos
 
-    durations = manifest.column("duration_seconds")
-    rows = sorted(rows, key=lambda row: -durations[row])
-    jobs = [Job(manifest.path_of(row), float(durations[row]), _survey_path(surveys, manifest, row)) for row in rows]
+    facts = manifest.table.select(list(COLUMNS)).to_pylist()
+    rows = sorted(rows, key=lambda row: -facts[row]["duration_seconds"])
+    jobs = [Job(manifest.path_of(row), _survey_path(surveys, manifest, row), facts[row]) for row in rows]
     outcomes = {}
     with progress("looking at videos", len(jobs)) as advance:
         for index, outcome in filter_videos(jobs, thresholds, workers):

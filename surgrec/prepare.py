@@ -10,13 +10,13 @@ or a power cut; docs/prepare.md says how the defaults were chosen.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK, progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.shard import read_shard
 from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
@@ -32,14 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     from surgrec.corpus.copies import claim, look, only_process, write_quarantine
+    from surgrec.corpus.ledger import follow
     from surgrec.corpus.manifest import Manifest
 
-    spec, shard, folder = _spec(options), _shard(options.shard), options.out
+    spec, shard, folder = _spec(options), read_shard(options.shard), options.out
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give --out the name of a folder")
-    manifest = Manifest.read(options.manifest)
     with only_process(folder, shard):
         claim(folder, spec)
+        follow(folder / "manifest.parquet", options.manifest)
+        manifest = _still_there(Manifest.read(options.manifest), folder)
         todo = look(manifest, folder, spec, shard, options.retry)
         made, is_complete = _make(todo, options.workers)
         records = look(manifest, folder, spec).records  # of all shards, as they are now
@@ -48,7 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
         if not is_complete:
             print("interrupted; run the same command again to continue", file=sys.stderr)
             return STATUS_INTERRUPTED
-        return _finish(manifest, options.manifest, folder, records, is_new=bool(made))
+        return _finish(_still_there(manifest, folder), options.manifest, folder, records, is_new=bool(made))
+
+
+def _still_there(manifest: Manifest, folder: Path) -> Manifest:
+    """The rows that no ledger has removed, of the originals or of the copies: a removal may come while copies are made."""
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.manifest import Manifest
+
+    kept = Ledger.of_manifest(folder / "manifest.parquet").without_removed(manifest.table).combine_chunks()
+    if num_removed := len(manifest) - len(kept):
+        print(f"left out because they were removed: {counted(num_removed, 'video')}", file=sys.stderr)
+    if len(kept) == 0:
+        raise UserError(f"all videos of the manifest were removed; nothing is left to prepare in {folder}")
+    return Manifest(kept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,13 +104,6 @@ def _spec(options: argparse.Namespace) -> CopySpec:
     return CopySpec(options.format, fps, options.short_side, options.group, options.crf, options.jpeg_quality)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise UserError(f"--shard is {text!r}; give I/N with I from 0 to N - 1, such as 0/16")
-    return int(match[1]), int(match[2])
-
-
 def _make(todo: State, num_workers: int | None) -> tuple[dict[str, Row], bool]:
     """Make the copies that are left: their records, and False where Ctrl-C ended it early."""
     from surgrec.corpus.copies import make_copies, num_workers_of_this_process
@@ -121,7 +129,8 @@ def _finish(manifest: Manifest, read: list[Path], folder: Path, records: dict[st
     from surgrec.corpus.copies import prepared_manifest
     from surgrec.corpus.verdict import carry
 
-    if num_left := len(manifest) - len(records):
+    _tell_files_of_removed(folder)
+    if num_left := len(set(manifest.video_ids.tolist()) - records.keys()):
         print(
             f"left to other shards: {num_left} of {counted(len(manifest), 'video')}; the last to finish writes the manifest"
         )
@@ -136,10 +145,19 @@ def _finish(manifest: Manifest, read: list[Path], folder: Path, records: dict[st
     return STATUS_OK
 
 
+def _tell_files_of_removed(folder: Path) -> None:
+    """Name the copies of removed videos: this command deletes nothing that it did not make just now."""
+    from surgrec.corpus.ledger import Ledger
+    from surgrec.corpus.removal import copies_of
+
+    if files := copies_of(folder, Ledger.of_manifest(folder / "manifest.parquet").tombstones):
+        print("these hold videos that were removed; delete them:", *files, sep="\n  ", file=sys.stderr)
+
+
 def _write_manifest(prepared: Manifest, path: Path, is_new: bool) -> None:
     from surgrec.corpus.manifest import Manifest
 
-    if path.is_file() and Manifest.read([path]).table.equals(prepared.table):
+    if path.is_file() and Manifest.read([path], as_is=True).table.equals(prepared.table):
         print(f"{path} is up to date" if is_new else f"nothing is left to do: {path} is up to date")
     else:
         prepared.write(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,32 @@ def test_notes_are_shown_and_imported(manifest: Path, tmp_path: Path, capsys: py
     assert (
         len(said) == 45 and said[-1].split()[:3] == ["small_000", "own", "unknown"] and said[-1].endswith("withdrawn")
     )
+
+
+def test_rows_of_one_video_are_taken_together_and_none_is_lost(manifest: Path, tmp_path: Path) -> None:
+    table = tmp_path / "notes.csv"
+    table.write_text("video_id,consent,notes\nsmall_000,broad,\nsmall_000,,seen\nsmall_001,narrow\n,,\n")
+    assert corpus("ledger", "--manifest", manifest, "--import", table) == 0
+    assert Ledger.of_manifest(manifest).notes == {
+        "small_000": {"consent": "broad", "notes": "seen"},
+        "small_001": {"consent": "narrow"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("small_000,broad,\n,narrow,\n", "row 2 of .* has no video_id"),
+        ("small_000,broad,\nsmall_000,narrow,\n", "row 2 of .* says another consent"),
+        ("small_000,broad,seen,what\n", "row 1 of .* has more cells"),
+    ],
+)
+def test_a_table_that_cannot_be_taken_at_its_word_notes_nothing(
+    rows: str, words: str, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.csv").write_text(f"video_id,consent,notes\n{rows}")
+    assert corpus("ledger", "--manifest", manifest, "--import", tmp_path / "notes.csv") == 2
+    assert re.search(words, capsys.readouterr().err) and not ledger_file(manifest).exists()
 
 
 def test_mistakes_are_one_sentence_and_change_nothing(
@@ -143,7 +170,7 @@ def test_copies_of_a_removed_video_are_listed_and_deleted_when_asked(
 
     assert corpus("remove", "large_007", "--manifest", manifest) == 0  # the copies are not named
     said = capsys.readouterr().out
-    assert "still there; --delete-copies deletes: 4 files" in said and str(gone[2]) in said and str(gone[0]) not in said
+    assert "they still show them; --delete-copies deletes: 4 files" in said and str(gone[2]) in said and str(gone[0]) not in said
     assert corpus("remove", "large_007", "--manifest", manifest, prepared) == 0
     said = capsys.readouterr().out
     assert f"{prepared}: 1 taken out" in said and "deletes: 6 files" in said and all(str(file) in said for file in gone)

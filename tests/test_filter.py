@@ -24,7 +24,8 @@ from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
 from surgrec.corpus.card import Card
 from surgrec.corpus.filters import videos as filter_videos_module
-from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.manifest import Manifest, ManifestError
+from surgrec.corpus.removal import remove
 from surgrec.corpus.scan import scan
 from surgrec.corpus.survey import read_survey
 from surgrec.data.mixture import Mixture
@@ -276,6 +277,98 @@ def test_what_cannot_be_decoded_is_unusable_and_what_is_missing_stays(
     shutil.rmtree(manifest.with_name("m.surveys"))
     with pytest.raises(UserError, match="are their disks mounted"):
         run(manifest)
+
+
+def test_what_comes_and_goes_while_videos_are_looked_at_is_kept(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another source is indexed and a video is removed: neither is undone by the filter, which read the manifest before."""
+    gone = by_name(manifest)["b.mp4"]["video_id"]
+    real, is_first = filter_videos_module.survey_video, [True]
+
+    def meanwhile(path: Path, duration: float) -> object:
+        if is_first.pop():
+            more = Manifest(scan(tmp_path / "videos", Card("clinic", "laparoscopy")).rows).table.slice(0, 1)
+            Manifest(pa.concat_tables([Manifest.read([manifest]).table, more])).write(manifest)
+            remove([manifest], [gone])
+        is_first.append(False)
+        return real(path, duration)
+
+    monkeypatch.setattr(filter_videos_module, "survey_video", meanwhile)
+    assert run(manifest) == 0
+    rows = Manifest.read([manifest]).table.to_pylist()
+    assert sorted((row["source"], row["path"]) for row in rows) == [
+        ("clinic", "a.mp4"),
+        ("hospital", "a.mp4"),
+        ("hospital", "c.mp4"),
+    ]
+    assert {row["source"]: len(row["usable"]) for row in rows if row["path"] == "a.mp4"} == {"clinic": 1, "hospital": 2}
+    findings = pq.read_table(manifest.with_name("m.filters.parquet"))["video_id"].to_pylist()
+    assert set(findings) <= {row["video_id"] for row in rows}
+
+
+def test_nothing_is_written_while_another_command_writes(manifest: Path) -> None:
+    before = manifest.read_bytes()
+    with only_writer(manifest), pytest.raises(UserError, match="another surgrec command is writing"):
+        run(manifest)
+    assert manifest.read_bytes() == before
+
+
+def test_what_was_removed_holds_for_manifests_that_were_made_of_this_one(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "derived").mkdir()
+    out = tmp_path / "derived" / "out.parquet"
+    run(manifest, "--out", str(out))
+    name = by_name(manifest)["a.mp4"]["video_id"]
+    assert remove([manifest], [name]).files == (manifest.with_name("m.surveys") / f"{name}.npz",)
+    with pytest.raises(ManifestError, match="1 removed video"):
+        Manifest.read([out])
+    assert run(manifest, "--out", str(out)) == 0
+    assert sorted(by_name(out)) == ["b.mp4", "c.mp4"]
+    remove([out], [by_name(out)["b.mp4"]["video_id"]])
+    assert run(manifest, "--out", str(out)) == 0
+    assert sorted(by_name(out)) == ["c.mp4"] and sorted(by_name(manifest)) == ["b.mp4", "c.mp4"]
+
+
+def test_a_file_replaced_by_one_of_the_same_size_is_not_judged_under_its_id(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = manifest.parent / "videos"
+    shutil.copyfile(videos / "c.mp4", videos / "a.mp4")
+    table = Manifest.read([manifest]).table
+    sizes = pa.array([(videos / name).stat().st_size for name in table["path"].to_pylist()], pa.int64())
+    column = table.column_names.index("size_bytes")
+    Manifest(table.set_column(column, table.schema.field(column), sizes)).write(manifest)
+    assert run(manifest) == 0
+    row = by_name(manifest)["a.mp4"]
+    assert f"could not decode {row['video_id']}: changed" in capsys.readouterr().err
+    assert row["usable"] == [] and not (manifest.with_name("m.surveys") / f"{row['video_id']}.npz").exists()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("of a.mp4"), OSError(5, "Input/output error")])
+def test_what_nobody_foresaw_costs_one_video(
+    error: Exception, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = filter_videos_module.survey_video
+
+    def stumble(path: Path, duration: float) -> object:
+        if path.name == "a.mp4":
+            raise error
+        return real(path, duration)
+
+    monkeypatch.setattr(filter_videos_module, "survey_video", stumble)
+    assert run(manifest) == 0
+    said = capsys.readouterr().err
+    assert said.count("could not decode") == 1 and ".mp4" not in said
+    assert by_name(manifest)["b.mp4"]["content_box"] is not None
+
+
+def test_what_is_no_manifest_is_not_replaced(manifest: Path, tmp_path: Path) -> None:
+    video = tmp_path / "videos" / "a.mp4"
+    before = video.read_bytes()
+    for out, said in ((video, "is no manifest"), (tmp_path / "videos", "is a folder")):
+        with pytest.raises(UserError, match=said):
+            run(manifest, "--out", str(out))
+    assert video.read_bytes() == before and not manifest.with_name("m.surveys").exists(), "told before the work begins"
 
 
 def test_the_fingerprint_knows_usable_but_not_the_box(manifest: Path) -> None:

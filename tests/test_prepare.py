@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +27,9 @@ from surgrec.core.errors import UserError
 from surgrec.corpus import copies
 from surgrec.corpus.card import Card
 from surgrec.corpus.isolated import Limits, map_isolated
-from surgrec.corpus.manifest import SCHEMA, Manifest
+from surgrec.corpus.ledger import ledger_file
+from surgrec.corpus.manifest import SCHEMA, Manifest, ManifestError
+from surgrec.corpus.removal import remove
 from surgrec.corpus.scan import scan
 from surgrec.video.decode import open_video
 from surgrec.video.errors import REASONS, VideoError
@@ -72,10 +76,14 @@ def run(manifest: Path, out: Path, *options: str) -> int:
 
 def contents(folder: Path) -> dict[str, str]:
     """Digest of every file below `folder`, with the folder's own place taken out of the manifest. Hidden files of the folder
-    itself are locks, and what a killed process left there until a later run finds it old."""
+    itself are locks, and what a killed process left there until a later run finds it old; the ledger says where the originals lie."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() or (path.parent == folder and path.name.startswith(".")):
+        if (
+            path.is_dir()
+            or (path.parent == folder and path.name.startswith("."))
+            or path == ledger_file(folder / "manifest.parquet")
+        ):
             continue
         if path.name == "manifest.parquet":
             rows = [{**row, "root": None} for row in Manifest.read([path]).table.to_pylist()]
@@ -157,7 +165,15 @@ def test_other_parameters_in_the_same_folder_are_an_error(
 
 
 @pytest.mark.parametrize(
-    "options", [("--shard", "3/3"), ("--shard", "1"), ("--fps", "many"), ("--short-side", "3"), ("--format", "gif")]
+    "options",
+    [
+        ("--shard", "3/3"),
+        ("--shard", "1"),
+        ("--fps", "many"),
+        ("--fps", "0.0001"),
+        ("--short-side", "3"),
+        ("--format", "gif"),
+    ],
 )
 def test_impossible_options_are_refused(options: tuple[str, ...], corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError):
@@ -179,6 +195,30 @@ def test_shards_end_as_one_run(
 def test_a_shard_runs_once_at_a_time(corpus: Path, tmp_path: Path) -> None:
     with copies.only_process(tmp_path / "prepared", (0, 1)), pytest.raises(UserError, match="another process"):
         run(corpus, tmp_path / "prepared")
+
+
+def test_one_folder_is_divided_in_one_way_at_a_time(corpus: Path, tmp_path: Path) -> None:
+    """Shards of different divisions overlap, and would clear away what the other is just writing."""
+    out = tmp_path / "prepared"
+    with only_process_elsewhere(out, (0, 2)):
+        for shard in ("0/1", "1/3"):
+            with pytest.raises(UserError, match="prepare this folder in 2 part"):
+                run(corpus, out, "--shard", shard)
+        assert run(corpus, out, "--shard", "1/2") == 0
+    assert run(corpus, out) == 0
+
+
+@contextmanager
+def only_process_elsewhere(out: Path, shard: tuple[int, int]) -> Iterator[None]:
+    """Another process that holds the lock of a shard."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom surgrec.corpus.copies import only_process\n"
+        f"with only_process(Path({str(out)!r}), {shard}):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        yield
+        process.communicate()
 
 
 def test_packs(corpus: Path, tmp_path: Path) -> None:
@@ -217,6 +257,7 @@ def quarantine(out: Path) -> dict[str, str]:
 
 def test_what_fails_is_put_into_quarantine_and_tried_again_when_asked(corpus: Path, tmp_path: Path) -> None:
     out, ids = tmp_path / "prepared", Manifest.read([corpus]).video_ids
+    change(corpus, lambda row: row.update(modified_nanoseconds=None))  # else the damage is called a change
     first, second = corpus.parent / "a" / f"{PATIENT}_1.mp4", corpus.parent / "a" / f"{PATIENT}_2.mkv"
     whole, also = first.read_bytes(), second.read_bytes()
     first.unlink()
@@ -238,6 +279,67 @@ def test_a_file_that_is_not_the_indexed_one_is_refused(corpus: Path, tmp_path: P
         file.write(b"more")
     assert run(corpus, tmp_path / "prepared") == 0
     assert list(quarantine(tmp_path / "prepared").values()) == ["changed"]
+
+
+def test_a_file_replaced_by_one_of_the_same_size_is_refused_and_one_that_was_only_touched_is_not(
+    corpus: Path, tmp_path: Path
+) -> None:
+    change(corpus, lambda row: row.update(size_bytes=None))  # so that the other file need not be padded
+    shutil.copyfile(corpus.parent / "a" / f"{PATIENT}_1.mp4", corpus.parent / "b" / f"{PATIENT}_3.avi")
+    os.utime(corpus.parent / "a" / f"{PATIENT}_2.mkv")
+    assert run(corpus, tmp_path / "prepared") == 0
+    (replaced,) = [row["video_id"] for row in Manifest.read([corpus]).table.to_pylist() if row["source"] == "b"]
+    assert quarantine(tmp_path / "prepared") == {replaced: "changed"}
+
+
+def test_a_removed_video_stays_out_of_the_copies(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Removed from the originals: the copies are not read. Removed from the copies: making them again does not bring it back."""
+    out = tmp_path / "prepared"
+    run(corpus, out)
+    first, second, third = Manifest.read([corpus]).video_ids.tolist()
+    remove([corpus], [first])
+    with pytest.raises(ManifestError, match=f"such as {first}; `surgrec corpus remove"):
+        Manifest.read([out / "manifest.parquet"])
+    left = remove([out / "manifest.parquet"]).files
+    assert left == (out / f"records/a/{first}.json", out / f"videos/a/{first}.mp4")
+    assert Manifest.read([out / "manifest.parquet"]).video_ids.tolist() == [second, third]
+    remove([out / "manifest.parquet"], [second])
+    capsys.readouterr()
+    for _ in range(2):
+        assert run(corpus, out) == 0
+        assert Manifest.read([out / "manifest.parquet"]).video_ids.tolist() == [third]
+        said = capsys.readouterr().err
+        for name in (first, second):
+            assert f"{name}.mp4" in said and f"{name}.json" in said
+    assert f"{third}.mp4" not in said
+
+
+def test_what_is_removed_while_copies_are_made_does_not_come_into_their_manifest(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = copies.make_copies
+
+    def meanwhile(*arguments: Any) -> Any:
+        yield from real(*arguments)
+        remove([corpus], [Manifest.read([corpus]).video_ids[0]])
+
+    monkeypatch.setattr(copies, "make_copies", meanwhile)
+    assert run(corpus, tmp_path / "prepared") == 0
+    assert len(Manifest.read([tmp_path / "prepared" / "manifest.parquet"])) == 2
+
+
+def test_a_damaged_file_that_nobody_foresaw_costs_one_copy(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(path: Path) -> Any:
+        raise ZeroDivisionError if path.suffix == ".avi" else VideoError("empty")
+
+    monkeypatch.setattr(copies, "probe", stumble)
+    with pytest.raises(UserError, match="none of 3 videos"):
+        run(corpus, tmp_path / "prepared")
+    assert sorted(quarantine(tmp_path / "prepared").values()) == ["corrupt", "empty", "empty"]
 
 
 def test_nothing_at_all(corpus: Path, tmp_path: Path) -> None:
@@ -287,11 +389,15 @@ def prepare_refusals(manifest: Path, out: Path) -> set[str]:
 def test_longer_and_larger_videos_have_more_time(corpus: Path, tmp_path: Path) -> None:
     job = jobs_of(corpus, tmp_path)[0]
     rows = [
-        {**job.row, "duration_seconds": seconds, "width": width}
+        {**job.row, "duration_seconds": seconds, "width": width, "num_frames": 25 * seconds}
         for seconds, width in ((60, 96), (600, 96), (600, 40000))
     ]
     seconds = [copies.limits_of(copies.Job(tmp_path, row, CopySpec())).seconds for row in rows]
     assert seconds[0] == 720 and seconds[1] == 6120 and seconds[2] is not None and seconds[2] > 6120
+    glitch = copies.Job(tmp_path, {**job.row, "duration_seconds": 432_000.0, "num_frames": 52}, CopySpec())
+    assert (copies.limits_of(glitch).seconds or 1e9) < 6000, (
+        "five days that 52 frames claim to last earn no days of work"
+    )
 
 
 def test_a_full_disk_ends_the_command_and_blames_no_video(
@@ -371,6 +477,7 @@ def test_killed_at_random_moments_it_ends_the_same(written: Path, tmp_path: Path
 
 def test_probing_errors_are_reasons(corpus: Path, tmp_path: Path) -> None:
     """A worker's answer is a reason, whatever is wrong with the file."""
+    change(corpus, lambda row: row.update(modified_nanoseconds=None))  # else it is called a change
     job = jobs_of(corpus, tmp_path / "prepared")[0]
     path = Path(job.row["root"]) / job.row["path"]
     path.write_bytes(bytes(job.row["size_bytes"]))

@@ -6,6 +6,7 @@ own file because every stage writes files that a later run trusts.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import time
@@ -26,10 +27,16 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def real_path(path: Path) -> Path:
+    """Where a link leads, which then stays a link; any other path as it is."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, of its suffix; on success fsync and rename it to `path`, else delete it."""
-    path = Path(path)
+    path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -43,7 +50,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left of writing `path`; only for whoever is its one writer."""
-    for leftover in Path(path).parent.glob(f".{Path(path).stem}.*.partial{Path(path).suffix}"):
+    path = real_path(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
         leftover.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ It is its own file because all commands, and the long loops beneath them, must b
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -33,12 +34,28 @@ STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130  # 128 + SIGINT, what shells report
 STATUS_CLOSED_PIPE = 141  # 128 + SIGPIPE, likewise
 
+_MENDED_BY = {
+    "free some space": (errno.ENOSPC, errno.EDQUOT),
+    "see to the rights, or name another place": (errno.EACCES, errno.EPERM, errno.EROFS),
+    "name another place": (
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.ENOENT,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EFBIG,
+    ),
+    "see to the disk or the network": (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO),
+}
+
 
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return the exit status of the process.
 
-    A `UserError` becomes its sentence on stderr (unless it has been told) and status 2, Ctrl-C a sentence and 130, a closed stdout
-    (`... | head`) the silent status 141 of other programs; any other exception passes through, so that Python prints its traceback
+    A `UserError` becomes its sentence on stderr (unless it has been told) and status 2, and so does what the system refuses of a file
+    (no right to write, a full disk); Ctrl-C a sentence and 130, a closed stdout (`... | head`) the silent status 141 of other programs;
+    any other exception passes through, so that Python prints its traceback
     and ends with status 1. Use as `sys.exit(run_command(main))`.
     """
     try:
@@ -53,10 +70,22 @@ def run_command(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return STATUS_INTERRUPTED
-    except BrokenPipeError:
-        if not _stdout_is_closed():
-            raise  # some other pipe, such as a worker's
+    except OSError as error:
+        if (refused := _refused_by_system(error)) is not None:
+            tell(refused)
+            return STATUS_USER_ERROR
+        if not isinstance(error, BrokenPipeError) or not _stdout_is_closed():
+            raise  # some other pipe, such as a worker's; or an error of this program
         return STATUS_CLOSED_PIPE
+
+
+def _refused_by_system(error: OSError) -> UserError | None:
+    """The sentence for what a user can mend outside of this program; None for any other error."""
+    advice = next((advice for advice, numbers in _MENDED_BY.items() if error.errno in numbers), None)
+    if advice is None:
+        return None
+    path = f"{error.filename}: " if error.filename is not None else ""
+    return UserError(f"{path}{error.strerror}; {advice}, then run the same command again")
 
 
 def tell(error: UserError) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from surgrec.core.atomic import real_path
 from surgrec.core.errors import UserError
 
 
@@ -21,7 +22,7 @@ def only_writer(path: Path) -> Iterator[None]:
 
     Raises `UserError` where another process holds it. Between machines it holds where their common file system has locks.
     """
-    path = Path(path)
+    path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.lock")
     descriptor = _locked(file)

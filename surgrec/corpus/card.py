@@ -117,14 +117,15 @@ class Card:
         return any(fnmatchcase(path, pattern) for pattern in self.file_pattern) if self.file_pattern else None
 
     def group_of(self, path: str) -> str | None:
-        """What the videos of a patient or case share in their `path` (relative, with slashes); None where nothing matches."""
+        """What the videos of a patient or case share in their `path` (relative, with slashes); None where nothing, or only the
+        empty text, matches: that would put strangers into one group."""
         if self.group_pattern is None:
             return path.rpartition("/")[0] or path
         match = re.search(self.group_pattern, path)
         if match is None:
             return None
         named = match.groupdict().get("group")
-        return named if named is not None else match[1 if match.re.groups else 0]
+        return (named if named is not None else match[1 if match.re.groups else 0]) or None
 
     def split_of(self, path: str) -> str | None:
         """The official split that `path` belongs to, the first that matches; None where the source has none for it."""

@@ -88,11 +88,6 @@ class View:
     circle: Circle | None = None
 
 
-def find_content_box(frames: npt.NDArray[np.uint8]) -> ContentBox:
-    """The box of `find_view`."""
-    return find_view(frames).box
-
-
 def find_view(frames: npt.NDArray[np.uint8]) -> View:
     """Where `frames`, (T, H, W, 3), show something; the whole picture where they are all dark."""
     height, width = frames.shape[1:3]

@@ -16,14 +16,14 @@ computed from the records, so it does not matter who made them, in how many atte
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -31,8 +31,10 @@ from surgrec.core.atomic import atomic_path, remove_old_leftovers, write_json, w
 from surgrec.core.errors import UserError
 from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.manifest import SCHEMA, Manifest
+from surgrec.corpus.survey import SLOWEST_FRAME_SECONDS
+from surgrec.corpus.unchanged import refuse_changed, sha256_of
 from surgrec.video.decode import PACK_SUFFIX
-from surgrec.video.errors import VideoError
+from surgrec.video.errors import VideoError, unforeseen
 from surgrec.video.pack import CODEC
 from surgrec.video.probe import probe
 from surgrec.video.transcode import CopySpec, PixelBox, copy_size, timeline, write_frames, write_video, writing_failed
@@ -46,7 +48,6 @@ _MEMORY_BYTES = 4 << 30
 _FILE_BYTES = 64 << 20
 _FILE_BYTES_PER_SECOND = 10 << 20  # ten times what quality 90 at 25 frames a second takes
 _TRIED_AGAIN = ("missing", "changed")  # reasons that a look at the file settles
-_READ_BYTES = 1 << 20
 Row = dict[str, Any]
 
 
@@ -101,9 +102,10 @@ def claim(folder: Path, spec: CopySpec) -> None:
 
 @contextmanager
 def only_process(folder: Path, shard: tuple[int, int]) -> Iterator[None]:
-    """Hold the lock of a shard; the system lets it go when the process ends. Raises `UserError` where another holds it."""
+    """Hold the lock of a shard; the system lets it go when the process ends. Raises `UserError` where another holds it, and where other
+    processes divide the work into another number of shards: two of them would then be at the same video."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".shard_{shard[0]}_of_{shard[1]}.lock").open("w") as file:
+    with _same_division(folder, shard[1]), (folder / f".shard_{shard[0]}_of_{shard[1]}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -112,6 +114,43 @@ def only_process(folder: Path, shard: tuple[int, int]) -> Iterator[None]:
             pass
         remove_old_leftovers(folder)  # of the folder itself; other shards may be writing theirs
         yield
+
+
+@contextmanager
+def _same_division(folder: Path, num_shards: int) -> Iterator[None]:
+    """Hold a share of the lock that all shards of a division have in common. The first to come writes down how many they are."""
+    with (folder / ".shards.lock").open("a+") as file:
+        try:
+            while not _agreed(file, num_shards):
+                time.sleep(0.05)  # another process has just come, and is writing its number
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _agreed(file: TextIO, num_shards: int) -> bool:
+    """Whether the lock is held together with processes of the same division. Raises `UserError` for another one."""
+    if _is_locked(file, fcntl.LOCK_EX):  # nobody else is there
+        file.truncate(0)
+        file.write(str(num_shards))
+        file.flush()
+    if not _is_locked(file, fcntl.LOCK_SH):
+        return False
+    file.seek(0)
+    if (found := file.read()) != str(num_shards):
+        raise UserError(
+            f"other processes prepare this folder in {found} part(s), this one in {num_shards}; give --shard the same number of parts, "
+            "or wait for them"
+        )
+    return True
+
+
+def _is_locked(file: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def look(
@@ -171,8 +210,9 @@ def make_copies(jobs: list[Job], num_workers: int) -> Iterator[tuple[Job, Row]]:
 
 
 def limits_of(job: Job) -> Limits:
-    """In proportion to the length of the video, and to its pictures where they are larger than 1080p."""
-    seconds, pixels = job.row["duration_seconds"], job.row["width"] * job.row["height"]
+    """In proportion to the length of the video, as far as its frames can fill it, and to its pictures where they are larger than 1080p."""
+    seconds = min(job.row["duration_seconds"], SLOWEST_FRAME_SECONDS * job.row["num_frames"])
+    pixels = job.row["width"] * job.row["height"]
     return Limits(
         _SECONDS + _SECONDS_PER_SECOND * seconds * max(1.0, pixels / _FULL_HD_PIXELS),
         _MEMORY_BYTES,
@@ -183,7 +223,7 @@ def limits_of(job: Job) -> Limits:
 def _make(job: Job) -> Row | VideoError:
     """Write, check and record one copy; runs in a worker process."""
     try:
-        _refuse_changed(job)
+        refuse_changed(_source(job), job.row)
         _remove_partial(job)
         facts = _write(job)
         record = {**job.made_from, "copy": facts}
@@ -195,20 +235,15 @@ def _make(job: Job) -> Row | VideoError:
         if isinstance(failure, VideoError):
             return failure
         raise failure from None
+    except (MemoryError, UserError):
+        raise
+    except Exception as error:  # one damaged file must not end the preparation of all others
+        return unforeseen(error)
     return record
 
 
 def _source(job: Job) -> Path:
     return Path(job.row["root"]) / job.row["path"]
-
-
-def _refuse_changed(job: Job) -> None:
-    try:
-        num_bytes = _source(job).stat().st_size
-    except OSError as error:
-        raise VideoError("missing", error.strerror or "") from None
-    if job.row["size_bytes"] not in (None, num_bytes):
-        raise VideoError("changed", f"it has {num_bytes} bytes, not {job.row['size_bytes']}; run `surgrec index` again")
 
 
 def _write(job: Job) -> Row:
@@ -226,7 +261,7 @@ def _write(job: Job) -> Row:
             verify_pack(partial, wanted, size)
         return {
             "path": job.copy,
-            "sha256": _sha256(partial),
+            "sha256": sha256_of(partial),
             "size_bytes": partial.stat().st_size,
             "num_frames": wanted.num_frames,
             "duration_seconds": wanted.duration_seconds,
@@ -235,14 +270,6 @@ def _write(job: Job) -> Row:
             "height": size[0],
             "codec": "h264" if spec.format == "video" else CODEC,
         }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _remove_partial(job: Job) -> None:

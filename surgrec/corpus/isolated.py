@@ -26,7 +26,12 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from surgrec.core.errors import UserError
 from surgrec.video.errors import VideoError
+
+_WAIT_SECONDS = 3600.0  # at most at a time: the system counts a wait in milliseconds, in 32 bits
+LONGEST_SECONDS = 7 * 24 * 3600.0  # that any item may take, whatever size or length its file declares
+_MOST_BYTES = 1 << 60
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,11 +39,22 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one item; None: none. `memory_bytes`: beyond what the worker had when it began; `file_bytes`: of each file written."""
+    """Of one item; None: none. `memory_bytes`: beyond what the worker had when it began; `file_bytes`: of each file written.
+
+    They are reckoned from what files declare of themselves, so whatever is beyond all measure is brought down to `LONGEST_SECONDS` and
+    to what the system can count.
+    """
 
     seconds: float | None = None
     memory_bytes: int | None = None
     file_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None:
+            object.__setattr__(self, "seconds", min(LONGEST_SECONDS, self.seconds))  # in this order also for NaN
+        for name in ("memory_bytes", "file_bytes"):
+            if (wanted := getattr(self, name)) is not None:
+                object.__setattr__(self, name, min(_MOST_BYTES, wanted))
 
 
 @dataclass(frozen=True)
@@ -87,9 +103,13 @@ def map_isolated(
     """Apply `function` to each of `items` in `num_workers` processes; 0 works in this process, without the protection.
 
     `limits_of` gives the limits of an item. An exception of `function` is raised here, but for a lack of memory, which is a
-    `Failed` result. Leaving the loop early, also by Ctrl-C, ends the workers.
+    `Failed` result. Leaving the loop early, also by Ctrl-C, ends the workers. Raises `UserError` for a negative `num_workers`.
     """
-    if num_workers <= 0:
+    if num_workers < 0:
+        raise UserError(
+            f"--workers is {num_workers}; give the number of processes, or 0 to work without their protection"
+        )
+    if num_workers == 0:
         for index, item in enumerate(items):
             yield index, function(item)
         return
@@ -118,7 +138,7 @@ def _finished(busy: list[_Worker]) -> list[_Worker]:
     """Those that have answered, died or run out of time; waits until there is one."""
     while True:
         next_deadline = min(worker.deadline for worker in busy)
-        timeout = max(0.0, next_deadline - time.monotonic()) if next_deadline < math.inf else None
+        timeout = min(_WAIT_SECONDS, max(0.0, next_deadline - time.monotonic()))
         ready = wait([worker.connection for worker in busy], timeout)
         now = time.monotonic()
         if finished := [

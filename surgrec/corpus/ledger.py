@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surgrec.core.atomic import real_path
 from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
 from surgrec.corpus.lines import Appender, Record, read_lines
@@ -81,9 +82,16 @@ class Ledger:
 
     @staticmethod
     def files_of(manifest: Path) -> list[Path]:
-        """The ledgers that hold for a manifest without being named."""
-        beside, everywhere = ledger_file(manifest), os.environ.get(EVERYWHERE)
-        return [*([beside] if beside.is_file() else []), *([Path(everywhere)] if everywhere else [])]
+        """The ledgers that hold for a manifest without being named: those beside it, those that they follow, and that of the machine."""
+        found: dict[Path, None] = {}
+        waiting = [ledger_file(manifest), ledger_file(real_path(manifest))]
+        while waiting:
+            file = waiting.pop(0)
+            if file.is_file() and file.resolve() not in {known.resolve() for known in found}:
+                found[file] = None
+                waiting += _followed_by(file)
+        everywhere = os.environ.get(EVERYWHERE)
+        return [*found, *([Path(everywhere)] if everywhere else [])]
 
     def _take(self, file: Path, record: Record) -> None:
         values = {key: value for key, value in record.items() if key != "event"}
@@ -93,6 +101,8 @@ class Ledger:
                 self.stones[stone.key] = stone
             case "noted":
                 self.notes.setdefault(values["video_id"], {})[values["key"]] = values["value"]
+            case "follows":
+                pass  # `files_of` goes there
             case other:
                 raise LedgerError(
                     f"the ledger {file} was written by a newer surgrec (it tells of {other!r}); update surgrec"
@@ -108,7 +118,8 @@ class Ledger:
         stones = self.stones.values()
         groups = pa.array({stone.group_id for stone in stones if stone.is_whole_group}, pa.string())
         by_id = pc.is_in(table["video_id"], pa.array(self.tombstones, pa.string()))
-        by_bytes = pc.is_in(table["sha256"], pa.array({stone.sha256 for stone in stones}, pa.string()))
+        hashes = pa.array({stone.sha256 for stone in stones}, pa.string())
+        by_bytes = pc.or_(pc.is_in(table["sha256"], hashes), pc.is_in(table["original_sha256"], hashes))
         return pc.or_(pc.or_(by_id, by_bytes), pc.is_in(table["group_id"], groups))
 
     def without_removed(self, table: pa.Table) -> pa.Table:
@@ -137,7 +148,8 @@ class Gate:
 
     def refusal_of(self, row: Mapping[str, Any]) -> Refusal | None:
         """The refusal of a manifest's row; None where nothing was removed that it would bring back."""
-        if (stone := self._by_bytes.get(row["sha256"]) or self._by_id.get(row["video_id"])) is not None:
+        found = (self._by_bytes.get(row["sha256"]), self._by_bytes.get(row.get("original_sha256") or ""))
+        if (stone := next(filter(None, found), None) or self._by_id.get(row["video_id"])) is not None:
             detail = f"{stone.video_id} was removed on {stone.date}"
         elif (stone := self._by_group.get(row["group_id"])) is not None:
             detail = f"its group {stone.group_id} was removed on {stone.date}"
@@ -174,6 +186,38 @@ def add_notes(file: Path, notes: Mapping[str, Mapping[str, str]]) -> None:
             for key, value in values.items()
         ],
     )
+
+
+def follow(manifest: Path, origins: Iterable[Path]) -> None:
+    """Let what was or will be removed of the manifests `origins` hold for `manifest`, which was made from them.
+
+    Noted in the ledger beside `manifest`, as a path from there and as an absolute one: the former holds where all is moved together, the
+    latter where `manifest` alone is. Where neither leads to a ledger, none is known, as before the first removal.
+    """
+    file, followed = ledger_file(manifest), []
+    there = {_place(path) for path in (file, *_followed_by(file))}
+    for origin in origins:
+        for other in (ledger_file(path) for path in dict.fromkeys((origin, real_path(origin)))):
+            if _place(other) not in there:
+                there.add(_place(other))
+                relative = os.path.relpath(_place(other), _place(file).parent)
+                followed.append({"event": "follows", "relative": relative, "absolute": str(_place(other))})
+    _add(file, followed)
+
+
+def _place(file: Path) -> Path:
+    """Where a file lies or will lie, whatever links lead to its folder."""
+    return file.parent.resolve() / file.name
+
+
+def _followed_by(file: Path) -> list[Path]:
+    """The ledgers that `file` follows, there or not."""
+    pairs = [
+        (_place(file).parent / record["relative"], Path(record["absolute"]))
+        for record in read_lines(file)[0]
+        if record.get("event") == "follows"
+    ]
+    return [relative if relative.is_file() else absolute for relative, absolute in pairs]
 
 
 def _add(file: Path, records: list[Record]) -> None:

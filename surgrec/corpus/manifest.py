@@ -169,7 +169,8 @@ def _refuse_removed(path: Path, table: pa.Table) -> None:
 
 
 def checked(table: pa.Table, named: str) -> pa.Table:
-    """`table`, or a `ManifestError` that names the file or files `named`: required values present, `video_id` unique."""
+    """`table`, or a `ManifestError` that names the file or files `named`: required values present, `video_id` unique,
+    names that may name files."""
     for field in SCHEMA:
         if not field.nullable and table[field.name].null_count:
             raise ManifestError(
@@ -182,6 +183,7 @@ def checked(table: pa.Table, named: str) -> pa.Table:
             f"{named}: {counted(len(repeated), 'video')} listed twice, such as {repeated[0]}; name each manifest once"
         )
     _refuse_impossible_times(table, named)
+    _refuse_unsafe_names(table, named)
     return table
 
 
@@ -200,3 +202,15 @@ def _refuse_impossible_times(table: pa.Table, named: str) -> None:
             f"{named}: usable of {first} lies outside its duration, or its duration or fps is not finite; "
             "write it again with `surgrec index`"
         )
+
+
+def _refuse_unsafe_names(table: pa.Table, named: str) -> None:
+    """Copies and surveys lie in files of these names, and a manifest from elsewhere must not say where else to write."""
+    for column in ("source", "video_id"):
+        is_safe = pc.match_substring_regex(table[column], r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\z")
+        if pc.any(pc.invert(is_safe)).as_py():
+            row = is_safe.to_pylist().index(False)
+            raise ManifestError(
+                f"{named}: the {column} in row {row} is not made of letters, digits, dot, dash and underscore, beginning with a letter or "
+                "digit; write it again with `surgrec index`"
+            )

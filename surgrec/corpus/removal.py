@@ -7,7 +7,8 @@ that still lists such a video is read for training, and the same command finishe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,11 @@ import pyarrow.compute as pc
 
 from surgrec.core.atomic import remove_leftovers
 from surgrec.core.lock import only_writer
+from surgrec.corpus.fingerprints import default_surveys
 from surgrec.corpus.ledger import Ledger, LedgerError, Tombstone, add_tombstones, ledger_file, today
 from surgrec.corpus.manifest import Manifest
+
+_HASHES = ("sha256", "original_sha256")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Removal:
 
     `video_ids`: all that it concerns, those removed earlier too, and the SHA-256 `hashes` of their bytes. `num_new` of them had no
     tombstone yet. `taken_out`: rows taken out of each manifest. `ledgers`: where the tombstones are. `other_groups`: groups, not removed,
-    that had a removed video's bytes as well.
+    that had a removed video's bytes as well. `files`: what was made of the removed videos and still holds pictures of them: training
+    copies with their records, surveys and fingerprints.
     """
 
     video_ids: tuple[str, ...]
@@ -37,6 +42,7 @@ class Removal:
     taken_out: dict[Path, int]
     ledgers: tuple[Path, ...]
     other_groups: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def remove(
@@ -68,6 +74,7 @@ def remove(
         for file in files:
             add_tombstones(file, _missing_in(file, stones))
         after = Ledger.read([*files, *(file for path in manifests for file in Ledger.files_of(path))])
+        files_left = _files_left(tables, after)
         taken_out = {path: _take_out(path, table, after) for path, table in tables.items()}
     groups = {stone.group_id for stone in stones if not stone.is_whole_group} if is_whole_group else set()
     hashes = tuple(sorted({stone.sha256 for stone in stones}))
@@ -78,6 +85,7 @@ def remove(
         taken_out,
         tuple(files),
         tuple(sorted(groups)),
+        files_left,
     )
 
 
@@ -93,13 +101,15 @@ def _stones(
         groups = set(table.filter(is_named)["group_id"].to_pylist())
         groups |= {stone.group_id for stone in before.stones.values() if {stone.video_id, stone.group_id} & wanted}
     named = table.filter(_is_in(table, "video_id", wanted) | _is_in(table, "group_id", groups))
-    same_bytes = _is_in(table, "sha256", set(named["sha256"].to_pylist()))
+    hashes = {sha256 for column in _HASHES for sha256 in named[column].to_pylist() if sha256 is not None}
+    same_bytes = _is_in(table, "sha256", hashes) | _is_in(table, "original_sha256", hashes)
     rows = table.filter(same_bytes | _is_in(table, "video_id", set(named["video_id"].to_pylist())))
     found = {key: stone for key, stone in before.stones.items() if key[0] in wanted or stone.group_id in groups}
     date = today()
-    for row in rows.select(["video_id", "sha256", "source", "group_id"]).to_pylist():
-        stone = Tombstone(**row, date=date, reason=reason)
-        found.setdefault(stone.key, stone)
+    for row in rows.select(["video_id", *_HASHES, "source", "group_id"]).to_pylist():
+        for sha256 in filter(None, (row["sha256"], row["original_sha256"])):
+            stone = Tombstone(row["video_id"], sha256, row["source"], row["group_id"], date, reason)
+            found.setdefault(stone.key, stone)
     return [replace(stone, is_whole_group=stone.is_whole_group or stone.group_id in groups) for stone in found.values()]
 
 
@@ -118,6 +128,36 @@ def _refuse_unknown(table: pa.Table, before: Ledger, wanted: set[str], is_whole_
 def _missing_in(file: Path, stones: list[Tombstone]) -> list[Tombstone]:
     there = Ledger.read([file]).stones if file.is_file() else {}
     return [stone for stone in stones if there.get(stone.key) != stone]
+
+
+def _files_left(tables: Mapping[Path, pa.Table], ledger: Ledger) -> tuple[Path, ...]:
+    """What lies about of the rows that go and of those that went before; named by ids, so it may be printed."""
+    files: set[Path] = set()
+    for path, table in tables.items():
+        names = {*table.filter(ledger.is_removed(table))["video_id"].to_pylist(), *ledger.tombstones}
+        roots = set(table.filter(table["original_sha256"].is_valid())["root"].to_pylist())
+        files |= {file for folder in {path.parent, *map(Path, roots)} for file in copies_of(folder, names)}
+        surveys = default_surveys(path)
+        shown = {
+            file for name in names for file in (*surveys.glob(f"{name}.npz"), *surveys.glob(f".{name}.*.partial.npz"))
+        }
+        files |= shown | (
+            set(surveys.glob("fingerprints_*")) if shown else set()
+        )  # of all videos together; made anew from the rest
+    return tuple(sorted(files))
+
+
+def copies_of(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The training copies of `names` and their records in a folder of `surgrec prepare`, partial ones too; none in any other folder."""
+    wanted = set(names)
+    kinds = ("videos/*/*", "records/*/*") if (folder / "prepared.json").is_file() else ()
+    return sorted(file for kind in kinds for file in folder.glob(kind) if _id_of(file) in wanted)
+
+
+def _id_of(file: Path) -> str:
+    """`a_0` of `a_0.mp4`, and of `.a_0.4711.partial.mp4`."""
+    partial = re.fullmatch(r"\.(.+)\.\d+\.partial", file.stem)
+    return partial[1] if partial else file.stem
 
 
 def _take_out(path: Path, table: pa.Table, ledger: Ledger) -> int:

@@ -4,7 +4,7 @@ In: counts from the audit's parts. Out: typed values that a report shows. It is 
 and the report reads them.
 
 A finding holds the real paths of its examples and the real keys of its groups apart from its sentences, so that whoever shows it
-decides whether they are shown or stand as a short hash. Sentences, evidence and tables never hold either.
+decides whether they are shown or stand as a number. Sentences, evidence and tables never hold either.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from surgrec.core.wording import counted
 from surgrec.corpus.class_names import ClassNames
 from surgrec.corpus.source_ids import Fit, SourcePattern
 from surgrec.corpus.split_finding import MAX_EXAMPLES, Finding, Severity, Table, percent
+from surgrec.corpus.split_roots import respelled
 from surgrec.corpus.splits import Clip, Splits, by_label, label_order
 
 GroupOf = Callable[[Clip], str | None]
@@ -54,7 +55,7 @@ def _validation_of_test(splits: Splits) -> list[Finding]:
 def _same_clips(named: Mapping[str, Sequence[Clip]], first: str, second: str) -> list[Finding]:
     shared = sorted(_paths(named.get(first, ())) & _paths(named.get(second, ())))
     if not shared:
-        return []
+        return _same_clips_elsewhere(named, first, second)
     num_second = len(_paths(named[second]))
     return [
         Finding(
@@ -64,6 +65,26 @@ def _same_clips(named: Mapping[str, Sequence[Clip]], first: str, second: str) ->
             f"Remove them from {first} or from {second}.",
             {"first": first, "second": second, "shared_clips": len(shared), "share": len(shared) / num_second},
             clips=tuple(shared[:MAX_EXAMPLES]),
+        )
+    ]
+
+
+def _same_clips_elsewhere(named: Mapping[str, Sequence[Clip]], first: str, second: str) -> list[Finding]:
+    """Lists of two machines: no path is the same, and what follows their roots is."""
+    found = respelled(_paths(named.get(first, ())), _paths(named.get(second, ())))
+    if found is None:
+        return []
+    num_second = len(_paths(named[second]))
+    share = len(found.tails) / num_second
+    return [
+        Finding(
+            "same_clip_under_another_root",
+            "error" if found.is_certain else "warning",
+            f"{counted(len(found.tails), 'clip')} of {second} ({percent(share)}) also in {first}, if what differs at the beginning of the "
+            f"paths is only where the lists were made.",
+            f"Write both lists with the same root; if they are the same clips, remove them from {first} or from {second}.",
+            {"first": first, "second": second, "shared_clips": len(found.tails), "share": share},
+            clips=found.tails[:MAX_EXAMPLES],
         )
     ]
 

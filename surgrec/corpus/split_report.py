@@ -1,12 +1,11 @@
 """An audit of splits as people and programs read it: text, one HTML page, JSON.
 
 In: an `Audit`. Out: text of each form. It is its own file because here alone it is decided whether original names are shown: by
-default a clip or group stands as a short hash, the same in every report of the same lists.
+default a clip or group stands as a number of this report.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -22,20 +21,22 @@ _HEADLINES = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
 
 
 class Naming:
-    """What clips and groups are called: a short hash, or with `show_names` what they are called in the files."""
+    """What clips and groups are called: numbers in the order of being asked for, or with `show_names` what they are called in the files.
+
+    One for all forms of a report, so that a number means the same in each. Numbers and not hashes: names of patients and case numbers can
+    be guessed, and a guess be hashed and looked for.
+    """
 
     def __init__(self, show_names: bool) -> None:
         self._show_names = show_names
+        self._clips: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
 
     def clip(self, path: str) -> str:
-        return path if self._show_names else f"clip_{_short_hash('split audit clip', path)}"
+        return path if self._show_names else f"clip_{self._clips.setdefault(path, len(self._clips) + 1)}"
 
     def group(self, key: str) -> str:
-        return key if self._show_names else f"group_{_short_hash('split audit group', key)}"
-
-
-def _short_hash(purpose: str, text: str) -> str:
-    return hashlib.blake2b(text.encode(), key=f"surgrec {purpose}".encode()).hexdigest()[:10]
+        return key if self._show_names else f"group_{self._groups.setdefault(key, len(self._groups) + 1)}"
 
 
 def as_text(audit: Audit) -> str:
@@ -71,7 +72,8 @@ def as_html(audit: Audit, naming: Naming) -> str:
     for severity, headline in _HEADLINES.items():
         found = [finding for finding in audit.findings if finding.severity == severity]
         if found:
-            sections += [element("h2", headline), *(_finding_html(finding, naming) for finding in found)]
+            parts = (_finding_html(finding, naming, f"{severity}-{number}") for number, finding in enumerate(found))
+            sections += [element("h2", headline), *parts]
     sections += [element("h2", "Classes"), _classes_table(audit)]
     return page("Audit of splits", *sections)
 
@@ -142,7 +144,7 @@ def _classes_table(audit: Audit) -> Html:
     return table(("label", "class", *names), rows)
 
 
-def _finding_html(finding: Finding, naming: Naming) -> Html:
+def _finding_html(finding: Finding, naming: Naming, place: str) -> Html:
     parts: list[object] = [element("h3", finding.kind.replace("_", " ")), element("p", finding.what)]
     parts.append(element("p", element("b", "What to do: "), finding.advice))
     if finding.table is not None:
@@ -150,12 +152,7 @@ def _finding_html(finding: Finding, naming: Naming) -> Html:
     for noun, texts in _examples(finding, naming).items():
         listed = joined(piece for text in texts for piece in (element("code", text), " "))
         parts.append(element("p", f"{noun}, at most {MAX_EXAMPLES}: ", listed, class_="faint"))
-    return element("div", *parts, class_=f"panel {finding.severity}", id=f"{finding.kind}-{_place(finding)}")
-
-
-def _place(finding: Finding) -> str:
-    """Tells findings of one kind apart within a page."""
-    return _short_hash("split audit finding", finding.what)
+    return element("div", *parts, class_=f"panel {finding.severity}", id=place)
 
 
 def _evidence_table(evidence: Table) -> Html:

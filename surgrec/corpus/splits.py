@@ -26,6 +26,7 @@ from surgrec.core.errors import UserError
 
 PLACEHOLDER = "__DATA_ROOT__/"
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_WHOLE_AS_FLOAT = re.compile(r"([+-]?[0-9]{1,18})\.0*")
 _LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also cut a path at rarer characters
 
 
@@ -92,7 +93,7 @@ def read_split(path: Path) -> tuple[Clip, ...]:
     lines = _lines(path)
     if not lines:
         raise UserError(f"{path} lists no clips")
-    header = [name.strip().lower() for name in next(csv.reader([lines[0][1]]))]
+    header = [name.lower() for name in _cells(path, *lines[0])]
     if "path" in header and "label" in header:
         return _read_table(path, header, lines[1:])
     return tuple(_read_line(path, number, line) for number, line in lines)
@@ -109,6 +110,8 @@ def read_label_names(path: Path) -> dict[str, str]:
         raise UserError(f"there is no file {path}; --labels takes JSON that maps indices to names") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read as JSON: it is nested too deeply") from None
     names = _label_names(content)
     if not names:
         raise UserError(
@@ -122,6 +125,8 @@ def read_label_names(path: Path) -> dict[str, str]:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise UserError(f"{path} cannot be read: it is no file but a folder, a pipe or a device")
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -154,21 +159,39 @@ def _read_table(file: Path, header: list[str], lines: Iterable[tuple[int, str]])
     at_group = header.index("group") if "group" in header else None
     clips = []
     for number, line in lines:
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        cells = _cells(file, number, line)
+        if len(cells) != len(header) and line.count('"') % 2:
+            raise UserError(
+                f"line {number} of {file} begins a quotation that ends on another line; a path or label cannot hold a line break"
+            )
         if len(cells) != len(header):
             raise UserError(f"line {number} of {file} has {len(cells)} cells, its header {len(header)}")
         path, label, group = cells[at_path], cells[at_label], None if at_group is None else cells[at_group]
         if not path or not label or group == "":
             raise UserError(f"line {number} of {file} has an empty cell; each clip needs what the header names")
-        clips.append(Clip(_normal(path), str(int(label)) if is_number(label) else label, group))
+        clips.append(Clip(_normal(path), _label(label), group))
     if not clips:
         raise UserError(f"{file} lists no clips")
     return tuple(clips)
 
 
+def _cells(file: Path, number: int, line: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]))]
+    except csv.Error as error:
+        raise UserError(f"line {number} of {file} cannot be read as CSV: {error}") from None
+
+
+def _label(text: str) -> str:
+    """One spelling of each number: `03` is 3, and so is `3.0`, which tables with a gap make of it."""
+    whole = _WHOLE_AS_FLOAT.fullmatch(text)
+    number = whole[1] if whole else text
+    return str(int(number)) if is_number(number) else text
+
+
 def _normal(path: str) -> str:
-    """One spelling of each path, so that `a//b` and `./a/b` are seen to be the same."""
-    return posixpath.normpath(path.removeprefix(PLACEHOLDER))
+    r"""One spelling of each path, so that `a//b`, `./a/b` and `a\b` are seen to be the same."""
+    return posixpath.normpath(path.replace("\\", "/").removeprefix(PLACEHOLDER))
 
 
 # -- names of labels

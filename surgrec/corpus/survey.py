@@ -33,6 +33,8 @@ LUMA_SIDE, CHROMA_SIDE = 32, 8
 BRIEF_SECONDS = 8.0  # a shorter video is kept densely too: its few moments must be told from those of all others
 DENSE_PER_SECOND = 32
 
+SLOWEST_FRAME_SECONDS = 10.0  # that a frame is reckoned to be shown for at most, where work is measured by length
+
 _STILL_SIDE = 256  # pixels: captions are small
 _SPREAD_FRAMES = 24  # from all over the video, for the content box and for what stands still
 _LONG_SECONDS, _LONG_STRETCHES, _STRETCH_FRAMES = (
@@ -73,9 +75,13 @@ class Survey:
         return len(self.times_seconds)
 
 
-def survey_limits(duration_seconds: float) -> Limits:
-    """What a worker that makes a survey may take: decoding at twice real time is slow, and pictures are 5 kB a sample."""
-    return Limits(120 + 2 * duration_seconds, (2 << 30) + int(20_000 * duration_seconds), 1 << 32)
+def survey_limits(duration_seconds: float, num_frames: int | None = None) -> Limits:
+    """What a worker that makes a survey may take: decoding at twice real time is slow, and pictures are 5 kB a sample.
+
+    With `num_frames`, a length that they cannot fill, as one jump of the timestamps gives, earns no more time and memory.
+    """
+    seconds = duration_seconds if num_frames is None else min(duration_seconds, SLOWEST_FRAME_SECONDS * num_frames)
+    return Limits(120 + 2 * seconds, (2 << 30) + int(20_000 * seconds), 1 << 32)
 
 
 def survey_video(path: Path, duration_seconds: float) -> Survey:

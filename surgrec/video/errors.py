@@ -6,6 +6,9 @@ because every backend raises it and the corpus and the data path catch it: a bad
 
 from __future__ import annotations
 
+import traceback
+from pathlib import PurePath
+
 REASONS = {
     "missing": "there is no such file",
     "empty": "the file has no bytes",
@@ -37,3 +40,11 @@ class VideoError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+def unforeseen(error: Exception) -> VideoError:
+    """What is said of a file at which reading failed in a way that no reader knows of: damage that nobody had thought of, told with
+    the place in the code, and without the exception's own text, which may hold a path."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return VideoError("corrupt", f"reading it failed in an unforeseen way ({type(error).__name__}{place})")

@@ -99,6 +99,11 @@ class PackReader:
             raise VideoError("corrupt", "the index is damaged")
         self._starts = np.frombuffer(index, "<i8", num_frames + 1)
         self._seconds = np.frombuffer(index, "<f8", num_frames, 8 * (num_frames + 1))
+        if (np.diff(self._starts) < 0).any() or self._starts[0] < 0 or self._starts[-1] > position:
+            raise VideoError("corrupt", "its index points outside of the pack")
+        shown = np.append(self._seconds, duration_seconds)
+        if not (np.isfinite(shown).all() and shown[0] >= 0 and (np.diff(shown) >= 0).all() and duration_seconds > 0):
+            raise VideoError("corrupt", "the times of its pictures cannot be true")
         self.num_frames, self.width, self.height = num_frames, width, height
         self.duration_seconds = duration_seconds
 

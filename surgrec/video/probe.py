@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from surgrec.video.container import (
+    MAX_PIXELS,
     failure,
     has_true_times,
     is_shown,
@@ -31,6 +32,12 @@ from surgrec.video.container import (
 from surgrec.video.decode import PACK_SUFFIX
 from surgrec.video.errors import VideoError
 from surgrec.video.pack import CODEC, PackReader
+
+_GAP_SECONDS, _GAP_INTERVALS = (
+    60.0,
+    100,
+)  # without a new picture: longer, and longer than so many usual intervals, is a gap
+_LONGEST_PICTURE_SECONDS = 600.0  # a video that shows its pictures for longer, on the average, is none
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,9 @@ def probe(path: Path) -> VideoInfo:
 
 def _pack_info(path: Path) -> VideoInfo:
     with PackReader(path) as pack:
+        if not 0 < pack.width * pack.height <= MAX_PIXELS:
+            raise VideoError("too_large", f"its pictures are said to have {pack.width} x {pack.height} pixels")
+        _refuse_untrue_times(np.diff(np.append(pack.times_seconds, pack.duration_seconds)), pack.duration_seconds)
         fps = pack.num_frames / pack.duration_seconds
         size = pack.width, pack.height
         return VideoInfo(pack.num_frames, pack.duration_seconds, fps, *size, CODEC, 0, 0.0, is_variable_rate=False)
@@ -162,7 +172,7 @@ class _FirstFrame:
         return None
 
     def frame(self) -> VideoFrame:
-        """The frame, still to be turned upright. Raises `VideoError` where there is none."""
+        """The frame, still to be turned upright."""
         if isinstance(self._found, VideoFrame):
             return self._found
         raise self._found or VideoError("no_frames")
@@ -179,9 +189,26 @@ def _info(
     # Rounding to ticks moves an interval by one tick each way; more is a variable rate.
     is_variable = len(intervals) > 0 and int(np.ptp(intervals)) > max(2, 0.01 * float(np.median(intervals)))
     duration = float((last - first) * tick + last_duration)
+    _refuse_untrue_times(np.append(intervals * float(tick), float(last_duration)), duration)
     return VideoInfo(
         len(packets.ticks), duration, fps, width, height, codec, rotation, float(first * tick), is_variable
     )
+
+
+def _refuse_untrue_times(shown_seconds: npt.NDArray[np.float64], duration_seconds: float) -> None:
+    """Raise `VideoError` where timestamps jump: one glitch can make days of a minute, which would then be most of a mixture.
+
+    `shown_seconds`, (N,): how long each picture is shown. Pauses of a recorder are let pass as long as they are less than its footage.
+    """
+    usual = float(np.partition(shown_seconds, (len(shown_seconds) - 1) // 2)[(len(shown_seconds) - 1) // 2])
+    is_gap = shown_seconds > max(_GAP_SECONDS, _GAP_INTERVALS * usual)
+    gaps_seconds = float(shown_seconds[is_gap].sum())
+    is_slow = duration_seconds > _LONGEST_PICTURE_SECONDS * len(shown_seconds)
+    if is_slow or gaps_seconds > duration_seconds / 2 or not np.isfinite(duration_seconds):
+        pictures = f"{len(shown_seconds)} pictures in {duration_seconds / 3600:.2f} hours"
+        raise VideoError(
+            "corrupt", f"its timestamps cannot be true: {pictures}, {gaps_seconds / 3600:.2f} of them without a new one"
+        )
 
 
 def _refuse_truncated(path: Path, container: InputContainer, stream: VideoStream) -> None:
@@ -205,11 +232,12 @@ def _declared_bytes(path: Path, container: InputContainer, stream: VideoStream) 
 
 
 def _matroska_bytes(head: bytes) -> int:
-    """End of the Segment element, by EBML's variable-length sizes (RFC 8794, section 4); 0 where the size is unknown."""
+    """End of the Segment element, by EBML's variable-length sizes (RFC 8794, section 4); 0 where the size is unknown, or beyond `head`:
+    an EBML header may be of any length."""
     position = 4
     header_size, length = _ebml_size(head, position)
     position += length + header_size
-    if head[position : position + 4] != b"\x18S\x80g":
+    if head[position : position + 4] != b"\x18S\x80g" or len(head) < position + 12:  # its size takes 8 bytes at most
         return 0
     segment_size, length = _ebml_size(head, position + 4)
     is_unknown = segment_size == (1 << 7 * length) - 1

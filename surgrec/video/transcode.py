@@ -72,6 +72,8 @@ class CopySpec:
         ):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name} is {getattr(self, name)}; give a number from {low} to {high}")
+        if 0 < self.fps < 1 / 1001:
+            raise UserError(f"fps is {self.fps}; give 0 for the rate of the source, or at least 0.001 frames a second")
         if self.short_side_pixels % 2:
             raise UserError(f"short_side_pixels is {self.short_side_pixels}; H.264 needs even sizes")
 

@@ -50,3 +50,12 @@ def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "file"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "m.txt"
+    link.symlink_to(tmp_path / "far" / "real.txt")
+    for text in ("first", "second"):
+        write_text(link, text)
+        assert link.is_symlink() and (tmp_path / "far" / "real.txt").read_text() == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -35,6 +36,18 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
 def test_other_exceptions_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT, errno.EIO])
+def test_what_the_system_refuses_of_a_file_is_a_sentence(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(OSError(number, os.strerror(number), "out/m.parquet"))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: out/m.parquet: {os.strerror(number)}; ") and said.count("\n") == 1
+
+
+def test_an_error_of_the_program_that_is_one_of_the_system_keeps_its_traceback() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run_command(raising(OSError(errno.EBADF, "Bad file descriptor")))
 
 
 @pytest.mark.parametrize("num_lines", [1, 100_000])  # broken while Python exits, and in the middle

@@ -34,6 +34,13 @@ def test_a_second_writer_is_told_to_wait_and_nothing_is_left(tmp_path: Path) -> 
     assert list(file.parent.iterdir()) == []
 
 
+def test_a_file_under_two_names_has_one_writer(tmp_path: Path) -> None:
+    (tmp_path / "real.parquet").touch()
+    (tmp_path / "link.parquet").symlink_to("real.parquet")
+    with only_writer(tmp_path / "real.parquet"), pytest.raises(UserError), only_writer(tmp_path / "link.parquet"):
+        pass
+
+
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     file = tmp_path / "manifest.parquet"
     with subprocess.Popen(

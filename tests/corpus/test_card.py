@@ -215,3 +215,11 @@ def test_a_card_is_found_by_name_or_path(tmp_path: Path) -> None:
         find_card("Cholec-80")
     with pytest.raises(CardError, match="there is no card at"):
         find_card(str(tmp_path / "none.yaml"))
+
+
+def test_a_group_that_is_no_text_is_none() -> None:
+    """Or strangers would belong together, and a split would keep them so."""
+    card = Card("a", "other", group_pattern="^(q?)[a-z]")
+    assert [card.group_of(path) for path in ("q_1.mp4", "anna.mp4", "bert.mp4")] == [None, None, None]
+    assert Card("a", "other", group_pattern="^(q?)[a-z]").group_of("qa.mp4") == "q"
+    assert Card("a", "other", group_pattern="^(?P<group>q?)([a-z])").group_of("anna.mp4") is None

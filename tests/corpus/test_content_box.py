@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surgrec.corpus.content_box import WHOLE, ContentBox, find_content_box, find_view
+from surgrec.corpus.content_box import WHOLE, ContentBox, find_view
 from surgrec.corpus.regions import Rectangle
 from surgrec.synthetic import blemishes
 from tests.corpus.filters.pictures import moving
@@ -29,7 +29,7 @@ def test_bars_are_left_out(rows: int, columns: int, num_frames: int) -> None:
     frames = blemishes.letterboxed(moving(num_frames), rows, columns)
     height, width = frames.shape[1:3]
     expected = [columns / width, rows / height, 1 - columns / width, 1 - rows / height]
-    np.testing.assert_allclose(edges(find_content_box(frames)), expected, atol=0.015)
+    np.testing.assert_allclose(edges(find_view(frames).box), expected, atol=0.015)
 
 
 def spoilt(frames: np.ndarray, how: str) -> np.ndarray:
@@ -58,7 +58,7 @@ def spoilt(frames: np.ndarray, how: str) -> np.ndarray:
 )  # fmt: skip
 def test_nothing_else_moves_the_box(how: str) -> None:
     frames = spoilt(blemishes.letterboxed(moving(24), 24, 30, noise=5.0 if "noise" in how else 0.0), how)
-    np.testing.assert_allclose(edges(find_content_box(frames)), [30 / 188, 24 / 144, 158 / 188, 120 / 144], atol=0.02)
+    np.testing.assert_allclose(edges(find_view(frames).box), [30 / 188, 24 / 144, 158 / 188, 120 / 144], atol=0.02)
 
 
 def test_a_dark_video_is_whole() -> None:
@@ -113,7 +113,7 @@ def test_a_panel_of_data_beside_the_view_is_left_out() -> None:
     frames = np.zeros((24, HEIGHT, 2 * WIDTH, 3), np.uint8)
     frames[:, :, WIDTH:] = round_view(moving(24), 64, 48, 45)
     frames = blemishes.captioned(frames, 0, 24, (0, 0), 5, 0.07)
-    box = find_content_box(frames)
+    box = find_view(frames).box
     assert box.left == pytest.approx((WIDTH + 19) / (2 * WIDTH), abs=0.02) and box.right == pytest.approx(
         (WIDTH + 109) / (2 * WIDTH), abs=0.02
     )

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgrec.corpus.isolated import Crashed, Limits, OutOfMemory, TimedOut, map_isolated
+from surgrec.core.errors import UserError
+from surgrec.corpus import isolated
+from surgrec.corpus.isolated import LONGEST_SECONDS, Crashed, Limits, OutOfMemory, TimedOut, map_isolated
 from surgrec.video.errors import VideoError
 
 
@@ -117,6 +119,23 @@ def test_what_swells_is_refused_memory_and_the_rest_goes_on(function: Callable[[
     results = dict(map_isolated(function, [1, 256, 32, 256, 32, 32, 32], 1, small_memory))
     out = OutOfMemory(64 << 20)
     assert results == {0: 1, 1: out, 2: 32, 3: out, 4: 32, 5: 32, 6: 32}
+
+
+@pytest.mark.parametrize("seconds", [2.5e6, 1e300, float("inf"), float("nan")])  # 5 TB on a slow disk take a month
+def test_limits_beyond_all_measure_are_brought_down(seconds: float) -> None:
+    limits = Limits(seconds, memory_bytes=1 << 80, file_bytes=1 << 80)
+    assert limits.seconds is not None and limits.seconds <= LONGEST_SECONDS
+    assert dict(map_isolated(nap, [0.5], 1, lambda item: limits)) == {0: 0.5}
+
+
+def test_a_wait_may_be_longer_than_the_system_can_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "LONGEST_SECONDS", 1e9)
+    assert dict(map_isolated(nap, [0.5], 1, lambda item: Limits(1e9))) == {0: 0.5}
+
+
+def test_fewer_than_no_workers_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="--workers is -1"):
+        list(map_isolated(work, [1], -1))
 
 
 def test_what_writes_without_end_is_stopped(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from surgrec.corpus.ledger import (
     Tombstone,
     add_notes,
     add_tombstones,
+    follow,
     ledger_file,
 )
 from surgrec.corpus.lines import Appender
@@ -280,3 +281,65 @@ def test_a_tombstone_says_no_name() -> None:
     assert set(Tombstone.__dataclass_fields__) == {
         *("video_id", "sha256", "source", "group_id", "date", "reason", "is_whole_group")
     }
+
+
+# -- manifests that were made of others
+
+
+def test_a_derived_manifest_obeys_the_ledger_of_its_origin_wherever_both_are_moved(tmp_path: Path) -> None:
+    (tmp_path / "here" / "deep").mkdir(parents=True)
+    origin, derived = tmp_path / "here" / "m.parquet", tmp_path / "here" / "deep" / "d.parquet"
+    for path in (origin, derived):
+        manifest_of(row("a_0"), row("a_1", sha256="1" * 64)).write(path)
+    follow(derived, [origin])
+    written = ledger_file(derived).read_bytes()
+    follow(derived, [origin])
+    assert ledger_file(derived).read_bytes() == written and ids(derived) == ["a_0", "a_1"]
+    remove([origin], ["a_0"])
+    with pytest.raises(ManifestError, match="such as a_0"):
+        ids(derived)
+    moved = (tmp_path / "here").rename(tmp_path / "there") / "deep" / "d.parquet"
+    with pytest.raises(ManifestError, match="such as a_0"):
+        ids(moved)
+    alone = (tmp_path / "there" / "deep").rename(tmp_path / "alone") / "d.parquet"
+    (tmp_path / "there").rename(tmp_path / "here")  # the origin is where it was, the derived one alone went
+    with pytest.raises(ManifestError, match="such as a_0"):
+        ids(alone)
+    assert remove([alone]).taken_out == {alone: 1} and ids(alone) == ["a_1"]
+
+
+def test_ledgers_that_follow_each_other_are_read_once(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.parquet" for name in "abc"]
+    for path, origin in zip(paths, [*paths[1:], paths[0]], strict=True):
+        manifest_of(row("a_0"), row("a_1", sha256="1" * 64)).write(path)
+        follow(path, [origin, path])
+    remove([paths[2]], ["a_1"])
+    assert len(Ledger.files_of(paths[0])) == 3
+    with pytest.raises(ManifestError):
+        ids(paths[0])
+
+
+def test_a_copy_is_known_by_the_bytes_it_was_made_from(tmp_path: Path) -> None:
+    """Under another source's id, too; and who removes only the copy also keeps the original out."""
+    raw, prepared = tmp_path / "raw.parquet", tmp_path / "prepared.parquet"
+    manifest_of(row("a_0", sha256="1" * 64), row("a_1", sha256="2" * 64)).write(raw)
+    manifest_of(row("b_0", sha256="8" * 64, original_sha256="1" * 64), row("b_1", sha256="9" * 64)).write(prepared)
+    ledger = tmp_path / "common.jsonl"
+    remove([raw], ["a_0"], ledger=ledger)
+    stones = Ledger.read([ledger])
+    assert stones.is_removed(Manifest.read([prepared]).table).to_pylist() == [True, False]
+    assert Gate(stones).refusal_of(row("b_0", sha256="8" * 64, original_sha256="1" * 64)) is not None
+    remove([prepared], ["b_0"])
+    gate = Gate(Ledger.of_manifest(prepared))
+    assert gate.refusal_of(row("c_0", sha256="1" * 64)) is not None and gate.refusal_of(row("c_0")) is None
+
+
+def test_a_link_to_a_manifest_has_its_ledger(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.parquet"
+    link.symlink_to(manifest)
+    before = manifest.read_bytes()
+    remove([manifest], ["a_3"])
+    manifest.write_bytes(before)
+    with pytest.raises(ManifestError, match="a_3"):
+        ids(link)

@@ -136,3 +136,11 @@ def test_footage_outside_a_video_is_refused(tmp_path: Path, changes: dict[str, A
     manifest(row(1), row(2, usable=[]), row(3, **changes)).write(tmp_path / "a.parquet")
     with pytest.raises(ManifestError, match=rf"a\.parquet: usable of {row(3)['video_id']} lies outside"):
         Manifest.read([tmp_path / "a.parquet"])
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/x", "a/b", "..", ".hidden", "", "a\n", "a b", "x" * 300])
+@pytest.mark.parametrize("column", ["source", "video_id"])
+def test_names_that_would_lead_out_of_a_folder_are_refused(column: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    manifest(row(1), row(2, **{column: name})).write(path)
+    assert f"the {column} in row 1" in refused(path)

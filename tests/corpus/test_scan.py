@@ -161,6 +161,33 @@ def crash_on_mkv(path: Path) -> Any:
     return scan_module._read(path)
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_no_reader_foresaw_costs_one_file(folder: Path, num_workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "_read", stumble_on_mkv)
+    result = scan(folder, CARD, num_workers)
+    assert len(result.rows) == 2 and reasons(result) == {"case_1/b.mkv": "corrupt"}
+    assert "IndexError at test_scan.py" in result.refusals[0].detail and "b.mkv" not in result.refusals[0].detail
+
+
+_really_read = scan_module._read
+
+
+def stumble_on_mkv(path: Path) -> Any:
+    """In a worker: reading with a `probe` that does what nobody thought of."""
+    real = scan_module.probe
+
+    def probe(path: Path) -> Any:
+        if path.suffix == ".mkv":
+            raise IndexError(f"of {path}")
+        return real(path)
+
+    scan_module.probe = probe
+    try:
+        return _really_read(path)
+    finally:
+        scan_module.probe = real
+
+
 def test_an_interrupted_scan_leaves_what_it_read_in_the_journal(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count_reads: list[Path]
 ) -> None:

@@ -533,6 +533,21 @@ def test_reports_hold_no_original_name_unless_asked() -> None:
         assert "Jane_Doe_1970/case_045_00.mp4" in as_html(found, Naming(True))
 
 
+def test_a_report_cannot_be_asked_whether_a_name_is_in_it() -> None:
+    """What stands for a patient follows from nothing but the order of the report: another patient in the same place bears it, too."""
+    reports = []
+    for patient in ("Jane_Doe_1970", "John_Roe_1980"):
+        lists = {
+            name: [(path.replace("set/case", f"{patient}/case"), label) for path, label in rows]
+            for name, rows in clean().items()
+        }
+        lists["train"] += lists["test"][:30]
+        naming = Naming(False)
+        found = audit(lists, r"([^/]+/case_\d+)")
+        reports.append((as_html(found, naming), as_json(found, naming)))
+    assert reports[0] == reports[1] and "clip_1" in reports[0][0] and "group_1" in reports[0][0]
+
+
 def test_a_folder_that_is_a_patient_does_not_become_the_name_of_a_class() -> None:
     """The one patient with some label has a folder that determines it."""
     names = ("Jane_Doe", "John_Roe", "Max_Muster", "Erika_Muster")

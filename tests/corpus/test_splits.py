@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ def written(folder: Path, text: str, name: str = "list.csv") -> Path:
         ('"with ""quotes"".mp4" 1', Clip('with "quotes".mp4', "1")),
         ("folder 3/clip 4 5", Clip("folder 3/clip 4", "5")),
         ("./a//b/../c.mp4 1", Clip("a/c.mp4", "1")),
+        ("a\\b\\c.mp4 1", Clip("a/b/c.mp4", "1")),
+        ("__DATA_ROOT__\\b\\c.mp4 1", Clip("b/c.mp4", "1")),
         ("größe/ß.mp4 -1", Clip("größe/ß.mp4", "-1")),
         ("a\u2028b\x0bc.mp4 1", Clip("a\u2028b\x0bc.mp4", "1")),
     ],
@@ -57,6 +60,9 @@ def test_a_table_is_read_by_its_header(tmp_path: Path) -> None:
         ("a.mp4 bleeding\n", "line 1 of"),
         ("a.mp4 ²\n", "line 1 of"),
         (f"a.mp4 {'9' * 5000}\n", "line 1 of"),
+        (f"path,label\n{'x' * 200_000},1\n", "line 2 of .* cannot be read as CSV"),
+        (f"{'x' * 200_000},label\n", "line 1 of .* cannot be read as CSV"),
+        ('path,label\n"x/Jane_Doe\nb.mp4",1\n', "line 2 of .* begins a quotation that ends on another line"),
         ("path,label\na.mp4,1,2\n", "line 2 of .* has 3 cells, its header 2"),
         ("path,label,group\na.mp4,1,\n", "line 2 of .* empty cell"),
     ],
@@ -114,3 +120,19 @@ def test_a_file_without_names_is_refused(tmp_path: Path, text: str) -> None:
         read_label_names(written(tmp_path, text, "names.json"))
     with pytest.raises(UserError, match="no file"):
         read_label_names(tmp_path / "none.json")
+
+
+def test_numbers_that_a_table_wrote_as_fractions_are_the_same_labels(tmp_path: Path) -> None:
+    clips = read_split(written(tmp_path, "path,label\na.mp4,1.0\nb.mp4,1\nc.mp4,01.00\nd.mp4,1.5\ne.mp4,-2.\n"))
+    assert [clip.label for clip in clips] == ["1", "1", "1", "1.5", "-2"]
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list.csv")
+    with pytest.raises(UserError, match="no file but a folder, a pipe"):
+        read_split(tmp_path / "list.csv")
+
+
+def test_labels_nested_beyond_reason_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nested too deeply"):
+        read_label_names(written(tmp_path, "[" * 200_000, "labels.json"))

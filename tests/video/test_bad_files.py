@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from surgrec.core.errors import UserError
 from surgrec.video.decode import open_video
 from surgrec.video.errors import REASONS, VideoError
 from surgrec.video.probe import VideoInfo, probe
-from tests.video.make_videos import CODED, indices_in, remux
+from tests.video.make_videos import CODED, Coded, indices_in, remux, write
 
 PathOf = Callable[[str], Path]
 
@@ -174,3 +175,44 @@ def test_errors_survive_the_way_between_processes() -> None:
 
 def test_every_coded_video_has_its_own_name() -> None:
     assert len({video.name for video in CODED.values()}) == len(CODED)
+
+
+def test_a_matroska_header_may_end_where_the_head_does(coded: PathOf, tmp_path: Path) -> None:
+    """The Segment's id in the last four of the bytes that are looked at, its size behind them; and every place near it."""
+    data = coded("h264, mkv").read_bytes()
+    segment = data.index(b"\x18S\x80g")
+    for place in (4080, 4091, 4092, 4093, 4095, 4096):
+        num_void = place - segment - 4  # one byte more for the header's size, three for the void's id and size
+        void = b"\xec" + (0x4000 | num_void).to_bytes(2, "big") + bytes(num_void)  # EBML: an element that means nothing
+        header_size = data[4] & 0x7F
+        assert data[4] & 0x80 and segment == 5 + header_size
+        longer = (0x4000 | header_size + len(void)).to_bytes(2, "big")
+        path = tmp_path / f"a_name_{place}.mkv"
+        path.write_bytes(data[:4] + longer + data[5:segment] + void + data[segment:])
+        assert path.read_bytes()[place : place + 4] == b"\x18S\x80g"
+        assert probe(path).num_frames == 300
+
+
+FIVE_DAYS = 5 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("times", "is_true"),
+    [
+        ([i / 10 + (FIVE_DAYS if i > 40 else 0) for i in range(52)], False),
+        ([0, 0.1, FIVE_DAYS], False),
+        ([0, FIVE_DAYS], False),
+        ([i / 10 for i in range(20)] + [200 + i / 10 for i in range(20)], False),
+        ([i / 10 + (120 if i >= 1000 else 0) for i in range(2500)], True),  # a recorder that paused for two minutes
+        ([float(i) for i in range(30)], True),
+        ([120.0 * i for i in range(30)], True),  # time lapse
+    ],
+)
+def test_a_jump_of_the_timestamps_is_no_footage(times: list[float], is_true: bool, tmp_path: Path) -> None:
+    moments = [Fraction(time).limit_denominator(1000) for time in times]
+    coded = Coded("a_name.mkv", times=moments, shown=[i % 4096 for i in range(len(times))], ticks_per_second=1000)
+    path = write(tmp_path, coded)
+    if is_true:
+        assert probe(path).num_frames == len(times)
+    else:
+        assert reason_of(path) == "corrupt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,23 @@ def test_damage_is_an_error_and_nothing_else(pack: Path, tmp_path: Path) -> None
         except VideoError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize("duration_seconds", [0.0, -1.0, float("nan"), float("inf"), 1.0, 1e7])
+def test_a_pack_whose_times_cannot_be_true_is_refused(duration_seconds: float, tmp_path: Path) -> None:
+    path = tmp_path / "a.frames"
+    write_pack(path, map(picture_of, range(50)), np.arange(50) / 25, duration_seconds, quality=90)
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    assert caught.value.reason == "corrupt"
+
+
+def test_a_pack_of_giant_pictures_is_refused(pack: Path) -> None:
+    data = bytearray(pack.read_bytes())
+    data[-40:-32] = struct.pack("<2I", 1 << 31, 1 << 31)
+    pack.write_bytes(data)
+    with pytest.raises(VideoError, match="too_large"):
+        probe(pack)
 
 
 def test_no_file(tmp_path: Path) -> None:

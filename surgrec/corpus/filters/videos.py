@@ -6,10 +6,11 @@ decoding where there is no survey yet, then the filters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from surgrec.core.errors import UserError
 from surgrec.corpus.content_box import ContentBox
@@ -19,16 +20,23 @@ from surgrec.corpus.filters.out_of_body import load_model
 from surgrec.corpus.filters.thresholds import Thresholds
 from surgrec.corpus.isolated import Failed, Limits, map_isolated
 from surgrec.corpus.survey import Survey, read_survey, survey_limits, survey_video, write_survey
-from surgrec.video.errors import VideoError
+from surgrec.corpus.unchanged import FACTS, refuse_changed
+from surgrec.video.errors import VideoError, unforeseen
+
+COLUMNS = (*FACTS, "duration_seconds", "num_frames")  # of a row, that a job reads
 
 
 @dataclass(frozen=True)
 class Job:
-    """A video, and where its survey lies or will lie."""
+    """A video, where its survey lies or will lie, and what its `row` of the manifest says of the file."""
 
     path: Path
-    duration_seconds: float
     survey: Path
+    row: Mapping[str, Any]
+
+    @property
+    def duration_seconds(self) -> float:
+        return float(self.row["duration_seconds"])
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,17 @@ def filter_videos(jobs: Sequence[Job], thresholds: Thresholds, num_workers: int)
 
 
 def _limits_of(job: Job) -> Limits:
-    return survey_limits(job.duration_seconds)
+    return survey_limits(job.duration_seconds, job.row["num_frames"])
 
 
 def _filter_video(thresholds: Thresholds, job: Job) -> Outcome:
     """Runs in a worker process."""
     survey, is_new = _read(job), False
     if survey is None:
-        try:
-            survey, is_new = survey_video(job.path, job.duration_seconds), True
-        except VideoError as error:
-            return _failed(job, error)
+        made = _make(job)
+        if isinstance(made, VideoError):
+            return _failed(job, made)
+        survey, is_new = made, True
         write_survey(survey, job.survey)
     findings = find(survey, job.duration_seconds, thresholds, load_model(thresholds.out_of_body.model))
     usable = usable_intervals(findings, job.duration_seconds, thresholds.usable)
@@ -76,6 +84,20 @@ def _read(job: Job) -> Survey | None:
         return read_survey(job.survey)
     except UserError:
         return None
+
+
+def _make(job: Job) -> Survey | VideoError:
+    try:
+        refuse_changed(job.path, job.row)
+        return survey_video(job.path, job.duration_seconds)
+    except VideoError as error:
+        return error
+    except OSError as error:
+        return VideoError("missing", f"the file cannot be read: {error.strerror}")
+    except MemoryError:
+        raise
+    except Exception as error:  # one damaged file must not end the work on all others
+        return unforeseen(error)
 
 
 def _failed(job: Job, error: VideoError) -> Outcome:
