@@ -170,7 +170,11 @@ def test_copies_of_a_removed_video_are_listed_and_deleted_when_asked(
 
     assert corpus("remove", "large_007", "--manifest", manifest) == 0  # the copies are not named
     said = capsys.readouterr().out
-    assert "they still show them; --delete-copies deletes: 4 files" in said and str(gone[2]) in said and str(gone[0]) not in said
+    assert (
+        "they still show them; --delete-copies deletes: 4 files" in said
+        and str(gone[2]) in said
+        and str(gone[0]) not in said
+    )
     assert corpus("remove", "large_007", "--manifest", manifest, prepared) == 0
     said = capsys.readouterr().out
     assert f"{prepared}: 1 taken out" in said and "deletes: 6 files" in said and all(str(file) in said for file in gone)
