@@ -239,15 +239,21 @@ def build_data(config: Config) -> DataPath:
 
 
 def left_out_sentence(data: DataPath) -> str:
-    """What the user is told of videos without usable footage; empty where there are none."""
-    number = data.mixture.num_left_out
-    return f"{number} of {len(data.manifest)} videos have no usable footage and are left out" if number else ""
+    """What the user is told of videos that are never drawn; empty where there are none."""
+    told = []
+    for number, why in (
+        (data.mixture.num_left_out, "have no usable footage"),
+        (data.mixture.num_unclustered, "are in no cluster of mix.clusters"),
+    ):
+        if number:
+            told.append(f"{number} of {len(data.manifest)} videos {why} and are left out")
+    return "; ".join(told)
 
 
 def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:
     """The reader of the clips of a phase, whose configuration is `config`."""
     spec = build_clip(config)
-    sampler = Sampler(mixture, config.seed, spec.span_seconds)
+    sampler = Sampler(mixture, config.seed, spec.span_seconds, config.data.clips_per_open)
     reader = ClipReader(manifest, sampler, spec, config.data.decoder, config.data.max_attempts)
     return DataPath(manifest, mixture, sampler, reader)
 

@@ -7,15 +7,21 @@ is none, and because what a run drew is computed again long after it, without it
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
-from surgrec.config.schema import Config
+from surgrec.config.phases import phases_of, spans_of
+from surgrec.config.schema import Config, MixWeightsConfig
 from surgrec.core.errors import UserError
+from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.gate import Standing, refuse_contaminated, standing_of
 from surgrec.corpus.manifest import Manifest
-from surgrec.data.mixture import Mixture, Rehearsal
+from surgrec.data.mixture import Course, Mixture, MixtureOptions, Rehearsal, Weighting
+from surgrec.data.strata import LEVELS
+from surgrec.optim.schedules import Shape
 
+SCHEDULE_STAGES = 64  # of a mixture that changes: shares are constant in each
 _MANIFEST = "manifest.parquet"
 
 
@@ -55,7 +61,57 @@ def build_mixture(config: Config, manifest: Manifest) -> Mixture:
     """The configured shares of the manifest's sources."""
     node = config.mix
     rehearsal = None if node.rehearsal_share is None else Rehearsal(node.rehearsal_share, tuple(node.rehearsal_sources))
-    return Mixture(manifest, node.policy.value, node.alpha, rehearsal)
+    return Mixture(manifest, node.policy.value, node.alpha, rehearsal, mixture_options(config), course_of(config))
+
+
+def mixture_options(config: Config) -> MixtureOptions:
+    """What is asked of the mixture beyond its policy. Raises `UserError` for clusters that are not there."""
+    node, end = config.mix, config.mix.schedule
+    return MixtureOptions(
+        levels=tuple(node.levels),
+        weighting=_weighting(node.alphas, node.weights),
+        end_alpha=None if end is None else end.alpha,
+        end=None if end is None else _weighting(end.alphas, end.weights),
+        max_passes=node.max_passes,
+        clusters=None if node.clusters is None else Clusters.read(Path(node.clusters)),
+    )
+
+
+def _weighting(alphas: dict[str, float], weights: MixWeightsConfig) -> Weighting:
+    return Weighting(dict(alphas), {level: dict(getattr(weights, level)) for level in LEVELS})
+
+
+def course_of(config: Config) -> Course:
+    """The run as stages: its phases, and within them the steps of the mixture's schedule, at most `SCHEDULE_STAGES` in all."""
+    phases, node = phases_of(config), config.mix.schedule
+    spans, clips_per_draw = spans_of(config), config.data.repeats * config.data.clips_per_open
+    edges = {phase.span.first_step for phase in phases}
+    first = last = 0
+    if node is not None:
+        first, last = node.first_step, config.trainer.steps if node.last_step is None else node.last_step
+        number = min(last - first, SCHEDULE_STAGES)
+        edges |= {first + (last - first) * index // number for index in range(number + 1)}
+    steps = sorted(step for step in edges if step < spans.num_steps)
+    begins = [-(-spans.positions_before(step) // clips_per_draw) for step in steps]
+    num_draws = -(-spans.positions_before(spans.num_steps) // clips_per_draw)
+    kept = [
+        index for index, begin in enumerate(begins) if begin < ([*begins, num_draws][index + 1])
+    ]  # one draw at least
+    clips = [phases[spans.number_at(steps[index])].config.data for index in kept]
+    after = [*steps, spans.num_steps]
+    middles = [(after[index] + after[index + 1] - 1) / 2 for index in kept]
+    return Course(
+        first=tuple(begins[index] for index in kept),
+        num_draws=num_draws,
+        seconds=tuple(config.data.clips_per_open * clip.num_frames * clip.frame_interval_seconds for clip in clips),
+        progress=tuple(0.0 if node is None else _progress(middle, first, last, node.shape) for middle in middles),
+    )
+
+
+def _progress(step: float, first: int, last: int, shape: Shape) -> float:
+    """How far a schedule from step `first` to `last` has come, from 0 to 1."""
+    passed = min(1.0, max(0.0, (step - first) / max(1, last - 1 - first)))
+    return 0.5 * (1.0 - math.cos(math.pi * passed)) if shape is Shape.cosine else passed
 
 
 def _embedded(config: Config) -> Path:

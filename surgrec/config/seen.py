@@ -158,7 +158,9 @@ def _draws_of(
     if not listed or stop_step <= stretch.from_step:
         return listed, {}
     mixture = build_mixture(config, manifest)
-    sampler = Sampler(mixture, config.seed, clip_seconds=0.0)  # which video is drawn does not depend on it
+    sampler = Sampler(
+        mixture, config.seed, 0.0, config.data.clips_per_open
+    )  # which video is drawn has nothing to do with a clip's length
     drawable = _drawable(mixture)
     sought = {str(name) for name in ids[drawable[is_wanted[drawable]]]}
     first, stop = (spans.positions_before(step) // repeats for step in (stretch.from_step, stop_step))
@@ -179,9 +181,10 @@ def _draws_of(
 
 
 def _drawable(mixture: Mixture) -> npt.NDArray[np.int64]:
-    """Manifest rows that are drawn at all: with usable footage, of a source with a share."""
-    per_source = np.diff(mixture.footage.first_video)
-    return mixture.footage.rows[np.repeat(mixture.table.shares > 0, per_source)]
+    """Manifest rows that are drawn at all: with usable footage, of a stratum with a share."""
+    footage, is_drawn = mixture.footage, (mixture.strata.shares > 0).any(axis=0)
+    has_weight = np.diff(mixture.draws.videos[:, 0]) > 0
+    return np.unique(footage.rows[np.repeat(is_drawn, np.diff(footage.first_video)) & has_weight])
 
 
 def _chunks(first: int, stop: int) -> Iterator[np.ndarray]:
