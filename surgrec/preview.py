@@ -162,7 +162,7 @@ def draw(phase: Phase, data: DataPath, clips: list[Clip], folder: Path) -> list[
     positions = np.array([clip.position for clip in clips]) * config.data.repeats
     pixels = to_pixels(augment([clip.pixels for clip in clips], positions), augment.spec)
     captions = [
-        f"{data.manifest.video_ids[clip.row]} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
+        f"{data.manifest.id_of(clip.row)} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
         for clip in clips
     ]
     masks = build_masker(config).draw(positions[:NUM_MASKED_CLIPS])

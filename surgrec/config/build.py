@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from surgrec.config.compose import distance_from_variant, read_config
-from surgrec.config.footage import build_mixture
+from surgrec.config.footage import clusters_file, open_footage
 from surgrec.config.phases import Phase, phase_after, phases_of, rate_of, spans_of
 from surgrec.config.schema import (
     Config,
@@ -234,8 +234,7 @@ def build_clip(config: Config) -> ClipSpec:
 
 def build_data(config: Config) -> DataPath:
     """Manifests to a reader of addressed clips."""
-    manifest = Manifest.read([Path(path) for path in config.mix.manifests])
-    return build_reader(config, manifest, build_mixture(config, manifest))
+    return build_reader(config, *open_footage(config))
 
 
 def left_out_sentence(data: DataPath) -> str:
@@ -366,12 +365,12 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         checkpoints=checkpoints,
         sampler=data.sampler,
         source_names=data.mixture.table.sources,
-        video_ids=data.manifest.video_ids,
+        video_ids=data.manifest.ids,
         make_loader=make_loader,
         draw_pictures=draw,
         probe=build_probe(config, step),
         make_sink=lambda: build_sink(config, folder),
-        record_footage=lambda step: tell(record_footage(folder, data.manifest, step)),
+        record_footage=lambda step: tell(record_footage(folder, data.manifest, step, clusters_file(config))),
     )
 
 

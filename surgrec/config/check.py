@@ -84,13 +84,14 @@ def _check_mix(config: Config) -> None:
     if node.policy is not Policy.temperature:
         for option, given in (
             ("alphas", {k: v for k, v in node.alphas.items() if k != "video"}),
-            ("schedule.alpha", node.schedule and node.schedule.alpha),
+            ("schedule.alpha", node.schedule.alpha),
         ):
             if given or given == 0.0:
                 raise UserError(
                     f"mix.{option} does nothing under mix.policy={node.policy.value}; set mix.policy=temperature, or leave it out"
                 )
-    if (schedule := node.schedule) is None:
+    schedule = node.schedule
+    if not schedule.is_given:
         return
     last = config.trainer.steps if schedule.last_step is None else schedule.last_step
     if not 0 <= schedule.first_step < last:

@@ -7,8 +7,11 @@ is none, and because what a run drew is computed again long after it, without it
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from surgrec.config.phases import phases_of, spans_of
@@ -17,12 +20,15 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.gate import Standing, refuse_contaminated, standing_of
 from surgrec.corpus.manifest import Manifest
-from surgrec.data.mixture import Course, Mixture, MixtureOptions, Rehearsal, Weighting
+from surgrec.corpus.mapped import MappedManifest, open_manifest
+from surgrec.data.mixture import Course, Mixture, MixtureOptions, Rehearsal, Weighting, kept
 from surgrec.data.strata import LEVELS
 from surgrec.optim.schedules import Shape
 
 SCHEDULE_STAGES = 64  # of a mixture that changes: shares are constant in each
+MIXTURE_VERSION = 1  # of what `Mixture.save` writes
 _MANIFEST = "manifest.parquet"
+_CACHE = ".footage"
 
 
 def resolve_footage(config: Config) -> None:
@@ -57,6 +63,34 @@ def judge_footage(config: Config) -> Standing:
     return known
 
 
+def open_footage(config: Config) -> tuple[Manifest, Mixture]:
+    """The manifest and the configured mixture of it; of a large one both from files beside the runs, written by whoever comes first.
+
+    Every rank and worker maps the same files into memory. They may be deleted while no run is going on.
+    """
+    cache = Path(config.paths.runs) / _CACHE
+    manifest = open_manifest([Path(path) for path in config.mix.manifests], cache)
+    if not isinstance(manifest, MappedManifest):
+        return manifest, build_mixture(config, manifest)
+    return manifest, kept(cache / f"mixture_{_key(config, manifest)}", lambda: build_mixture(config, manifest))
+
+
+def _key(config: Config, manifest: MappedManifest) -> str:
+    """Of all that decides what is in the files of a mixture."""
+    node = asdict(config.mix) | {"manifests": manifest.name, "held_out": None, "embedded": None}
+    changes = config.mix.schedule.is_given or config.mix.max_passes is not None
+    file = clusters_file(config)
+    digest = hashlib.sha256(json.dumps(node, sort_keys=True, default=str).encode())
+    digest.update(repr((MIXTURE_VERSION, course_of(config) if changes else None)).encode())
+    digest.update(file.read_bytes() if file is not None and file.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def clusters_file(config: Config) -> Path | None:
+    """The file of `mix.clusters`, where there is one."""
+    return None if config.mix.clusters is None else Path(config.mix.clusters)
+
+
 def build_mixture(config: Config, manifest: Manifest) -> Mixture:
     """The configured shares of the manifest's sources."""
     node = config.mix
@@ -66,7 +100,8 @@ def build_mixture(config: Config, manifest: Manifest) -> Mixture:
 
 def mixture_options(config: Config) -> MixtureOptions:
     """What is asked of the mixture beyond its policy. Raises `UserError` for clusters that are not there."""
-    node, end = config.mix, config.mix.schedule
+    node = config.mix
+    end = node.schedule if node.schedule.is_given else None
     return MixtureOptions(
         levels=tuple(node.levels),
         weighting=_weighting(node.alphas, node.weights),
@@ -87,7 +122,7 @@ def course_of(config: Config) -> Course:
     spans, clips_per_draw = spans_of(config), config.data.repeats * config.data.clips_per_open
     edges = {phase.span.first_step for phase in phases}
     first = last = 0
-    if node is not None:
+    if node.is_given:
         first, last = node.first_step, config.trainer.steps if node.last_step is None else node.last_step
         number = min(last - first, SCHEDULE_STAGES)
         edges |= {first + (last - first) * index // number for index in range(number + 1)}
@@ -104,7 +139,7 @@ def course_of(config: Config) -> Course:
         first=tuple(begins[index] for index in kept),
         num_draws=num_draws,
         seconds=tuple(config.data.clips_per_open * clip.num_frames * clip.frame_interval_seconds for clip in clips),
-        progress=tuple(0.0 if node is None else _progress(middle, first, last, node.shape) for middle in middles),
+        progress=tuple(_progress(middle, first, last, node.shape) if node.is_given else 0.0 for middle in middles),
     )
 
 

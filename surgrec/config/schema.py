@@ -77,7 +77,9 @@ class MixWeightsConfig:
 
 @dataclass
 class MixScheduleConfig:
-    """What `mix.alpha`, `mix.alphas` and `mix.weights` become between two steps; `last_step` null: the end of the first phase."""
+    """What `mix.alpha`, `mix.alphas` and `mix.weights` become between two steps; `last_step` null: the end of the first phase. Where none
+    of the three is given, nothing changes.
+    """
 
     alpha: float | None = None
     alphas: dict[str, float] = field(default_factory=dict)
@@ -85,6 +87,12 @@ class MixScheduleConfig:
     first_step: int = 0
     last_step: int | None = None
     shape: Shape = Shape.linear
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything changes."""
+        weights = self.weights
+        return self.alpha is not None or bool(self.alphas or weights.domain or weights.procedure or weights.source)
 
 
 @dataclass
@@ -109,7 +117,7 @@ class MixConfig:
     alphas: dict[str, float] = field(default_factory=dict)
     weights: MixWeightsConfig = field(default_factory=MixWeightsConfig)
     max_passes: float | None = None
-    schedule: MixScheduleConfig | None = None
+    schedule: MixScheduleConfig = field(default_factory=MixScheduleConfig)
     clusters: str | None = None
     rehearsal_share: float | None = None
     rehearsal_sources: list[str] = field(default_factory=list)

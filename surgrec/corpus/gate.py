@@ -49,8 +49,10 @@ def standing_of(manifests: Sequence[Path], held_out: Sequence[Path], splits: Seq
     missing: list[str] = []
     tests = [_test_set(path, splits) for path in held_out]
     for path in manifests:
-        corpus = Manifest.read([path])
         kept = read_verdict(verdict_path(path)) if verdict_path(path).is_file() else None
+        if not tests and kept is None:
+            continue
+        corpus = Manifest.read([path])
         found = [*same_bytes(corpus, tests), *same_groups(corpus, tests), *(kept.of(corpus) if kept else [])]
         seen |= dict.fromkeys(one.video_id for one in found)
         names |= dict.fromkeys([test.name for test in tests] + ([*kept.tests] if kept else []))

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surgrec.core.atomic import write_json
+from surgrec.core.atomic import partial_folder, publish, write_json
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
@@ -41,7 +41,7 @@ from surgrec.data.strata import (
     shares_of_strata,
     video_weights,
 )
-from surgrec.data.table import DrawTable, partial_folder, publish
+from surgrec.data.table import DrawTable
 
 __all__ = [
     "Course", "Floats", "Footage", "Integers", "Mixture", "MixtureOptions", "MixtureTable", "Policy", "Rehearsal", "Weighting", "shares_of"

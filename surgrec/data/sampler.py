@@ -19,7 +19,7 @@ from surgrec.data.errors import DataError
 from surgrec.data.mixture import Floats, Integers, Mixture
 from surgrec.data.table import moments
 
-_AT_ONCE = 1 << 14  # positions whose numbers stay in a core's cache together
+_AT_ONCE = 1 << 13  # positions whose numbers stay in a core's cache together
 _REDRAWS = 16  # of a position whose video is excluded, before the videos that are left are listed
 
 

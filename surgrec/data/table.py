@@ -10,9 +10,6 @@ A video is found by its place in a running sum of weights, through a guide: for 
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,21 +19,22 @@ import numpy.typing as npt
 from surgrec.core.atomic import atomic_path, sync_path
 from surgrec.data.shares import Floats, Integers
 
-_SUM, _ROW, _INTERVAL, _SECONDS = range(4)  # columns of `videos`
-_LEFT_BEHIND_SECONDS = 24 * 3600
-SUM, START, SLACK = range(3)  # columns of what `windows` returns; a fourth fills the cache line
+# A draw reads a few records of 16 bytes at random: what it needs of one video lies together.
+VIDEO = np.dtype([("sum", "<f8"), ("row", "<i4"), ("interval", "<i4")])
+WINDOW = np.dtype([("sum", "<f8"), ("start", "<f8")])
+Records = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
 class DrawTable:
     """V videos of G strata, I usable intervals, ordered by stratum, then video id, then time. A video may be in several strata.
 
-    `videos` (V + 1, 4): running sum of weights, manifest row, first interval, usable seconds; the last one closes sum and intervals.
+    `videos` (V + 1,) of `VIDEO`: running sum of weights, manifest row, first interval; the last one closes sum and intervals.
     `spans` (I, 2): start and end seconds. `guide` (M,): for each bucket of `width` of the sum, the video at its beginning.
     `first_video` (G + 1,): of each stratum. `folder`: where the files are, if they are.
     """
 
-    videos: Floats
+    videos: Records
     spans: Floats
     guide: npt.NDArray[np.int32]
     width: float
@@ -45,22 +43,20 @@ class DrawTable:
     _sums: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_sums", np.asarray(self.videos[self.first_video, _SUM]))
+        object.__setattr__(self, "_sums", self.videos["sum"][self.first_video])
 
     @classmethod
     def build(
         cls, rows: Integers, weights: Floats, first_video: Integers, first_interval: Integers, spans: Floats
     ) -> DrawTable:
         """From what is in order: rows and weights (V,), first intervals (V + 1,), spans (I, 2)."""
-        videos = np.zeros((len(rows) + 1, 4))
-        np.cumsum(weights, out=videos[1:, _SUM])
-        videos[:-1, _ROW], videos[:, _INTERVAL] = rows, first_interval
-        if len(rows):
-            videos[:-1, _SECONDS] = np.add.reduceat(spans[:, 1] - spans[:, 0], first_interval[:-1])
-        total = videos[-1, _SUM]
+        videos = np.zeros(len(rows) + 1, dtype=VIDEO)
+        sums = np.concatenate([[0.0], np.cumsum(weights)])
+        videos["sum"], videos["row"][:-1], videos["interval"] = sums, rows, first_interval
+        total = sums[-1]
         width = float(2.0 ** np.ceil(np.log2(max(total, 1e-300) / max(len(rows), 1))))
         edges = np.arange(int(total / width) + 2) * width
-        guide = np.searchsorted(videos[:-1, _SUM].copy(), edges, side="right") - 1
+        guide = np.searchsorted(sums[:-1], edges, side="right") - 1
         return cls(videos, spans, guide.astype(np.int32), width, first_video)
 
     # -- files
@@ -68,7 +64,9 @@ class DrawTable:
     @classmethod
     def open(cls, folder: Path) -> DrawTable:
         """The table that `save` wrote."""
-        mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("videos", "spans", "guide")}
+        mapped: dict[str, npt.NDArray] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("videos", "spans", "guide")
+        }
         small = np.load(folder / "strata.npz")
         return cls(**mapped, width=float(small["width"]), first_video=small["first_video"], folder=folder)
 
@@ -100,25 +98,25 @@ class DrawTable:
 
     def rows(self, videos: Integers) -> Integers:
         """Manifest rows."""
-        return self.videos[videos, _ROW].astype(np.int64)
+        return self.videos["row"][videos].astype(np.int64)
 
     def intervals(self, videos: Integers) -> tuple[Integers, Integers]:
         """The first interval of each video, and the first after its last."""
-        bounds = self.videos[:, _INTERVAL]
-        return bounds[videos].astype(np.int64), bounds[videos + 1].astype(np.int64)
+        first = self.videos["interval"]
+        return first[videos].astype(np.int64), first[videos + 1].astype(np.int64)
 
     def weights(self, stratum: int) -> Floats:
         """Of the videos of one stratum."""
         first, stop = self.first_video[stratum], self.first_video[stratum + 1]
-        return np.diff(self.videos[first : stop + 1, _SUM])
+        return np.diff(self.videos["sum"][first : stop + 1])
 
     # -- moments
 
-    def windows(self, clip_seconds: float) -> Floats:
-        """(I + 1, 4): running sum of the room for starts of a clip, start of the interval, how far into it a clip may start.
+    def windows(self, clip_seconds: float) -> Records:
+        """(I + 1,) of `WINDOW`: running sum of the room for starts of a clip, and the start of the interval.
 
-        A video none of whose intervals is as long as the clip has its intervals' lengths as room, and no way into them. In files, they
-        are written once for every length of clip.
+        A video none of whose intervals is as long as the clip has its intervals' lengths as room, and starts with a minus sign, zero too:
+        there is no way into them. In files, they are written once for every length of clip.
         """
         if self.folder is None:
             return self._windows(clip_seconds)
@@ -128,63 +126,40 @@ class DrawTable:
                 np.save(stream, self._windows(clip_seconds))
         return np.asarray(np.load(file, mmap_mode="r"))
 
-    def _windows(self, clip_seconds: float) -> Floats:
+    def _windows(self, clip_seconds: float) -> Records:
         lengths = self.spans[:, 1] - self.spans[:, 0]
         room = np.maximum(lengths - clip_seconds, 0.0)
-        first = self.videos[:, _INTERVAL].astype(np.int64)
+        first = self.videos["interval"].astype(np.int64)
         has_room = np.repeat(np.add.reduceat(room, first[:-1]) > 0, np.diff(first))
-        windows = np.zeros((len(lengths) + 1, 4))
-        np.cumsum(np.where(has_room, room, lengths), out=windows[1:, SUM])
-        windows[:-1, START], windows[:-1, SLACK] = self.spans[:, 0], np.where(has_room, room, 0.0)
+        windows = np.zeros(len(lengths) + 1, dtype=WINDOW)
+        windows["sum"][1:] = np.cumsum(np.where(has_room, room, lengths))
+        windows["start"][:-1] = np.where(has_room, self.spans[:, 0] + 0.0, -(self.spans[:, 0] + 0.0))
         return windows
 
 
-def moments(windows: Floats, first: Integers, stop: Integers, uniform: Floats) -> Floats:
+def moments(windows: Records, first: Integers, stop: Integers, uniform: Floats) -> Floats:
     """The start seconds (n,) at the points `uniform` of the room of the intervals first .. stop - 1."""
     at_first = windows[first]
-    begin, end = at_first[:, SUM], windows[stop, SUM]
+    begin, end = at_first["sum"], windows["sum"][stop]
     target = np.minimum(begin + uniform * (end - begin), np.nextafter(end, -np.inf))
     several = np.flatnonzero(stop - first > 1)
     if len(several):
         at_first[several] = windows[_bisect(windows, first[several], stop[several], target[several])]
-    return at_first[:, START] + np.minimum(target - at_first[:, SUM], at_first[:, SLACK])
+    start = at_first["start"]
+    return np.where(np.signbit(start), -start, start + (target - at_first["sum"]))
 
 
-def _bisect(table: Floats, low: Integers, high: Integers, target: Floats) -> Integers:
+def _bisect(table: Records, low: Integers, high: Integers, target: Floats) -> Integers:
     """The last index in [low, high) whose running sum is at most the target; that of `low` is."""
-    found = low.copy()
+    sums, found = table["sum"], low.copy()
     active = np.flatnonzero(high - low > 1)
     low, high, target = low[active], high[active], target[active]
     while len(active):
         middle = (low + high) // 2
-        is_below = table[middle, SUM] <= target
+        is_below = sums[middle] <= target
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
         is_open = high - low > 1
         if not is_open.all():
             found[active] = low
             active, low, high, target = active[is_open], low[is_open], high[is_open], target[is_open]
     return found
-
-
-def publish(partial: Path, folder: Path) -> None:
-    """Give a folder of files its name, unless another process was faster."""
-    sync_path(partial)
-    try:
-        partial.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(partial)
-    sync_path(folder.parent)
-
-
-def partial_folder(folder: Path) -> Path:
-    """An empty folder of this process beside `folder`; what killed processes left of it is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(".*.partial"):
-        if time.time() - leftover.stat().st_mtime > _LEFT_BEHIND_SECONDS:  # its writer may be on another machine
-            shutil.rmtree(leftover, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    return partial

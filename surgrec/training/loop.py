@@ -6,13 +6,12 @@ function of (configuration, step), so to continue is to restore the weights and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from torch.optim import Optimizer
 
 from surgrec.core.console import progress as progress_bar
@@ -94,7 +93,7 @@ class Run:
     checkpoints: Checkpoints
     sampler: Sampler
     source_names: tuple[str, ...]
-    video_ids: npt.NDArray[np.str_]
+    video_ids: Sequence[str]  # of each manifest row
     make_loader: Callable[[int], LoaderChain]
     draw_pictures: Callable[[int], object]
     probe: Callable[[], dict[str, float]] | None  # one that gives no number raises a `SharedError`
@@ -136,7 +135,7 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
                 lr, decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay, factor)
                 run.step.objective.before_update(progress.step)
                 result = run.step.run(batches)
-                videos = [str(run.video_ids[clip.row]) for clip in result.clips]
+                videos = [run.video_ids[clip.row] for clip in result.clips]
                 reading = update.apply(progress.step + 1, result.loss, bool(stop), videos)
                 run.step.objective.after_update(progress.step)
                 progress.step += 1
