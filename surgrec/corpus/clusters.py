@@ -84,10 +84,9 @@ class Clusters:
         with atomic_path(path) as temporary:
             pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
 
-    def cut(
-        self, ids: pa.ChunkedArray, row: Integers, start: Floats, end: Floats
-    ) -> tuple[Integers, Integers, Floats, Floats]:
-        """Leaf, row, start and end of every part of the usable intervals (row, start, end) that lies in a moment of a cluster.
+    def cut(self, ids: pa.ChunkedArray, row: Integers, start: Floats, end: Floats) -> tuple[Integers, Integers, Floats]:
+        """Leaf and row (n,) of every part of the usable intervals (row, start, end) that lies in a moment of a cluster; and (n, 4) its
+        start and end, and those of the interval.
 
         Moments of one leaf that follow on one another in a video are one. Where moments overlap, the later begins where the earlier
         ends, so that no second is in two leaves.
@@ -120,7 +119,7 @@ def _joined(row: Integers, begin: Floats, stop: Floats, leaf: Integers) -> tuple
 
 def _overlaps(
     moments: tuple[Integers, Floats, Floats, Integers], intervals: tuple[Integers, Floats, Floats]
-) -> tuple[Integers, Integers, Floats, Floats]:
+) -> tuple[Integers, Integers, Floats]:
     """Every overlap of a moment with an interval of its row; moments are in order and do not overlap one another."""
     moment_row, begin, stop, leaf = moments
     row, start, end = intervals
@@ -134,4 +133,5 @@ def _overlaps(
     moment = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number) + np.repeat(first, number)
     low, high = np.maximum(begin[moment], start[interval]), np.minimum(stop[moment], end[interval])
     is_real = high > low
-    return leaf[moment][is_real], row[interval][is_real], low[is_real], high[is_real]
+    spans = np.stack([low, high, start[interval], end[interval]], axis=1)
+    return leaf[moment][is_real], row[interval][is_real], spans[is_real]

@@ -122,9 +122,9 @@ class Mixture:
         num_videos = _count_distinct(row, len(manifest))
         self.num_left_out = len(manifest) - num_videos
         tree = plant(manifest, policy, options)
-        paths, stratum, row, start, end = _divided(tree, manifest, row, start, end)
+        paths, stratum, row, spans = _divided(tree, manifest, row, start, end)
         self.num_unclustered = num_videos - _count_distinct(row, len(manifest))
-        placed = _placed(stratum, row, _rank(manifest.table["video_id"]), np.stack([start, end], axis=1), len(paths))
+        placed = _placed(stratum, row, _rank(manifest.table["video_id"]), spans, len(paths))
         stratum_of_video = np.repeat(np.arange(len(paths)), np.diff(placed.first_video))
         hours = summed(placed.seconds, stratum_of_video, len(paths)) / 3600.0
         source_index = paths[:, -1]
@@ -233,12 +233,12 @@ def _restored(attributes: dict[str, object]) -> Mixture:
 
 def _divided(
     tree: Tree, manifest: Manifest, row: Integers, start: Floats, end: Floats
-) -> tuple[Integers, Integers, Integers, Floats, Floats]:
-    """Paths (G, L) of the strata, and of every part of the usable footage its stratum, row, start and end."""
+) -> tuple[Integers, Integers, Integers, Floats]:
+    """Paths (G, L) of the strata, and of every part of the usable footage its stratum, its row, and the span as `DrawTable` has it."""
     if tree.clusters is None:
         _, example, stratum = np.unique(_joint(tree.codes), return_index=True, return_inverse=True)
-        return tree.codes[example], stratum[row], row, start, end
-    leaf, row, start, end = tree.clusters.cut(manifest.table["video_id"], row, start, end)
+        return tree.codes[example], stratum[row], row, np.stack([start, end, start, end], axis=1)
+    leaf, row, spans = tree.clusters.cut(manifest.table["video_id"], row, start, end)
     if not len(row):
         raise UserError(
             f"mix.clusters={tree.clusters.name} knows none of the usable footage; cluster features of these videos"
@@ -246,12 +246,12 @@ def _divided(
     key = tree.codes[row, -1] * len(tree.clusters.paths) + leaf
     _, example, stratum = np.unique(key, return_index=True, return_inverse=True)
     paths = np.concatenate([tree.clusters.paths[leaf[example]], tree.codes[row[example]]], axis=1)
-    return paths, stratum, row, start, end
+    return paths, stratum, row, spans
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """Rows and usable seconds (V,), first videos (G + 1,), first intervals (V + 1,) and spans (I, 2), as `DrawTable` wants them."""
+    """Rows and usable seconds (V,), first videos (G + 1,), first intervals (V + 1,) and spans (I, 4), as `DrawTable` wants them."""
 
     rows: Integers
     seconds: Floats

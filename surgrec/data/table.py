@@ -30,8 +30,9 @@ class DrawTable:
     """V videos of G strata, I usable intervals, ordered by stratum, then video id, then time. A video may be in several strata.
 
     `videos` (V + 1,) of `VIDEO`: running sum of weights, manifest row, first interval; the last one closes sum and intervals.
-    `spans` (I, 2): start and end seconds. `guide` (M,): for each bucket of `width` of the sum, the video at its beginning.
-    `first_video` (G + 1,): of each stratum. `folder`: where the files are, if they are.
+    `spans` (I, 4): start and end seconds of where clips may begin, and of the usable interval that they must lie in. `guide` (M,): for each
+    bucket of `width` of the sum, the video at its beginning. `first_video` (G + 1,): of each stratum. `folder`: where the files are, if
+    they are.
     """
 
     videos: Records
@@ -49,7 +50,7 @@ class DrawTable:
     def build(
         cls, rows: Integers, weights: Floats, first_video: Integers, first_interval: Integers, spans: Floats
     ) -> DrawTable:
-        """From what is in order: rows and weights (V,), first intervals (V + 1,), spans (I, 2)."""
+        """From what is in order: rows and weights (V,), first intervals (V + 1,), spans (I, 4)."""
         videos = np.zeros(len(rows) + 1, dtype=VIDEO)
         sums = np.concatenate([[0.0], np.cumsum(weights)])
         videos["sum"], videos["row"][:-1], videos["interval"] = sums, rows, first_interval
@@ -115,8 +116,8 @@ class DrawTable:
     def windows(self, clip_seconds: float) -> Records:
         """(I + 1,) of `WINDOW`: running sum of the room for starts of a clip, and the start of the interval.
 
-        A video none of whose intervals is as long as the clip has its intervals' lengths as room, and starts with a minus sign, zero too:
-        there is no way into them. In files, they are written once for every length of clip.
+        A video none of whose intervals has room for the clip has their lengths in its place, and starts with a minus sign, zero too: there
+        is no way into them. In files, they are written once for every length of clip.
         """
         if self.folder is None:
             return self._windows(clip_seconds)
@@ -127,13 +128,15 @@ class DrawTable:
         return np.asarray(np.load(file, mmap_mode="r"))
 
     def _windows(self, clip_seconds: float) -> Records:
-        lengths = self.spans[:, 1] - self.spans[:, 0]
-        room = np.maximum(lengths - clip_seconds, 0.0)
+        start, end, usable_from, usable_to = np.asarray(self.spans).T
+        lengths = end - start
+        room = np.maximum(np.minimum((usable_to - start) - clip_seconds, lengths), 0.0)
         first = self.videos["interval"].astype(np.int64)
         has_room = np.repeat(np.add.reduceat(room, first[:-1]) > 0, np.diff(first))
+        fitted = np.maximum(usable_from, np.minimum(start, usable_to - clip_seconds))
         windows = np.zeros(len(lengths) + 1, dtype=WINDOW)
         windows["sum"][1:] = np.cumsum(np.where(has_room, room, lengths))
-        windows["start"][:-1] = np.where(has_room, self.spans[:, 0] + 0.0, -(self.spans[:, 0] + 0.0))
+        windows["start"][:-1] = np.where(has_room, start + 0.0, -(fitted + 0.0))
         return windows
 
 
