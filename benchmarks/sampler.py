@@ -143,9 +143,11 @@ def drawn(manifest: Path, policy: str) -> dict[str, float]:
     """Addressed draws a second at the beginning of a run and far into it, batch after batch, medians."""
     sampler = build(manifest, policy).sampler
     rates: dict[str, float] = {}
-    sampler.draw(
-        np.arange(-(-4 * len(sampler.mixture.draws.videos) // BATCH) * BATCH)
-    )  # every page has been touched once
+    table = sampler.mixture.draws
+    touched = [
+        values.max() for values in (table.videos["sum"], table.guide, sampler._windows["sum"])
+    ]  # every page, once
+    assert np.isfinite(touched).all()
     for name, first in (("begin", 0), ("end", 10**9)):
         seconds = [
             _seconds(
@@ -297,7 +299,13 @@ def main() -> int:
         name, manifest, policy = options.measure
         print(json.dumps(MEASURES[name](Path(manifest), policy)))
         return 0
-    results = []
+    stem = (options.out or Path(tempfile.gettempdir())) / f"sampler_{datetime.date.today()}"
+    earlier = (
+        json.loads(stem.with_suffix(".json").read_text()) if options.out and stem.with_suffix(".json").is_file() else []
+    )
+    results = [
+        one for one in earlier if one["videos"] not in options.videos
+    ]  # other sizes, measured in a run of their own
     for number in options.videos:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             manifest = Path(folder) / "manifest.parquet"
@@ -309,11 +317,11 @@ def main() -> int:
             one["peers"] = measure("peers", manifest)
             results.append(one)
             print(json.dumps(one), flush=True)
+    results.sort(key=lambda one: one["videos"])
     text = report(results)
     print(text)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        stem = options.out / f"sampler_{datetime.date.today()}"
         stem.with_suffix(".md").write_text(text)
         stem.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     return 0
