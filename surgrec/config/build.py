@@ -365,6 +365,8 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         checkpoints=checkpoints,
         sampler=data.sampler,
         source_names=data.mixture.table.sources,
+        source_hours=dict(zip(data.mixture.table.sources, data.mixture.table.hours.tolist(), strict=True)),
+        clip_seconds=tuple(phase.config.data.num_frames * phase.config.data.frame_interval_seconds for phase in phases),
         video_ids=data.manifest.ids,
         make_loader=make_loader,
         draw_pictures=draw,

@@ -81,15 +81,13 @@ def _check_mix(config: Config) -> None:
     _require(
         "mix.max_passes", node.max_passes, node.max_passes is None or 0 < node.max_passes < math.inf, "null, or above 0"
     )
-    if node.policy is not Policy.temperature:
-        for option, given in (
-            ("alphas", {k: v for k, v in node.alphas.items() if k != "video"}),
-            ("schedule.alpha", node.schedule.alpha),
-        ):
-            if given or given == 0.0:
-                raise UserError(
-                    f"mix.{option} does nothing under mix.policy={node.policy.value}; set mix.policy=temperature, or leave it out"
-                )
+    given = {f"alphas.{level}": alpha for level, alpha in vars(node.alphas).items() if level != "video"}
+    given["schedule.alpha"] = node.schedule.alpha
+    for option, alpha in given.items():
+        if alpha is not None and node.policy is not Policy.temperature:
+            raise UserError(
+                f"mix.{option} does nothing under mix.policy={node.policy.value}; set mix.policy=temperature, or leave it out"
+            )
     schedule = node.schedule
     if not schedule.is_given:
         return
@@ -100,7 +98,7 @@ def _check_mix(config: Config) -> None:
         )
     if schedule.shape is Shape.constant:
         raise UserError("mix.schedule.shape=constant changes nothing; set linear or cosine")
-    if "video" in schedule.alphas:
+    if schedule.alphas.video is not None:
         raise UserError("mix.schedule.alphas.video cannot change within a run; set mix.alphas.video")
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from surgrec.config.phases import phases_of, spans_of
-from surgrec.config.schema import Config, MixWeightsConfig
+from surgrec.config.schema import Config, MixAlphasConfig, MixWeightsConfig
 from surgrec.core.errors import UserError
 from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.gate import Standing, refuse_contaminated, standing_of
@@ -112,8 +112,9 @@ def mixture_options(config: Config) -> MixtureOptions:
     )
 
 
-def _weighting(alphas: dict[str, float], weights: MixWeightsConfig) -> Weighting:
-    return Weighting(dict(alphas), {level: dict(getattr(weights, level)) for level in LEVELS})
+def _weighting(alphas: MixAlphasConfig, weights: MixWeightsConfig) -> Weighting:
+    given = {level: alpha for level, alpha in vars(alphas).items() if alpha is not None}
+    return Weighting(given, {level: dict(getattr(weights, level)) for level in LEVELS})
 
 
 def course_of(config: Config) -> Course:

@@ -67,8 +67,20 @@ class LoggerKind(StrEnum):
 
 
 @dataclass
+class MixAlphasConfig:
+    """An alpha for one level of the mixture's tree; null: the policy's own, and 1 for videos."""
+
+    domain: float | None = None
+    procedure: float | None = None
+    source: float | None = None
+    video: float | None = None
+
+
+@dataclass
 class MixWeightsConfig:
-    """Factors by name, at each level of the mixture's tree; what is not named has 1. With `policy: uniform` they are the shares."""
+    """Factors by name, at each level of the mixture's tree; what is not named has 1. With `policy: uniform` they are the shares. On the
+    command line with a plus: `+mix.weights.source.NAME=3`.
+    """
 
     domain: dict[str, float] = field(default_factory=dict)
     procedure: dict[str, float] = field(default_factory=dict)
@@ -82,7 +94,7 @@ class MixScheduleConfig:
     """
 
     alpha: float | None = None
-    alphas: dict[str, float] = field(default_factory=dict)
+    alphas: MixAlphasConfig = field(default_factory=MixAlphasConfig)
     weights: MixWeightsConfig = field(default_factory=MixWeightsConfig)
     first_step: int = 0
     last_step: int | None = None
@@ -91,8 +103,8 @@ class MixScheduleConfig:
     @property
     def is_given(self) -> bool:
         """Whether anything changes."""
-        weights = self.weights
-        return self.alpha is not None or bool(self.alphas or weights.domain or weights.procedure or weights.source)
+        given = [self.alpha, *vars(self.alphas).values()]
+        return any(alpha is not None for alpha in given) or any(vars(self.weights).values())
 
 
 @dataclass
@@ -114,7 +126,7 @@ class MixConfig:
     policy: Policy = Policy.temperature
     alpha: float = 0.5
     levels: list[str] = field(default_factory=lambda: ["source"])
-    alphas: dict[str, float] = field(default_factory=dict)
+    alphas: MixAlphasConfig = field(default_factory=MixAlphasConfig)
     weights: MixWeightsConfig = field(default_factory=MixWeightsConfig)
     max_passes: float | None = None
     schedule: MixScheduleConfig = field(default_factory=MixScheduleConfig)

@@ -84,6 +84,15 @@ def down_a_tree(paths: Integers, hours: Floats, exponents: Floats, weights: Floa
     return shares
 
 
+def effective_number(shares: Floats, sizes: Floats) -> float:
+    """How much footage a run with these shares sees as if all of it were drawn alike: 1 / sum(share**2 / size), in the unit of the sizes.
+
+    Kish's effective sample size (1965) of footage of which every hour of one source has the same weight; the whole under natural shares.
+    """
+    drawn = sizes > 0
+    return float(1.0 / (shares[drawn] ** 2 / sizes[drawn]).sum())
+
+
 def summed(values: Floats, groups: Integers, num_groups: int) -> Floats:
     """(num_groups,) sums of the values (n,) of each group."""
     return np.asarray(np.bincount(groups, weights=values, minlength=num_groups), dtype=np.float64)
