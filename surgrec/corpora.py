@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _list(options)
         case "show":
             return _show(options)
+        case "shares":
+            return _shares(options)
         case _:
             return _check_files(options) if options.root is not None else _check_cards(options)
 
@@ -44,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Cards of published surgical and endoscopic video: what there is, under which terms, and what you have.",
         epilog="example: surgrec corpora list --domain cataract",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|check")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|show|check|shares")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--cards", type=Path, metavar="DIR", help="cards of your own, beside or instead of those shipped"
@@ -82,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
         "--root", type=Path, metavar="DIR", help="folder with a folder NAME for each source, or of the one source named"
     )
     checking.add_argument("--verbose", action="store_true", help="also list paths; without it no file is named")
+
+    sharing = verbs.add_parser(
+        "shares",
+        parents=[common],
+        help="what policies of a mixture would make of the sources whose hours are known, in Markdown",
+        epilog="example: surgrec corpora shares --variant mae",
+    )
+    sharing.add_argument("--variant", choices=("mae", "jepa"), default="mae", help="the run that draws (default: mae)")
     return parser
 
 
@@ -111,6 +121,16 @@ def _list(options: argparse.Namespace) -> int:
         print(card_view.markdown(chosen), card_view.overlaps_markdown(chosen), sep="\n\n")
     else:
         print(card_view.table(chosen))
+    return STATUS_OK
+
+
+def _shares(options: argparse.Namespace) -> int:
+    from surgrec.config.compose import compose_config
+    from surgrec.config.footage import course_of
+    from surgrec.data.expected import shares_markdown
+
+    course = course_of(compose_config([f"+variant={options.variant}"]))
+    print(shares_markdown(list(_cards(options).values()), float(course.draws @ course.seconds) / 3600))
     return STATUS_OK
 
 

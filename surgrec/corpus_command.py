@@ -2,6 +2,7 @@
 
     python -m surgrec.corpus ledger --manifest corpus.parquet                       # what is noted, source by source
     python -m surgrec.corpus ledger --manifest corpus.parquet --set VIDEO_ID consent=broad
+    python -m surgrec.corpus cluster --features features --clusters 1000 100 10 --out clusters.parquet
     python -m surgrec.corpus remove VIDEO_ID --manifest corpus.parquet --reason "consent withdrawn" --runs runs
     python -m surgrec.corpus report --manifest corpus.parquet --out report.html            # all that is known, as a page
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "with all that is known of a corpus (docs/corpus_report.md).",
         epilog="example: surgrec corpus remove cholec_0a1b2c3d4e5f --manifest corpus.parquet --reason 'consent withdrawn' --runs runs",
     )
-    commands = parser.add_subparsers(required=True, metavar="ledger|remove|report")
+    commands = parser.add_subparsers(required=True, metavar="ledger|remove|report|cluster")
     ledger = commands.add_parser(
         "ledger",
         help="show or add notes",
@@ -105,6 +106,27 @@ def _parser() -> argparse.ArgumentParser:
     remove.add_argument("--runs", type=Path, metavar="DIR", help="where run folders lie: list what had seen the videos")
     remove.add_argument("--ledger", type=Path, metavar="FILE", help=_LEDGER_HELP)
     _add_report(commands)
+    cluster = commands.add_parser(
+        "cluster",
+        help="cluster frozen features, for a mixture that draws clusters alike",
+        description="Hierarchical k-means on what `surgrec extract` wrote. A run draws from it with mix=clusters mix.clusters=FILE; see "
+        "docs/sampling.md.",
+        epilog="example: surgrec corpus cluster --features features --clusters 1000 100 10 --out clusters.parquet",
+    )
+    cluster.set_defaults(command=_cluster)
+    cluster.add_argument(
+        "--features", type=Path, required=True, metavar="DIR", help="store that `surgrec extract` wrote"
+    )
+    cluster.add_argument(
+        "--clusters",
+        type=int,
+        nargs="+",
+        required=True,
+        metavar="K",
+        help="how many clusters each level has, the lowest and largest first",
+    )
+    cluster.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the clusters go (Parquet)")
+    cluster.add_argument("--seed", type=int, default=0, metavar="N", help="of the beginnings of k-means")
     return parser
 
 
@@ -143,6 +165,44 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 _LEDGER_HELP = (
     "ledger to write to (default: beside the manifest, and none but those listed there and in $SURGREC_LEDGER is read)"
 )
+
+
+# -- clusters
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    import numpy as np
+    import pyarrow as pa
+
+    from surgrec.core.console import progress
+    from surgrec.corpus.clusters import Clusters
+    from surgrec.corpus.kmeans import cluster_paths
+    from surgrec.features.store import open_store
+
+    store = open_store(options.features)
+    names = sorted(store.video_ids())
+    ids: list[str] = []
+    times, vectors = [], []
+    with progress("reading features", len(names)) as advance:
+        for name in names:
+            windows = store.read(name)
+            is_valid = windows.is_valid.astype(bool)
+            features = windows.features[is_valid].astype(np.float32)
+            vectors.append(features.reshape(len(features), -1, features.shape[-1]).mean(axis=1))
+            times.append(np.stack([windows.start_seconds, windows.end_seconds], axis=1)[is_valid])
+            ids += [name] * len(features)
+            advance()
+    if not ids:
+        raise UserError(f"{options.features} holds features of no moment; `surgrec extract` adds some")
+    spans = np.concatenate(times)
+    paths = cluster_paths(np.concatenate(vectors), options.clusters, options.seed, lambda line: print(line, flush=True))
+    found = Clusters.of(pa.array(ids), spans[:, 0], spans[:, 1], paths, options.out.name)
+    found.write(options.out)
+    sizes = np.bincount(paths[:, 0])
+    print(
+        f"{len(ids)} moments of {len(names)} videos are in {len(found.paths)} leaves; clusters of the top level hold {sizes.min()} to "
+        f"{sizes.max()} each\nnext: surgrec preview ... mix=clusters mix.clusters={options.out}"
+    )
 
 
 # -- notes

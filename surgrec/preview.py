@@ -66,26 +66,61 @@ def preview(config: Config) -> int:
 
 
 def mixture_lines(config: Config, data: DataPath) -> list[str]:
-    """One line a source, most hours first: its hours, share, clips drawn and passes over its footage in the whole run, as expected."""
+    """One line a source, most hours first: its hours, share, clips drawn and passes over its footage in the whole run, as expected; then
+    the shares of what lies above sources, how they change, and how much footage the run sees in effect."""
+    from surgrec.data.shares import effective_number
+
     table, phases = data.mixture.table, phases_of(config)
     num_clips = sum(phase.span.num_steps * phase.span.batch for phase in phases) // config.data.repeats
     num_seconds = sum(_clip_seconds(phase) * phase.span.num_steps * phase.span.batch for phase in phases)
     num_seconds /= config.data.repeats
-    policy = config.mix.policy.value + (f", alpha {config.mix.alpha:g}" if config.mix.policy == "temperature" else "")
-    if table.rehearsed:
-        policy += f"; {config.mix.rehearsal_share:.0%} of all clips are rehearsal: {', '.join(table.rehearsed)}"
 
     def line(source: str, videos: int, hours: float, share: float) -> str:
         passes = share * num_seconds / (3600 * hours)
         return f"  {source:<28}{videos:>7}{hours:>10,.3f}{share:>8.1%}{share * num_clips:>15,.0f}{passes:>13,.1f}"
 
     rows = zip(table.sources, table.num_videos, table.hours, table.shares, strict=True)
+    effective = effective_number(table.shares, table.hours)
     return [
-        f"mixture ({policy}): {', then '.join(_clips_of(phase) for phase in phases)}",
+        f"mixture ({_policy(config, table.rehearsed)}): {', then '.join(_clips_of(phase) for phase in phases)}",
         f"  {'source':<28}{'videos':>7}{'hours':>10}{'share':>8}{'clips':>15}{'passes':>13}",
         *(line(*row) for row in sorted(rows, key=lambda row: -row[2]) if row[1]),
         line("all", table.num_videos.sum(), table.hours.sum(), 1.0),
+        f"  effective footage        {effective:,.3f} hours, {effective / table.hours.sum():.0%} of all (docs/sampling.md)",
+        *_node_lines(data),
     ]
+
+
+def _policy(config: Config, rehearsed: tuple[str, ...]) -> str:
+    """The mixture's policy in words."""
+    node = config.mix
+    words = [node.policy.value + (f", alpha {node.alpha:g}" if node.policy == "temperature" else "")]
+    if node.max_passes is not None:
+        words.append(f"at most {node.max_passes:g} passes")
+    if rehearsed:
+        words.append(f"{node.rehearsal_share:.0%} of all clips are rehearsal: {', '.join(rehearsed)}")
+    return "; ".join(words)
+
+
+def _node_lines(data: DataPath) -> list[str]:
+    """Shares of the nodes above sources (of the top level of clusters their number and range), at the beginning and the end."""
+    import numpy as np
+
+    strata = data.mixture.strata
+    lines = []
+    for number, level in enumerate(strata.levels[:-1] if len(strata.shares) == 1 else strata.levels):
+        nodes = sorted({names[number] for names in strata.names})
+        index = np.array([nodes.index(names[number]) for names in strata.names])
+        first, last = (np.bincount(index, weights=shares) for shares in (strata.shares[0], strata.shares[-1]))
+        if level.startswith("cluster "):
+            lines.append(f"  {level:<24} {len(nodes)} nodes, shares {first.min():.2%} to {first.max():.2%}")
+            continue
+        told = [
+            f"{node} {begin:.1%}" + (f" -> {end:.1%}" if len(strata.shares) > 1 else "")
+            for node, begin, end in zip(nodes, first, last, strict=True)
+        ]
+        lines.append(f"  share of each {level:<10} {', '.join(told)}")
+    return lines
 
 
 def _clip_seconds(phase: Phase) -> float:
@@ -163,7 +198,7 @@ def draw(phase: Phase, data: DataPath, clips: list[Clip], folder: Path) -> list[
     positions = np.array([clip.position for clip in clips]) * config.data.repeats
     pixels = to_pixels(augment([clip.pixels for clip in clips], positions), augment.spec)
     captions = [
-        f"{data.manifest.video_ids[clip.row]} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
+        f"{data.manifest.id_of(clip.row)} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
         for clip in clips
     ]
     masks = build_masker(config).draw(positions[:NUM_MASKED_CLIPS])

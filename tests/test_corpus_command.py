@@ -7,16 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from surgrec.__main__ import main as console
 from surgrec.config.build import build_data
 from surgrec.config.compose import claim_folder, compose_config
 from surgrec.config.seen import note_release
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.ledger import Ledger, ledger_file
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus_command import main
+from surgrec.features.origin import Origin
+from surgrec.features.store import claim_store
+from surgrec.features.windows import WindowFeatures
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import record_footage
 from tests.corpus.test_manifest import manifest as manifest_of
@@ -214,3 +220,31 @@ def test_as_a_program_by_both_names(manifest: Path) -> None:
         [sys.executable, "-m", "surgrec.corpus", "remove", "--help"], capture_output=True, text=True, check=True
     )
     assert "example: surgrec corpus remove" in helped.stdout
+
+
+# -- cluster
+
+
+@pytest.mark.parametrize("file_format", ["zarr", "parquet"])
+def test_clusters_of_extracted_features(file_format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origin = Origin("0" * 64, {}, "time", (2, 4), 1.0, 2.0)
+    store = claim_store(tmp_path / "features", file_format, origin)
+    for video in range(3):
+        features = np.zeros((4, 2, 4), dtype=np.float32)
+        features[..., video] = 1.0
+        features[3] = np.nan  # a window that could not be read
+        start, is_valid = np.arange(4.0), np.array([True, True, True, False])
+        with store.writer(f"v{video}", 4) as chunks:
+            chunks.append(WindowFeatures(start, start + 2, is_valid, np.zeros(4, dtype=bool), features))
+    out = tmp_path / "clusters.parquet"
+    assert (
+        console(
+            ["corpus", "cluster", "--features", str(tmp_path / "features"), "--clusters", "3", "2", "--out", str(out)]
+        )
+        == 0
+    )
+    assert "9 moments of 3 videos are in 3 leaves" in capsys.readouterr().out
+    clusters = Clusters.read(out)
+    assert len(set(zip(clusters.video_ids.to_pylist(), clusters.leaves.tolist(), strict=True))) == 3
+    arguments = ["corpus", "cluster", "--features", str(tmp_path), "--clusters", "3", "--out", str(out)]
+    assert console(arguments) == 2 and "holds no features" in capsys.readouterr().err

@@ -14,10 +14,12 @@ import pytest
 import yaml
 
 from surgrec import __main__ as console
+from surgrec import corpus_command
 from surgrec.config import compose
 from surgrec.config.compose import compose_config, recipe_of
+from surgrec.config.explain import all_options
 from surgrec.config.phases import phases_of
-from surgrec.config.schema import JEPAConfig, MAEConfig, MultiBlockMaskConfig, TubeMaskConfig
+from surgrec.config.schema import JEPAConfig, MAEConfig, MultiBlockMaskConfig, Policy, TubeMaskConfig
 from surgrec.models.sizes import SIZES
 from surgrec.objectives.ema import moved_at_once
 from tests.footage import write_corpus
@@ -76,6 +78,26 @@ def test_the_page_visits_every_stage() -> None:
     assert folders >= {
         "config", "corpus", "data", "features", "hub", "masks", "models", "objectives", "optim", "training", "video"
     }  # fmt: skip
+
+
+# -- docs/sampling.md
+
+
+def test_the_table_of_shares_is_what_its_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / "sampling.md").read_text(encoding="utf-8")
+    assert "`surgrec corpora shares`" in page and console.main(["corpora", "shares"]) == 0
+    assert capsys.readouterr().out in page, "`surgrec corpora shares` prints the new table for docs/sampling.md"
+    for policy in Policy:
+        assert policy.value in page
+    for option in re.findall(r"`\+?(mix\.[a-z_.]+)", page):
+        assert any(known.startswith(option) or option.startswith(f"{known}.") for known in all_options()), option
+
+
+def test_the_commands_on_clusters_are_commands() -> None:
+    page = (DOCS / "sampling.md").read_text(encoding="utf-8")
+    cluster, preview = (line for line in page.splitlines() if line.startswith("surgrec "))
+    assert corpus_command._parser().parse_args(shlex.split(cluster)[2:]).clusters == [1000, 100, 10]
+    assert compose_config(shlex.split(preview)[2:]).mix.policy is Policy.clusters
 
 
 # -- docs/continue_pretraining.md

@@ -63,6 +63,9 @@ def test_pictures_and_tables(variant: str, manifest: Path, tmp_path: Path, capsy
         passes = share * 80 * 4 * config.data.frame_interval_seconds / (3600 * hours)
         assert float(rows[source][5]) == pytest.approx(passes, abs=0.06)
     assert rows["all"][1] == "4" and rows["all"][4] == "80"
+    shares = {source: weights[source] / sum(weights.values()) for source in HOURS}
+    effective = 1 / sum(shares[source] ** 2 / HOURS[source] for source in HOURS)
+    assert f"effective footage        {effective:,.3f} hours, {effective / sum(HOURS.values()):.0%} of all" in said
     assert not torch.distributed.is_initialized()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from surgrec.config.compose import distance_from_variant, read_config
-from surgrec.config.footage import build_mixture
+from surgrec.config.footage import clusters_file, open_footage
 from surgrec.config.phases import Phase, phase_after, phases_of, rate_of, spans_of
 from surgrec.config.schema import (
     Config,
@@ -235,20 +235,23 @@ def build_clip(config: Config) -> ClipSpec:
 
 def build_data(config: Config) -> DataPath:
     """Manifests to a reader of addressed clips."""
-    manifest = Manifest.read([Path(path) for path in config.mix.manifests])
-    return build_reader(config, manifest, build_mixture(config, manifest))
+    return build_reader(config, *open_footage(config))
 
 
 def left_out_sentence(data: DataPath) -> str:
-    """What the user is told of videos without usable footage; empty where there are none."""
-    number = data.mixture.num_left_out
-    return f"no usable footage in {number} of {counted(len(data.manifest), 'video')}, left out" if number else ""
+    """What the user is told of videos that are never drawn; empty where there are none."""
+    of_all = f"of {counted(len(data.manifest), 'video')}"
+    told = (
+        (data.mixture.num_left_out, "no usable footage in"),
+        (data.mixture.num_unclustered, "in no cluster of mix.clusters:"),
+    )
+    return "; ".join(f"{why} {number} {of_all}, left out" for number, why in told if number)
 
 
 def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:
     """The reader of the clips of a phase, whose configuration is `config`."""
     spec = build_clip(config)
-    sampler = Sampler(mixture, config.seed, spec.span_seconds)
+    sampler = Sampler(mixture, config.seed, spec.span_seconds, config.data.clips_per_open)
     reader = ClipReader(manifest, sampler, spec, config.data.decoder, config.data.max_attempts)
     return DataPath(manifest, mixture, sampler, reader)
 
@@ -361,12 +364,14 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         checkpoints=checkpoints,
         sampler=data.sampler,
         source_names=data.mixture.table.sources,
-        video_ids=data.manifest.video_ids,
+        source_hours=dict(zip(data.mixture.table.sources, data.mixture.table.hours.tolist(), strict=True)),
+        clip_seconds=tuple(phase.config.data.num_frames * phase.config.data.frame_interval_seconds for phase in phases),
+        video_ids=data.manifest.ids,
         make_loader=make_loader,
         draw_pictures=draw,
         probe=build_probe(config, step),
         make_sink=lambda: build_sink(config, folder),
-        record_footage=lambda step: tell(record_footage(folder, data.manifest, step)),
+        record_footage=lambda step: tell(record_footage(folder, data.manifest, step, clusters_file(config))),
     )
 
 

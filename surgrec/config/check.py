@@ -10,12 +10,14 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from surgrec.config.schema import Config, JEPAConfig, PhaseConfig
+from surgrec.config.schema import Config, JEPAConfig, PhaseConfig, Policy
 from surgrec.core.errors import UserError
+from surgrec.optim.schedules import Shape
 
 _AT_LEAST_ONE = (
     "data.global_batch_size",
     "data.repeats",
+    "data.clips_per_open",
     "data.max_attempts",
     "trainer.steps",
     "trainer.log_every",
@@ -55,21 +57,49 @@ def check(config: Config) -> None:
         _check_dense(config.objective)
     for option in ("objective.head_width", "objective.head_depth", "objective.head_heads"):
         _require(option, value := _value(config, option), value is None or value >= 1, "at least 1, or null")
-    share = config.mix.rehearsal_share
-    _require(
-        "mix.rehearsal_share", share, share is None or 0 <= share < 1, "null, or a share of at least 0 and below 1"
-    )
-    if config.mix.rehearsal_sources and share is None:
-        raise UserError(
-            f"mix.rehearsal_sources={config.mix.rehearsal_sources} does nothing without mix.rehearsal_share; "
-            "give the share, or leave the sources out"
-        )
+    _check_mix(config)
     for number, phase in enumerate(config.trainer.phases):
         _check_phase(f"trainer.phases[{number}]", phase)
     if (every := config.probe.every) is not None:
         _require("probe.every", every, every >= 1, "at least 1")
         for option in ("probe.manifest", "probe.labels"):
             _require(option, _value(config, option), _value(config, option) is not None, "given with probe.every")
+
+
+def _check_mix(config: Config) -> None:
+    """What the names in a manifest need not be known for; the mixture checks the rest."""
+    node = config.mix
+    share = node.rehearsal_share
+    _require(
+        "mix.rehearsal_share", share, share is None or 0 <= share < 1, "null, or a share of at least 0 and below 1"
+    )
+    if node.rehearsal_sources and share is None:
+        raise UserError(
+            f"mix.rehearsal_sources={node.rehearsal_sources} does nothing without mix.rehearsal_share; "
+            "give the share, or leave the sources out"
+        )
+    _require(
+        "mix.max_passes", node.max_passes, node.max_passes is None or 0 < node.max_passes < math.inf, "null, or above 0"
+    )
+    given = {f"alphas.{level}": alpha for level, alpha in vars(node.alphas).items() if level != "video"}
+    given["schedule.alpha"] = node.schedule.alpha
+    for option, alpha in given.items():
+        if alpha is not None and node.policy is not Policy.temperature:
+            raise UserError(
+                f"mix.{option} does nothing under mix.policy={node.policy.value}; set mix.policy=temperature, or leave it out"
+            )
+    schedule = node.schedule
+    if not schedule.is_given:
+        return
+    last = config.trainer.steps if schedule.last_step is None else schedule.last_step
+    if not 0 <= schedule.first_step < last:
+        raise UserError(
+            f"mix.schedule goes from step {schedule.first_step} to step {last}; first_step must be at least 0 and below last_step"
+        )
+    if schedule.shape is Shape.constant:
+        raise UserError("mix.schedule.shape=constant changes nothing; set linear or cosine")
+    if schedule.alphas.video is not None:
+        raise UserError("mix.schedule.alphas.video cannot change within a run; set mix.alphas.video")
 
 
 def _check_momentum(node: JEPAConfig) -> None:

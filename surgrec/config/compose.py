@@ -6,6 +6,7 @@ its own file because a run is compared twice: with what stands in its folder, be
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def claim_folder(config: Config, file: Path) -> None:
     if file.exists():
         before = read_config(file)
         done = before.trainer.phases
-        is_prolonged = done == config.trainer.phases[: len(done)]  # which changes nothing of what has been trained
+        # Which changes nothing of what has been trained, unless shares follow from the length of the run.
+        is_prolonged = done == config.trainer.phases[: len(done)] and config.mix.max_passes is None
         changes = difference(before, config, (*_FREE_WHEN_CONTINUING, *(["trainer.phases"] if is_prolonged else [])))
         if changes:
             raise UserError(
@@ -164,7 +166,7 @@ def _plain(config: Config) -> dict[str, Any]:
 
 def flat(config: Config, ignored: tuple[str, ...] = ()) -> dict[str, Any]:
     """Dotted names to plain values, without the options and groups in `ignored`."""
-    values = _flat(_plain(config))
+    values = _flat(_plain(config), config)
     return {
         key: value
         for key, value in values.items()
@@ -172,12 +174,12 @@ def flat(config: Config, ignored: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries to dotted names."""
+def _flat(values: dict[str, Any], node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries of a dataclass `node` to dotted names; an option that is a dictionary itself stays one."""
     named: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            named |= _flat(value, f"{prefix}{key}.")
+        if is_dataclass(child := getattr(node, key)):
+            named |= _flat(value, child, f"{prefix}{key}.")
         elif isinstance(value, list):
             named[f"{prefix}{key}"] = [_given(item) for item in value]
         else:

@@ -7,17 +7,28 @@ is none, and because what a run drew is computed again long after it, without it
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from surgrec.config.schema import Config
+from surgrec.config.phases import phases_of, spans_of
+from surgrec.config.schema import Config, MixAlphasConfig, MixWeightsConfig
 from surgrec.core.errors import UserError
+from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.gate import Standing, refuse_contaminated, standing_of
 from surgrec.corpus.manifest import Manifest
-from surgrec.data.mixture import Mixture, Rehearsal
+from surgrec.corpus.mapped import MappedManifest, open_manifest
+from surgrec.data.mixture import Course, Mixture, MixtureOptions, Rehearsal, Weighting, kept
+from surgrec.data.strata import LEVELS
+from surgrec.optim.schedules import Shape
 
+SCHEDULE_STAGES = 64  # of a mixture that changes: shares are constant in each
+MIXTURE_VERSION = 1  # of what `Mixture.save` writes
 _MANIFEST = "manifest.parquet"
+_CACHE = ".footage"
 
 
 def resolve_footage(config: Config) -> None:
@@ -54,11 +65,91 @@ def judge_footage(config: Config) -> Standing:
     return known
 
 
+def open_footage(config: Config) -> tuple[Manifest, Mixture]:
+    """The manifest and the configured mixture of it; of a large one both from files beside the runs, written by whoever comes first.
+
+    Every rank and worker maps the same files into memory. They may be deleted while no run is going on.
+    """
+    cache = Path(config.paths.runs) / _CACHE
+    manifest = open_manifest([Path(path) for path in config.mix.manifests], cache)
+    if not isinstance(manifest, MappedManifest):
+        return manifest, build_mixture(config, manifest)
+    return manifest, kept(cache / f"mixture_{_key(config, manifest)}", lambda: build_mixture(config, manifest))
+
+
+def _key(config: Config, manifest: MappedManifest) -> str:
+    """Of all that decides what is in the files of a mixture."""
+    node = asdict(config.mix) | {"manifests": manifest.name, "held_out": None, "embedded": None}
+    changes = config.mix.schedule.is_given or config.mix.max_passes is not None
+    file = clusters_file(config)
+    digest = hashlib.sha256(json.dumps(node, sort_keys=True, default=str).encode())
+    digest.update(repr((MIXTURE_VERSION, course_of(config) if changes else None)).encode())
+    digest.update(file.read_bytes() if file is not None and file.is_file() else b"")
+    return digest.hexdigest()[:16]
+
+
+def clusters_file(config: Config) -> Path | None:
+    """The file of `mix.clusters`, where there is one."""
+    return None if config.mix.clusters is None else Path(config.mix.clusters)
+
+
 def build_mixture(config: Config, manifest: Manifest) -> Mixture:
     """The configured shares of the manifest's sources."""
     node = config.mix
     rehearsal = None if node.rehearsal_share is None else Rehearsal(node.rehearsal_share, tuple(node.rehearsal_sources))
-    return Mixture(manifest, node.policy.value, node.alpha, rehearsal)
+    return Mixture(manifest, node.policy.value, node.alpha, rehearsal, mixture_options(config), course_of(config))
+
+
+def mixture_options(config: Config) -> MixtureOptions:
+    """What is asked of the mixture beyond its policy. Raises `UserError` for clusters that are not there."""
+    node = config.mix
+    end = node.schedule if node.schedule.is_given else None
+    return MixtureOptions(
+        levels=tuple(node.levels),
+        weighting=_weighting(node.alphas, node.weights),
+        end_alpha=None if end is None else end.alpha,
+        end=None if end is None else _weighting(end.alphas, end.weights),
+        max_passes=node.max_passes,
+        clusters=None if node.clusters is None else Clusters.read(Path(node.clusters)),
+    )
+
+
+def _weighting(alphas: MixAlphasConfig, weights: MixWeightsConfig) -> Weighting:
+    given = {level: alpha for level, alpha in vars(alphas).items() if alpha is not None}
+    return Weighting(given, {level: dict(getattr(weights, level)) for level in LEVELS})
+
+
+def course_of(config: Config) -> Course:
+    """The run as stages: its phases, and within them the steps of the mixture's schedule, at most `SCHEDULE_STAGES` in all."""
+    phases, node = phases_of(config), config.mix.schedule
+    spans, clips_per_draw = spans_of(config), config.data.repeats * config.data.clips_per_open
+    edges = {phase.span.first_step for phase in phases}
+    first = last = 0
+    if node.is_given:
+        first, last = node.first_step, config.trainer.steps if node.last_step is None else node.last_step
+        number = min(last - first, SCHEDULE_STAGES)
+        edges |= {first + (last - first) * index // number for index in range(number + 1)}
+    steps = sorted(step for step in edges if step < spans.num_steps)
+    begins = [-(-spans.positions_before(step) // clips_per_draw) for step in steps]
+    num_draws = -(-spans.positions_before(spans.num_steps) // clips_per_draw)
+    kept = [
+        index for index, begin in enumerate(begins) if begin < ([*begins, num_draws][index + 1])
+    ]  # one draw at least
+    clips = [phases[spans.number_at(steps[index])].config.data for index in kept]
+    after = [*steps, spans.num_steps]
+    middles = [(after[index] + after[index + 1] - 1) / 2 for index in kept]
+    return Course(
+        first=tuple(begins[index] for index in kept),
+        num_draws=num_draws,
+        seconds=tuple(config.data.clips_per_open * clip.num_frames * clip.frame_interval_seconds for clip in clips),
+        progress=tuple(_progress(middle, first, last, node.shape) if node.is_given else 0.0 for middle in middles),
+    )
+
+
+def _progress(step: float, first: int, last: int, shape: Shape) -> float:
+    """How far a schedule from step `first` to `last` has come, from 0 to 1."""
+    passed = min(1.0, max(0.0, (step - first) / max(1, last - 1 - first)))
+    return 0.5 * (1.0 - math.cos(math.pi * passed)) if shape is Shape.cosine else passed
 
 
 def _embedded(config: Config) -> Path:

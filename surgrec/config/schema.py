@@ -17,11 +17,12 @@ from surgrec.optim.schedules import Shape
 
 
 class Policy(StrEnum):
-    """How the share of a source follows from its hours; see surgrec/data/mixture.py."""
+    """How the share of a source follows from its hours; see docs/sampling.md."""
 
     natural = "natural"
     uniform = "uniform"
     temperature = "temperature"
+    clusters = "clusters"
 
 
 class MaskMode(StrEnum):
@@ -66,8 +67,53 @@ class LoggerKind(StrEnum):
 
 
 @dataclass
+class MixAlphasConfig:
+    """An alpha for one level of the mixture's tree; null: the policy's own, and 1 for videos."""
+
+    domain: float | None = None
+    procedure: float | None = None
+    source: float | None = None
+    video: float | None = None
+
+
+@dataclass
+class MixWeightsConfig:
+    """Factors by name, at each level of the mixture's tree; what is not named has 1. With `policy: uniform` they are the shares. On the
+    command line with a plus: `+mix.weights.source.NAME=3`.
+    """
+
+    domain: dict[str, float] = field(default_factory=dict)
+    procedure: dict[str, float] = field(default_factory=dict)
+    source: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class MixScheduleConfig:
+    """What `mix.alpha`, `mix.alphas` and `mix.weights` become between two steps; `last_step` null: the end of the first phase. Where none
+    of the three is given, nothing changes.
+    """
+
+    alpha: float | None = None
+    alphas: MixAlphasConfig = field(default_factory=MixAlphasConfig)
+    weights: MixWeightsConfig = field(default_factory=MixWeightsConfig)
+    first_step: int = 0
+    last_step: int | None = None
+    shape: Shape = Shape.linear
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything changes."""
+        given = [self.alpha, *vars(self.alphas).values()]
+        return any(alpha is not None for alpha in given) or any(vars(self.weights).values())
+
+
+@dataclass
 class MixConfig:
     """What is trained on. `embedded`: scale of the synthesised corpus to use where `manifests` is empty.
+
+    The share of a node among its siblings is proportional to weight * hours ** alpha at each of the `levels` of a tree (domain, procedure,
+    source), with an alpha of its own where `alphas` gives one, also to the level `video`. `max_passes`: how often any of the footage may be
+    drawn in the whole run. `clusters`: file of `surgrec corpus cluster`, for the policy of that name. docs/sampling.md defines them all.
 
     `rehearsal_share`: share of all clips that come from general video, so that it is not forgotten: from `rehearsal_sources`, or, where
     none is named, from every source of the domain `other`. The policy then holds within either part.
@@ -80,6 +126,12 @@ class MixConfig:
     embedded: str | None = None
     policy: Policy = Policy.temperature
     alpha: float = 0.5
+    levels: list[str] = field(default_factory=lambda: ["source"])
+    alphas: MixAlphasConfig = field(default_factory=MixAlphasConfig)
+    weights: MixWeightsConfig = field(default_factory=MixWeightsConfig)
+    max_passes: float | None = None
+    schedule: MixScheduleConfig = field(default_factory=MixScheduleConfig)
+    clusters: str | None = None
     rehearsal_share: float | None = None
     rehearsal_sources: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
@@ -90,7 +142,8 @@ class MixConfig:
 class DataConfig:
     """Clip geometry in seconds, the global batch, and how clips are read.
 
-    `global_batch_size` counts samples. `repeats` of them show the same decoded clip, each cropped and masked anew.
+    `global_batch_size` counts samples. `repeats` of them show the same decoded clip, each cropped and masked anew. So many clips in a row
+    as `clips_per_open` says are of one video, which is opened once for them, each from a moment of its own.
     """
 
     num_frames: int = 16
@@ -98,6 +151,7 @@ class DataConfig:
     short_side_pixels: int | None = 320
     global_batch_size: int = MISSING
     repeats: int = 1
+    clips_per_open: int = 1
     decoder: str = "pyav"
     max_attempts: int = 8
     workers: int = 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from surgrec.core.spans import Spans
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
 from surgrec.training.folder import RunFolder
-from surgrec.training.footage import Stretch, footage_of, read_footage
+from surgrec.training.footage import Stretch, clusters_copy, footage_of, read_footage
 
 _AT_ONCE = 1 << 18  # positions that are drawn together
 _SUMS_FILE = "SHA256SUMS"
@@ -157,8 +157,12 @@ def _draws_of(
     listed = {str(name) for name in ids[is_wanted]}
     if not listed or stop_step <= stretch.from_step:
         return listed, {}
+    if stretch.clusters is not None:  # as they were, not as the file that the configuration names is now
+        config = replace(config, mix=replace(config.mix, clusters=str(clusters_copy(run, stretch.clusters))))
     mixture = build_mixture(config, manifest)
-    sampler = Sampler(mixture, config.seed, clip_seconds=0.0)  # which video is drawn does not depend on it
+    sampler = Sampler(
+        mixture, config.seed, 0.0, config.data.clips_per_open
+    )  # which video is drawn has nothing to do with a clip's length
     drawable = _drawable(mixture)
     sought = {str(name) for name in ids[drawable[is_wanted[drawable]]]}
     first, stop = (spans.positions_before(step) // repeats for step in (stretch.from_step, stop_step))
@@ -179,9 +183,10 @@ def _draws_of(
 
 
 def _drawable(mixture: Mixture) -> npt.NDArray[np.int64]:
-    """Manifest rows that are drawn at all: with usable footage, of a source with a share."""
-    per_source = np.diff(mixture.footage.first_video)
-    return mixture.footage.rows[np.repeat(mixture.table.shares > 0, per_source)]
+    """Manifest rows that are drawn at all: with usable footage, of a stratum with a share."""
+    footage, is_drawn = mixture.footage, (mixture.strata.shares > 0).any(axis=0)
+    has_weight = np.diff(mixture.draws.videos["sum"]) > 0
+    return np.unique(footage.rows[np.repeat(is_drawn, np.diff(footage.first_video)) & has_weight])
 
 
 def _chunks(first: int, stop: int) -> Iterator[np.ndarray]:

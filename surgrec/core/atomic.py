@@ -1,6 +1,6 @@
 """Files that are either whole or absent.
 
-In: what to write. Out: a file written under a temporary name beside its place, flushed to disk, then renamed. It is its
+In: what to write. Out: a file, or a folder of files, under a temporary name beside its place, flushed to disk, then renamed. It is its
 own file because every stage writes files that a later run trusts.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _OLD_SECONDS = 600.0
+_LEFT_BEHIND_SECONDS = 24 * 3600
 
 
 def sync_path(path: Path) -> None:
@@ -63,6 +65,12 @@ def remove_old_leftovers(folder: Path) -> None:
                 leftover.unlink()
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
@@ -72,3 +80,27 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Give a folder of files its name, unless another process was faster."""
+    sync_path(partial)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(partial)
+    sync_path(folder.parent)
+
+
+def partial_folder(folder: Path) -> Path:
+    """An empty folder of this process beside `folder`; what killed processes left of it is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(".*.partial"):
+        if time.time() - leftover.stat().st_mtime > _LEFT_BEHIND_SECONDS:  # its writer may be on another machine
+            shutil.rmtree(leftover, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    return partial

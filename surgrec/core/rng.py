@@ -13,18 +13,18 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """SplitMix64's finaliser: a bijection of 64-bit words with full avalanche."""
-    x = x + _GOLDEN
+    x = x + GOLDEN
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
-def _key(seed: int, purpose: str) -> np.uint64:
+def key_of(seed: int, purpose: str) -> np.uint64:
     """A 64-bit key from the seed and the purpose; BLAKE2b keeps nearby seeds and similar names unrelated."""
     digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "little"))
@@ -34,9 +34,9 @@ def words(seed: int, purpose: str, positions: npt.ArrayLike, lanes: int) -> npt.
     """64 random bits for every (position, lane): shape `positions.shape + (lanes,)`."""
     position = np.asarray(positions, dtype=np.int64).astype(np.uint64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
-        at_position = _mix(position ^ _key(seed, purpose))[..., None]
-        lane = _mix(np.arange(lanes, dtype=np.uint64) * _GOLDEN)
-        return _mix(at_position ^ lane)
+        at_position = mix(position ^ key_of(seed, purpose))[..., None]
+        lane = mix(np.arange(lanes, dtype=np.uint64) * GOLDEN)
+        return mix(at_position ^ lane)
 
 
 def uniforms(seed: int, purpose: str, positions: npt.ArrayLike, lanes: int) -> npt.NDArray[np.float64]:

@@ -8,11 +8,11 @@ everything else names a video by its `video_id`.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from surgrec.corpus.ledger import Ledger
 
 SCHEMA_VERSION = 1
 _ROUNDING_SECONDS = 1e-3
+FINGERPRINT_VERSION = 2  # how `Manifest.fingerprint` is computed
+_ROWS_AT_ONCE = 1 << 18
 DOMAINS = ("endoscopy", "laparoscopy", "cataract", "robotic", "other")
 
 SCHEMA = pa.schema(
@@ -122,12 +124,62 @@ class Manifest:
         """Of each row, (num_videos,)."""
         return self.column("source").astype(np.str_)
 
+    def id_of(self, row: int) -> str:
+        """The `video_id` of one row; cheap in a manifest of any size, which `video_ids` is not."""
+        return str(self.table["video_id"][row].as_py())
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The `video_id` of each row, looked up where it is asked for."""
+        return _Ids(self)
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what the rows say, whatever their order and wherever the files lie."""
-        rows = self.table.drop_columns([name for name in _PLACE if name in self.table.column_names]).to_pylist()
-        lines = sorted(json.dumps(row, sort_keys=True) for row in rows)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        """SHA-256 of what the rows say, whatever their order and wherever the files lie: column by column, in the order of the ids."""
+        order = pc.sort_indices(self.table["video_id"])
+        digest = hashlib.sha256(f"{FINGERPRINT_VERSION}/{len(self)}".encode())
+        for field in SCHEMA:
+            if field.name not in _PLACE:
+                digest.update(field.name.encode())
+                column = self.table[field.name]
+                for first in range(0, len(self), _ROWS_AT_ONCE):
+                    part = column.take(order.slice(first, _ROWS_AT_ONCE)).combine_chunks()
+                    for piece in _bytes_of(part):
+                        digest.update(piece)
+        return digest.hexdigest()
+
+
+class _Ids(Sequence[str]):
+    """The ids of a manifest, none of them copied."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._manifest.id_of(range(len(self))[row])
+
+
+def _bytes_of(values: pa.Array) -> Iterator[bytes | memoryview]:
+    """What an array says, the same for equal values however they are kept in memory."""
+    yield np.packbits(values.is_valid().to_numpy(zero_copy_only=False)).tobytes()
+    if pa.types.is_struct(values.type):
+        for field in values.type:
+            yield from _bytes_of(pc.struct_field(values, field.name))
+    elif pa.types.is_list(values.type):
+        yield pc.fill_null(pc.list_value_length(values), 0).to_numpy().tobytes()
+        yield from _bytes_of(pc.list_flatten(values))
+    elif pa.types.is_string(values.type):
+        filled = pc.fill_null(values, "")
+        yield pc.binary_length(filled).to_numpy().tobytes()
+        _, offsets, text = filled.buffers()
+        if text is not None:
+            ends = np.frombuffer(offsets, dtype=np.int32)[[filled.offset, filled.offset + len(filled)]]
+            yield memoryview(text)[ends[0] : ends[1]]
+    else:
+        yield pc.fill_null(values, 0).to_numpy(zero_copy_only=False).tobytes()
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -176,9 +228,9 @@ def checked(table: pa.Table, named: str) -> pa.Table:
             raise ManifestError(
                 f"{named}: the column {field.name} has empty values; write it again with `surgrec index`"
             )
-    counts = pc.value_counts(table["video_id"])
-    repeated = [entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1]
-    if repeated:
+    if pc.count_distinct(table["video_id"]).as_py() < len(table):
+        counts = pc.value_counts(table["video_id"])
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
         raise ManifestError(
             f"{named}: {counted(len(repeated), 'video')} listed twice, such as {repeated[0]}; name each manifest once"
         )

@@ -124,8 +124,8 @@ class ClipReader:
     def _failures(self, position: int, source: int, failed: dict[int, str], row: int) -> tuple[Failure, ...]:
         """The record of the videos that failed before `row` was read."""
         name = self.sampler.mixture.table.sources[source]
-        ids = self.manifest.video_ids
-        return tuple(Failure(position, name, str(ids[bad]), reason, str(ids[row])) for bad, reason in failed.items())
+        id_of = self.manifest.id_of
+        return tuple(Failure(position, name, id_of(bad), reason, id_of(row)) for bad, reason in failed.items())
 
     def _check_hope(self, position: int, source: int, failed: dict[int, str]) -> None:
         """Raise `DataError` where no video is left to try in the source."""
@@ -133,7 +133,7 @@ class ClipReader:
         num_videos = int(table.num_videos[source])
         if len(failed) < min(self.max_attempts, num_videos):
             return
-        tried = ", ".join(f"{self.manifest.video_ids[row]} ({reason})" for row, reason in failed.items())
+        tried = ", ".join(f"{self.manifest.id_of(row)} ({reason})" for row, reason in failed.items())
         raise DataError(
             f"source {table.sources[source]!r}: none of {counted(len(failed), 'video')} tried at position {position} can be read, "
             f"of {num_videos} in all: {tried}; check that its folder is mounted, then index it again"

@@ -1,107 +1,61 @@
 """How much of each source a run sees, and which footage stands behind that share.
 
-In: a manifest and a policy. Out: a `Mixture`: the share of every source (`table`) and the usable footage as flat arrays
-(`footage`), built once. It is its own file because the shares are what a paper reports and `preview` prints, while drawing
-from them (`sampler`) is mere arithmetic.
+In: a manifest, a policy and its options. Out: a `Mixture`: the share of every source (`table`), those of the strata that are drawn from
+(`strata`), and the videos of each (`draws`), built once. It is its own file because the shares are what a paper reports and `preview`
+prints, while drawing from them (`sampler`) is mere arithmetic. docs/sampling.md has the equations.
 
-Policies, with h the usable hours of a source: `natural` h, `uniform` 1, `temperature` h**alpha (alpha 1 is natural, alpha 0
-uniform; the exponent is the inverse temperature of multilingual language models: Arivazhagan et al. 2019, arXiv 1907.05019).
-With a `Rehearsal` the sources are in two parts, each with its own total share, and the policy holds within either.
+A share goes down a tree, domain -> procedure -> source (`levels`), to the strata; within one, a video is drawn by its usable seconds. With
+h the usable hours of a node, its share among its siblings is proportional to weight * h**alpha: `natural` is alpha 1, `uniform` alpha 0,
+`temperature` an alpha of its own for each level (the exponent is the inverse temperature of multilingual language models: Arivazhagan et
+al. 2019, arXiv 1907.05019). Under `clusters` the tree is one of clusters of features, drawn alike at each level (Vo et al. 2024, arXiv
+2405.15613). With a `Rehearsal` the sources are in two parts, each with its own total share, and the policy holds within either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from surgrec.core.atomic import partial_folder, publish, write_json
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
+from surgrec.data.shares import Floats, Integers, Policy, shares_of, summed
+from surgrec.data.strata import (
+    Course,
+    MixtureOptions,
+    Rehearsal,
+    Strata,
+    Tree,
+    Weighting,
+    plant,
+    rehearsed,
+    shares_of_strata,
+    video_weights,
+)
+from surgrec.data.table import DrawTable
 
-GENERAL_DOMAIN = "other"  # what a manifest calls footage of none of the four kinds of surgery
-Policy = Literal["natural", "uniform", "temperature"]
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-
-def shares_of(hours: Mapping[str, float] | npt.ArrayLike, policy: str, alpha: float = 0.5) -> Floats:
-    """Share of every source, in the order given, summing to 1; a source without hours has share 0.
-
-    Args:
-        hours: usable hours of each source, none negative, one positive at least.
-        policy: `natural`, `uniform` or `temperature`.
-        alpha: exponent of `temperature`, not negative; the other policies ignore it.
-    """
-    if policy not in get_args(Policy):
-        raise UserError(f"mixture policy {policy!r} is unknown; set mix.policy to one of {', '.join(get_args(Policy))}")
-    if not (np.isfinite(alpha) and alpha >= 0):
-        raise UserError(f"mixture exponent {alpha} is not a number of at least 0; set mix.alpha to one, such as 0.5")
-    values = np.asarray(list(hours.values()) if isinstance(hours, Mapping) else hours, dtype=np.float64)
-    if not (values > 0).any() or not (values >= 0).all():
-        raise DataError("no source of the mixture has usable footage; check the manifests of mix.manifests")
-    exponent = {"natural": 1.0, "uniform": 0.0, "temperature": alpha}[policy]
-    weights = np.where(values > 0, (values / values.max()) ** exponent, 0.0)
-    return weights / weights.sum()
+__all__ = [
+    "Course", "Floats", "Footage", "Integers", "Mixture", "MixtureOptions", "MixtureTable", "Policy", "Rehearsal", "Weighting", "shares_of"
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """General video beside the surgical, so that a continued run does not forget what its first weights knew.
-
-    `share` of all clips, at least 0 and below 1, comes from the sources called `sources`, or, where none is named, from those all of
-    whose videos are of the domain `other`.
-    """
-
-    share: float
-    sources: tuple[str, ...] = ()
-
-    def is_source(self, manifest: Manifest, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-        """Which of the manifest's sources `names` (S,) are rehearsed. Raises `UserError` for one that is not among them."""
-        if unknown := sorted(set(self.sources) - set(names)):
-            raise UserError(
-                f"mix.rehearsal_sources names {', '.join(unknown)}, which no manifest has; there are {', '.join(names)}"
-            )
-        if self.sources:
-            return np.isin(names, self.sources)
-        surgical = set(manifest.sources[manifest.column("domain") != GENERAL_DOMAIN].tolist())
-        return np.array([name not in surgical for name in names])
-
-    def shares(self, hours: Floats, is_rehearsal: npt.NDArray[np.bool_], policy: str, alpha: float) -> Floats:
-        """Share of every source (S,), summing to 1: `share` for the rehearsed ones; `UserError` for a part without footage."""
-        shares = np.zeros_like(hours)
-        for part, total in ((is_rehearsal, self.share), (~is_rehearsal, 1 - self.share)):
-            if total and not hours[part].any():
-                raise UserError(_nothing_to_rehearse(self) if part is is_rehearsal else _nothing_but_rehearsal(self))
-            if total:
-                shares[part] = total * shares_of(hours[part], policy, alpha)
-        return shares
-
-
-def _nothing_to_rehearse(rehearsal: Rehearsal) -> str:
-    return (
-        f"mix.rehearsal_share={rehearsal.share:g} needs usable footage of general video: index some with --domain {GENERAL_DOMAIN} and "
-        "add its manifest to mix.manifests, name sources that are there in mix.rehearsal_sources, or set mix.rehearsal_share=null"
-    )
-
-
-def _nothing_but_rehearsal(rehearsal: Rehearsal) -> str:
-    return (
-        f"mix.rehearsal_share={rehearsal.share:g}, but every source with usable footage is rehearsal; add the manifest of what is to be "
-        "learned to mix.manifests, or name only some sources in mix.rehearsal_sources"
-    )
+_FACTS, _SHARES = "mixture.json", "shares.npz"
 
 
 @dataclass(frozen=True)
 class MixtureTable:
     """One entry a source, ordered by name: usable `hours`, `shares` of the draws (sum 1), `num_videos` with usable footage.
 
-    `rehearsed`: names of the sources that are there for rehearsal.
+    Under a schedule, `shares` are those of the whole run. `rehearsed`: names of the sources that are there for rehearsal.
     """
 
     sources: tuple[str, ...]
@@ -113,27 +67,243 @@ class MixtureTable:
 
 @dataclass(frozen=True)
 class Footage:
-    """The usable intervals of the manifest, V videos and I intervals, ordered by source, then video id, then time.
+    """The usable intervals of the manifest, V videos and I intervals, ordered by stratum, then video id, then time.
 
     The order does not depend on the manifest's, so neither does the sequence that a run reads.
     """
 
     rows: Integers  # (V,) manifest row of a video
-    first_video: Integers  # (S + 1,) the videos of source s are first_video[s] .. first_video[s + 1] - 1
+    first_video: Integers  # (G + 1,) the videos of stratum g are first_video[g] .. first_video[g + 1] - 1
     first_interval: Integers  # (V + 1,) likewise for the intervals of a video
     start_seconds: Floats  # (I,)
     end_seconds: Floats  # (I,)
-
-    @property
-    def video_of_interval(self) -> Integers:
-        """(I,) index of the video an interval lies in."""
-        return np.repeat(np.arange(len(self.rows)), np.diff(self.first_interval))
 
     @property
     def video_seconds(self) -> Floats:
         """(V,) usable seconds of every video."""
         lengths = self.end_seconds - self.start_seconds
         return np.add.reduceat(lengths, self.first_interval[:-1])
+
+
+class Mixture:
+    """Shares of the sources and the footage behind them.
+
+    Args:
+        manifest: every source to draw from.
+        policy, alpha: see `shares_of`; `clusters` needs its option.
+        rehearsal: which sources are general video, and their share of all clips; None: all sources are in one part.
+        options: see there.
+        course: the run's, which a schedule and `max_passes` need; None without them.
+
+    Attributes:
+        table, strata, draws: see there.
+        num_left_out: videos without usable footage.
+        num_unclustered: videos with usable footage of which no cluster knows a moment.
+
+    Raises:
+        DataError: no video of the manifest has usable footage.
+        UserError: the rehearsal, a weight or the cap cannot be.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        policy: str,
+        alpha: float = 0.5,
+        rehearsal: Rehearsal | None = None,
+        options: MixtureOptions | None = None,
+        course: Course | None = None,
+    ) -> None:
+        options = options or MixtureOptions()
+        self.course = course if options.max_passes is not None or options.end is not None else None
+        row, start, end = _intervals(manifest.table.column("usable"))
+        if not len(row):
+            raise DataError("the manifest has no video with usable footage; index a folder of videos into it first")
+        num_videos = _count_distinct(row, len(manifest))
+        self.num_left_out = len(manifest) - num_videos
+        tree = plant(manifest, policy, options)
+        paths, stratum, row, spans = _divided(tree, manifest, row, start, end)
+        self.num_unclustered = num_videos - _count_distinct(row, len(manifest))
+        placed = _placed(stratum, row, _rank(manifest.table["video_id"]), spans, len(paths))
+        stratum_of_video = np.repeat(np.arange(len(paths)), np.diff(placed.first_video))
+        hours = summed(placed.seconds, stratum_of_video, len(paths)) / 3600.0
+        source_index = paths[:, -1]
+        is_rehearsal = rehearsed(rehearsal, tree, manifest)
+        shares, counts = shares_of_strata(
+            policy, alpha, rehearsal, options, self.course, tree, paths, hours, is_rehearsal[source_index]
+        )
+        names = tuple(tuple(tree.names[level][code] for level, code in enumerate(path)) for path in paths.tolist())
+        self.strata = Strata(tree.levels, names, source_index, hours, shares, counts)
+        weights = video_weights(placed.seconds, placed.first_video, options, self.strata, self.course)
+        self.draws = DrawTable.build(placed.rows, weights, placed.first_video, placed.first_interval, placed.spans)
+        num_videos_of = _videos_of_sources(source_index[stratum_of_video], placed.rows, tree, len(manifest))
+        self.table = _table(
+            tree.sources, self.strata, self.course, num_videos_of, is_rehearsal & (rehearsal is not None)
+        )
+
+    # -- files
+
+    @classmethod
+    def open(cls, folder: Path) -> Mixture:
+        """The mixture that `kept` left in `folder`. Takes no memory that grows with the number of videos."""
+        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        small = np.load(folder / _SHARES)
+        self = cls.__new__(cls)
+        self.num_left_out, self.num_unclustered = facts["num_left_out"], facts["num_unclustered"]
+        course = facts["course"]
+        self.course = course and Course(
+            tuple(course["first"]), course["num_draws"], tuple(course["seconds"]), tuple(course["progress"])
+        )
+        counts = small["counts"] if facts["is_capped"] else None
+        self.strata = Strata(
+            tuple(facts["levels"]),
+            tuple(map(tuple, facts["names"])),
+            small["source_index"],
+            small["strata_hours"],
+            small["strata_shares"],
+            counts,
+        )
+        self.table = MixtureTable(
+            tuple(facts["sources"]), small["hours"], small["shares"], small["num_videos"], tuple(facts["rehearsed"])
+        )
+        self.draws = DrawTable.open(folder)
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write everything into `folder`, which is not yet where anybody looks for it."""
+        strata, table = self.strata, self.table
+        arrays: dict[str, Any] = {
+            "source_index": strata.source_index,
+            "strata_hours": strata.hours,
+            "strata_shares": strata.shares,
+        }
+        if strata.counts is not None:
+            arrays["counts"] = strata.counts
+        np.savez(
+            folder / _SHARES, hours=table.hours, shares=table.shares, num_videos=table.num_videos, **arrays
+        )  # fmt: skip
+        self.draws.save(folder)
+        write_json(
+            folder / _FACTS,
+            {
+                "sources": table.sources,
+                "rehearsed": table.rehearsed,
+                "levels": strata.levels,
+                "names": strata.names,
+                "course": None if self.course is None else asdict(self.course),
+                "is_capped": strata.counts is not None,
+                "num_left_out": self.num_left_out,
+                "num_unclustered": self.num_unclustered,
+            },
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A mixture in files travels to another process as the name of their folder."""
+        if self.draws.folder is not None:
+            return (Mixture.open, (self.draws.folder,))
+        return (_restored, (vars(self),))
+
+    @property
+    def footage(self) -> Footage:
+        """The footage as flat arrays; for reports, since it is as large as the corpus."""
+        draws = self.draws
+        first = draws.intervals(np.arange(len(draws.videos) - 1))[0]
+        first = np.append(first, len(draws.spans))
+        rows = draws.rows(np.arange(len(draws.videos) - 1))
+        return Footage(rows, draws.first_video, first, draws.spans[:, 0], draws.spans[:, 1])
+
+
+def kept(folder: Path, build: Callable[[], Mixture]) -> Mixture:
+    """The mixture in `folder`, built and written there first where it is not: whole or not at all, whoever is killed meanwhile."""
+    if not (folder / _FACTS).is_file():
+        partial = partial_folder(folder)
+        build().save(partial)
+        publish(partial, folder)
+    return Mixture.open(folder)
+
+
+def _restored(attributes: dict[str, object]) -> Mixture:
+    mixture = Mixture.__new__(Mixture)
+    vars(mixture).update(attributes)
+    return mixture
+
+
+# -- what is drawn, in order
+
+
+def _divided(
+    tree: Tree, manifest: Manifest, row: Integers, start: Floats, end: Floats
+) -> tuple[Integers, Integers, Integers, Floats]:
+    """Paths (G, L) of the strata, and of every part of the usable footage its stratum, its row, and the span as `DrawTable` has it."""
+    if tree.clusters is None:
+        _, example, stratum = np.unique(_joint(tree.codes), return_index=True, return_inverse=True)
+        return tree.codes[example], stratum[row], row, np.stack([start, end, start, end], axis=1)
+    leaf, row, spans = tree.clusters.cut(manifest.table["video_id"], row, start, end)
+    if not len(row):
+        raise UserError(
+            f"mix.clusters={tree.clusters.name} knows none of the usable footage; cluster features of these videos"
+        )
+    key = tree.codes[row, -1] * len(tree.clusters.paths) + leaf
+    _, example, stratum = np.unique(key, return_index=True, return_inverse=True)
+    paths = np.concatenate([tree.clusters.paths[leaf[example]], tree.codes[row[example]]], axis=1)
+    return paths, stratum, row, spans
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Rows and usable seconds (V,), first videos (G + 1,), first intervals (V + 1,) and spans (I, 4), as `DrawTable` wants them."""
+
+    rows: Integers
+    seconds: Floats
+    first_video: Integers
+    first_interval: Integers
+    spans: Floats
+
+
+def _placed(stratum: Integers, row: Integers, rank: Integers, spans: Floats, num_strata: int) -> _Placed:
+    """Footage (I,) in the order of stratum, rank of the video, time."""
+    keys, videos = np.unique(stratum * len(rank) + rank[row], return_inverse=True)
+    spans = spans[np.lexsort((spans[:, 0], videos))]
+    first_interval = _offsets(np.bincount(videos, minlength=len(keys)))
+    stratum_of_video, place = np.divmod(keys, len(rank))
+    by_rank = np.empty(len(rank), dtype=np.int64)
+    by_rank[rank] = np.arange(len(rank))
+    seconds = np.add.reduceat(spans[:, 1] - spans[:, 0], first_interval[:-1])
+    first_video = _offsets(np.bincount(stratum_of_video, minlength=num_strata))
+    return _Placed(by_rank[place], seconds, first_video, first_interval, spans)
+
+
+def _videos_of_sources(source_of_video: Integers, rows: Integers, tree: Tree, num_rows: int) -> Integers:
+    """How many videos each source has, (S,); one that is in several strata counts once."""
+    if tree.clusters is not None:
+        source_of_video = np.unique(source_of_video * num_rows + rows) // num_rows
+    return np.bincount(source_of_video, minlength=len(tree.sources))
+
+
+def _joint(codes: Integers) -> Integers:
+    """One number for each row of `codes` (N, L), ordered by the last column, then from the first on."""
+    key = codes[:, -1]
+    for column in codes.T[:-1]:
+        key = key * (column.max() + 1) + column
+    return key
+
+
+def _rank(ids: pa.ChunkedArray) -> Integers:
+    """The place of each id among all, sorted."""
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank
+
+
+def _count_distinct(row: Integers, size: int) -> int:
+    is_there = np.zeros(size, dtype=bool)
+    is_there[row] = True
+    return int(is_there.sum())
+
+
+def _offsets(counts: Integers) -> Integers:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _intervals(usable: pa.ChunkedArray) -> tuple[Integers, Floats, Floats]:
@@ -143,47 +313,20 @@ def _intervals(usable: pa.ChunkedArray) -> tuple[Integers, Floats, Floats]:
     end = pc.struct_field(flat, "end_seconds").to_numpy()
     row = pc.list_parent_indices(usable).to_numpy()
     is_real = end > start
-    return row[is_real], start[is_real], end[is_real]
+    return row[is_real].astype(np.int64), start[is_real], end[is_real]
 
 
-class Mixture:
-    """Shares of the sources and the footage behind them.
-
-    Args:
-        manifest: every source to draw from.
-        policy, alpha: see `shares_of`.
-        rehearsal: which sources are general video, and their share of all clips; None: all sources are in one part.
-
-    Raises:
-        DataError: no video of the manifest has usable footage.
-        UserError: the rehearsal cannot be.
-    """
-
-    def __init__(self, manifest: Manifest, policy: str, alpha: float = 0.5, rehearsal: Rehearsal | None = None) -> None:
-        row, start, end = _intervals(manifest.table.column("usable"))
-        if not len(row):
-            raise DataError("the manifest has no video with usable footage; index a folder of videos into it first")
-        sources, source_of_row = np.unique(manifest.sources, return_inverse=True)
-        rows = np.unique(row)
-        self.num_left_out = len(manifest) - len(rows)  # videos without usable footage
-        rows = rows[np.lexsort((manifest.video_ids[rows], source_of_row[rows]))]
-        rank = np.empty(len(manifest), dtype=np.int64)
-        rank[rows] = np.arange(len(rows))
-        order = np.lexsort((start, rank[row]))
-        num_videos = np.bincount(source_of_row[rows], minlength=len(sources))
-        self.footage = Footage(
-            rows=rows.astype(np.int64),
-            first_video=np.concatenate([[0], np.cumsum(num_videos)]),
-            first_interval=np.concatenate([[0], np.cumsum(np.bincount(rank[row], minlength=len(rows)))]),
-            start_seconds=start[order],
-            end_seconds=end[order],
-        )
-        seconds = np.bincount(source_of_row[rows], weights=self.footage.video_seconds, minlength=len(sources))
-        hours = seconds / 3600.0
-        names = tuple(str(source) for source in sources)
-        if rehearsal is None:
-            self.table = MixtureTable(names, hours, shares_of(hours, policy, alpha), num_videos)
-            return
-        is_rehearsal = rehearsal.is_source(manifest, names)
-        shares = rehearsal.shares(hours, is_rehearsal, policy, alpha)
-        self.table = MixtureTable(names, hours, shares, num_videos, tuple(np.array(names)[is_rehearsal].tolist()))
+def _table(
+    sources: tuple[str, ...],
+    strata: Strata,
+    course: Course | None,
+    num_videos: Integers,
+    is_rehearsal: npt.NDArray[np.bool_],
+) -> MixtureTable:
+    """The sources, each with the sum of its strata."""
+    size = len(sources)
+    mean = strata.shares[0] if course is None else course.draws @ strata.shares / course.num_draws
+    is_whole = len(strata.names) == size  # each source is a stratum: no sum, so that no rounding either
+    shares = mean if is_whole else summed(mean, strata.source_index, size)
+    hours = strata.hours if is_whole else summed(strata.hours, strata.source_index, size)
+    return MixtureTable(sources, hours, shares, num_videos, tuple(np.array(sources)[is_rehearsal].tolist()))

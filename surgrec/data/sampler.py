@@ -13,8 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from surgrec.core.errors import UserError
+from surgrec.core.permutation import permuted
 from surgrec.core.rng import uniforms
+from surgrec.data.errors import DataError
 from surgrec.data.mixture import Floats, Integers, Mixture
+from surgrec.data.table import moments
+
+_AT_ONCE = 1 << 13  # positions whose numbers stay in a core's cache together
+_REDRAWS = 16  # of a position whose video is excluded, before the videos that are left are listed
 
 
 @dataclass(frozen=True)
@@ -26,49 +32,49 @@ class Draws:
     start_seconds: Floats
 
 
-def _cumulative(weights: Floats) -> Floats:
-    """(n,) weights to their (n + 1,) running sum, which begins with 0."""
-    return np.concatenate([[0.0], np.cumsum(weights)])
-
-
-def _pick(cumulative: Floats, first: Integers, stop: Integers, uniform: Floats) -> tuple[Integers, Floats]:
-    """Index in [first, stop) drawn by weight, and how far into its weight the draw fell; an index of weight 0 is never drawn."""
-    begin, end = cumulative[first], cumulative[stop]
-    target = np.minimum(begin + uniform * (end - begin), np.nextafter(end, -np.inf))  # rounding must not reach the end
-    index = np.searchsorted(cumulative, target, side="right") - 1
-    return index, target - cumulative[index]
-
-
 class Sampler:
-    """Draws the source by its share, the video within it in proportion to its usable seconds, then the start.
+    """Draws the stratum by its share, the video within it by its weight, then the start.
 
     The start is uniform over the moments at which the whole clip lies inside one usable interval. A video none of whose
     intervals is long enough starts at the beginning of one of them (drawn by length); the reader then repeats its last frame.
 
+    Draws are independent of one another, unless passes are capped: then the run's draws are a permutation of a list in which each stratum
+    has its count, and each video its own to within one draw.
+
     Args:
-        mixture: sources, shares, footage.
+        mixture: strata, shares, footage.
         seed: of the run.
         clip_seconds: from the first to the last frame of a clip.
+        clips_per_open: so many clips in a row are of one video, each from a start of its own. One draw of the mixture, then, is so many
+            clips; a course counts draws.
     """
 
-    def __init__(self, mixture: Mixture, seed: int, clip_seconds: float) -> None:
+    def __init__(self, mixture: Mixture, seed: int, clip_seconds: float, clips_per_open: int = 1) -> None:
         if not (np.isfinite(clip_seconds) and clip_seconds >= 0):
             raise UserError(
                 f"a clip of {clip_seconds} seconds cannot be drawn; check data.num_frames and the frame interval"
             )
+        if clips_per_open < 1:
+            raise UserError(f"data.clips_per_open={clips_per_open} must be at least 1")
         self.mixture = mixture
         self.seed = seed
-        footage = mixture.footage
-        lengths = footage.end_seconds - footage.start_seconds
-        room = np.maximum(lengths - clip_seconds, 0.0)
-        video = footage.video_of_interval
-        has_room = np.bincount(video, weights=room, minlength=len(footage.rows))[video] > 0
-        self._slack_seconds = np.where(has_room, room, 0.0)
-        self._intervals = _cumulative(np.where(has_room, room, lengths))
-        self._video_seconds = footage.video_seconds
-        self._videos = _cumulative(self._video_seconds)
-        shares = _cumulative(mixture.table.shares)
-        self._shares = shares / shares[-1]
+        self.clip_seconds = clip_seconds
+        self.clips_per_open = clips_per_open
+        self._windows = mixture.draws.windows(clip_seconds)
+        strata = mixture.strata
+        self._source = strata.source_index
+        self._first_draw = np.array(mixture.course.first if mixture.course is not None else (0,), dtype=np.int64)
+        if strata.counts is None:
+            shares = _running(strata.shares)
+            self._shares = shares / shares[:, -1:]
+        else:
+            self._counts = _running(strata.counts)
+            self._before = np.cumsum(strata.counts, axis=0) - strata.counts
+            self._total = strata.counts.sum(axis=0)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What is in files goes to another process by their names."""
+        return (Sampler, (self.mixture, self.seed, self.clip_seconds, self.clips_per_open))
 
     def draw(self, positions: npt.ArrayLike, attempt: int = 0, excluded_rows: Collection[int] = ()) -> Draws:
         """The draws at `positions`.
@@ -79,17 +85,114 @@ class Sampler:
             excluded_rows: manifest rows not to draw; each source must keep one video at least.
         """
         positions = np.asarray(positions, dtype=np.int64)
-        footage = self.mixture.footage
-        source = np.searchsorted(self._shares, uniforms(self.seed, "source", positions, 1)[..., 0], side="right") - 1
-        uniform = uniforms(self.seed, f"clip/{attempt}", positions, 2)
-        videos = self._without(excluded_rows) if excluded_rows else self._videos
-        video, _ = _pick(videos, footage.first_video[source], footage.first_video[source + 1], uniform[..., 0])
-        interval, offset = _pick(
-            self._intervals, footage.first_interval[video], footage.first_interval[video + 1], uniform[..., 1]
-        )
-        start = footage.start_seconds[interval] + np.minimum(offset, self._slack_seconds[interval])
-        return Draws(footage.rows[video], source, start)
+        excluded = np.array(sorted(excluded_rows), dtype=np.int64)
+        parts = [
+            self._draw(positions[first : first + _AT_ONCE], attempt, excluded)
+            for first in range(0, max(len(positions), 1), _AT_ONCE)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Draws(*(np.concatenate([getattr(part, name) for part in parts]) for name in Draws.__annotations__))
 
-    def _without(self, rows: Collection[int]) -> Floats:
-        """Running sum of the videos' seconds with those of `rows` at 0."""
-        return _cumulative(np.where(np.isin(self.mixture.footage.rows, list(rows)), 0.0, self._video_seconds))
+    def sources(self, positions: npt.ArrayLike) -> Integers:
+        """(n,) index of the source at each position, whatever fails; cheaper than the whole draw."""
+        groups, _ = self._groups(np.asarray(positions, dtype=np.int64))
+        return self._source[self._stratum(groups)[0]]
+
+    def _draw(self, positions: Integers, attempt: int, excluded: Integers) -> Draws:
+        table = self.mixture.draws
+        groups, has_own = self._groups(positions)
+        strata, rank = self._stratum(groups)
+        uniform = uniforms(self.seed, f"clip/{attempt}", positions, 2)
+        of_video = uniform[..., 0] if has_own else uniforms(self.seed, f"clip/{attempt}", groups, 1)[..., 0]
+        if rank is not None and attempt == 0:
+            of_video = self._systematic(strata, rank)
+        videos = table.find(strata, of_video)
+        rows = table.rows(videos)
+        if len(excluded):
+            videos = self._instead(groups, strata, videos, attempt, excluded)
+            rows = table.rows(videos)
+        first, stop = table.intervals(videos)
+        return Draws(rows, self._source[strata], moments(self._windows, first, stop, uniform[..., 1]))
+
+    def _groups(self, positions: Integers) -> tuple[Integers, bool]:
+        """The draw that each position is part of, and whether each is one of its own."""
+        if self.clips_per_open == 1:
+            return positions, True
+        return positions // self.clips_per_open, False
+
+    # -- strata
+
+    def _stratum(self, groups: Integers) -> tuple[Integers, Integers | None]:
+        """The stratum of each draw; where passes are capped, also how many draws of that stratum the list has before it."""
+        stage = np.searchsorted(self._first_draw, groups, side="right") - 1
+        if self.mixture.strata.counts is not None:
+            return self._listed(groups, stage)
+        uniform = uniforms(self.seed, "source", groups, 1)[..., 0]
+        return _find_in_row(self._shares, stage, uniform), None
+
+    def _listed(self, groups: Integers, stage: Integers) -> tuple[Integers, Integers]:
+        """The same from a stage's list, in which stratum after stratum has its count; a permutation says who is where."""
+        size = self._counts[:, -1]
+        place = (groups - self._first_draw[stage]) % size[stage]  # beyond the end of the run, the last list again
+        place = permuted(self.seed, "source", place, size[stage], stage)
+        strata = _find_in_row(self._counts, stage, place)
+        return strata, place - self._counts[stage, strata] + self._before[stage, strata]
+
+    def _systematic(self, strata: Integers, rank: Integers) -> Floats:
+        """Points in [0, 1), for the draws of a stratum evenly apart: a video has its expected number of them, rounded up or down."""
+        total = self._total[strata]
+        shift = uniforms(self.seed, "video shift", strata, 1)[..., 0]
+        return (permuted(self.seed, "video", rank, total, strata) + shift) / total
+
+    # -- videos that failed
+
+    def _instead(
+        self, groups: Integers, strata: Integers, videos: Integers, attempt: int, excluded: Integers
+    ) -> Integers:
+        """`videos`, those of excluded rows drawn again: from their stratum, or, where that has no other, from their source."""
+        table, videos = self.mixture.draws, videos.copy()
+        left = np.flatnonzero(np.isin(table.rows(videos), excluded))
+        for number in range(1, _REDRAWS + 1):
+            if not len(left):
+                return videos
+            uniform = uniforms(self.seed, f"clip/{attempt}/{number}", groups[left], 1)[..., 0]
+            videos[left] = table.find(strata[left], uniform)
+            left = left[np.isin(table.rows(videos[left]), excluded)]
+        uniform = uniforms(self.seed, f"clip/{attempt}/last", groups[left], 1)[..., 0]
+        for index, point in zip(left.tolist(), uniform.tolist(), strict=True):
+            videos[index] = self._one_of(int(strata[index]), point, excluded)
+        return videos
+
+    def _one_of(self, stratum: int, point: float, excluded: Integers) -> int:
+        """The video at `point` in [0, 1) of all that are not excluded."""
+        table = self.mixture.draws
+        same_source = np.flatnonzero(self._source == self._source[stratum])
+        for strata in ([stratum], same_source.tolist()):
+            videos = np.concatenate([np.arange(*table.first_video[one : one + 2]) for one in strata])
+            weights = np.concatenate([table.weights(one) for one in strata])
+            weights = np.where(np.isin(table.rows(videos), excluded), 0.0, weights)
+            if weights.any():
+                running = np.cumsum(weights)
+                target = min(point * running[-1], np.nextafter(running[-1], -np.inf))
+                return int(videos[np.searchsorted(running, target, side="right")])
+        name = self.mixture.table.sources[int(self._source[stratum])]
+        raise DataError(
+            f"source {name!r} has no video left to draw; check that its folder is mounted, then index it again"
+        )
+
+
+def _running(rows: npt.NDArray) -> npt.NDArray:
+    """Running sums of each row (S, G) that begin with 0: (S, G + 1)."""
+    return np.concatenate([np.zeros((len(rows), 1), dtype=rows.dtype), np.cumsum(rows, axis=1)], axis=1)
+
+
+def _find_in_row(running: npt.NDArray, row: Integers, value: npt.NDArray) -> Integers:
+    """The last column, but for the closing one, in which `running` of each `row` is at most `value`."""
+    if len(running) == 1:
+        return np.searchsorted(running[0], value, side="right") - 1
+    found = np.empty(len(value), dtype=np.int64)
+    for stage in np.unique(row).tolist():  # neighbours in a run are mostly of one stage
+        here = row == stage
+        found[here] = np.searchsorted(running[stage], value[here], side="right") - 1
+    return found

@@ -57,14 +57,15 @@ class Rollback:
 
 @dataclass
 class Progress:
-    """What a run knows besides weights: completed updates, clips drawn per source so far, how it has felt lately, and how often it was
-    rolled back. A run is a function of this and the configuration.
+    """What a run knows besides weights: completed updates, clips drawn per source so far and the seconds they show, how it has felt
+    lately, and how often it was rolled back. A run is a function of this and the configuration.
     """
 
     step: int = 0
     sources: dict[str, int] = field(default_factory=dict)
     pulse: Pulse = field(default_factory=Pulse)
     rollbacks: list[Rollback] = field(default_factory=list)
+    source_seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """One line."""

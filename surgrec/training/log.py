@@ -16,9 +16,11 @@ from typing import Any, Protocol
 from surgrec.core.atomic import write_text
 from surgrec.core.errors import UserError
 from surgrec.training.folder import RunFolder
+from surgrec.training.sources import describe_sources
 
 TIMINGS = ("clips_per_second", "seconds_waiting_for_data")  # the only values that differ between equal runs
 
+_SOURCES_EVERY = 10  # lines on the console
 _SHOWN = (
     ("loss", "loss", ".4f"),
     ("loss_over_mean", "over mean", ".3f"),
@@ -101,6 +103,7 @@ class Log:
     ) -> None:
         self.folder, self.sink, self.clips_before = folder, sink, clips_before
         self._last_time, self._last_step, self._last_waiting = time.monotonic(), first_step, 0.0
+        self._num_lines = 0
 
     def add(
         self,
@@ -109,8 +112,11 @@ class Log:
         sources: dict[str, int],
         seconds_waiting: float,
         alarm: str | None = None,
+        of_sources: dict[str, dict[str, float]] | None = None,
     ) -> None:
-        """Numbers after the update `step`; `seconds_waiting` is the loader's running total, `alarm` a sentence for `metrics.jsonl`."""
+        """Numbers after the update `step`; `seconds_waiting` is the loader's running total, `alarm` a sentence for `metrics.jsonl`, and
+        `of_sources` what surgrec/training/sources.py tells of each, which the console has every so many lines.
+        """
         now = time.monotonic()
         num_clips = self.clips_before(step) - self.clips_before(self._last_step)
         timings = {
@@ -119,7 +125,9 @@ class Log:
         }
         self._last_time, self._last_step, self._last_waiting = now, step, seconds_waiting
         spoken = {"alarm": alarm} if alarm else {}
-        self.folder.add_metrics({"step": step, **numbers, **timings, "sources": sources, **spoken})
+        self.folder.add_metrics(
+            {"step": step, **numbers, **timings, "sources": sources, **(of_sources or {}), **spoken}
+        )
         if self.sink is not None:
             shares = {f"sources/{name}": float(count) for name, count in sources.items()}
             self.sink.add(step, {**numbers, **timings, **shares})
@@ -129,6 +137,9 @@ class Log:
                 f"waited {timings['seconds_waiting_for_data']:.1f} s for data",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
+            if of_sources and self._num_lines % _SOURCES_EVERY == 0:
+                print(describe_sources(sources, of_sources), file=sys.stderr, flush=True)
+        self._num_lines += 1
 
     def close(self) -> None:
         """Close the sink."""

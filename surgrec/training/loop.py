@@ -6,13 +6,12 @@ function of (configuration, step), so to continue is to restore the weights and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from torch.optim import Optimizer
 
 from surgrec.core.console import progress as progress_bar
@@ -26,6 +25,7 @@ from surgrec.training.folder import RunFolder
 from surgrec.training.log import Log, Sink, describe
 from surgrec.training.preempt import StopFlag, listen
 from surgrec.training.runtime import Runtime, SharedError
+from surgrec.training.sources import FailureCount, source_numbers
 from surgrec.training.step import Step, StepResult
 from surgrec.training.update import Readings, Update
 from surgrec.training.watch import (
@@ -94,7 +94,9 @@ class Run:
     checkpoints: Checkpoints
     sampler: Sampler
     source_names: tuple[str, ...]
-    video_ids: npt.NDArray[np.str_]
+    source_hours: Mapping[str, float]  # usable
+    clip_seconds: tuple[float, ...]  # that a clip of each phase shows
+    video_ids: Sequence[str]  # of each manifest row
     make_loader: Callable[[int], LoaderChain]
     draw_pictures: Callable[[int], object]
     probe: Callable[[], dict[str, float]] | None  # one that gives no number raises a `SharedError`
@@ -128,7 +130,7 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
     plan, loader = run.plan, run.make_loader(progress.step)
     update, readings = Update(run.runtime, run.trained, plan.clip_norm), Readings()
     log = Log(run.folder, run.make_sink(), plan.spans.positions_before, progress.step) if run.runtime.is_first else None
-    factor = rate_factor(progress)
+    failures, factor = FailureCount(run.folder.failures_file), rate_factor(progress)
     batches = iter(loader)
     with progress_bar("training", plan.steps if log else None, progress.step) as advance:
         try:
@@ -136,7 +138,7 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
                 lr, decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay, factor)
                 run.step.objective.before_update(progress.step)
                 result = run.step.run(batches)
-                videos = [str(run.video_ids[clip.row]) for clip in result.clips]
+                videos = [run.video_ids[clip.row] for clip in result.clips]
                 reading = update.apply(progress.step + 1, result.loss, bool(stop), videos)
                 run.step.objective.after_update(progress.step)
                 progress.step += 1
@@ -151,7 +153,8 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
                     numbers["phase"] = plan.spans.number_at(progress.step - 1)
                     numbers, sentence = examine(run, progress, due, result, numbers)
                     if log:
-                        log.add(progress.step, numbers, progress.sources, loader.seconds_waiting, sentence)
+                        more = source_numbers(progress.source_seconds, run.source_hours, failures.before(progress.step))
+                        log.add(progress.step, numbers, progress.sources, loader.seconds_waiting, sentence, more)
                         advance(0, describe(numbers))
                     if sentence and respond(run.watch, run.runtime, run.checkpoints, progress, sentence):
                         return End.rolled_back
@@ -208,7 +211,11 @@ def count_sources(run: Run, progress: Progress) -> None:
     first, stop = (
         run.plan.spans.positions_before(step) // run.plan.repeats for step in (progress.step - 1, progress.step)
     )
-    drawn = run.sampler.draw(np.arange(first, stop)).source_index
+    drawn = run.sampler.sources(np.arange(first, stop))
+    seconds = run.clip_seconds[run.plan.spans.number_at(progress.step - 1)]
+    if not progress.source_seconds:  # of a version that counted clips alone, which were of the first phase
+        progress.source_seconds = {name: count * run.clip_seconds[0] for name, count in progress.sources.items()}
     for index, count in enumerate(np.bincount(drawn, minlength=len(run.source_names))):
         name = run.source_names[index]
         progress.sources[name] = progress.sources.get(name, 0) + int(count)
+        progress.source_seconds[name] = progress.source_seconds.get(name, 0.0) + int(count) * seconds

@@ -191,8 +191,9 @@ def test_an_option_of_a_group_that_is_named_wins_over_every_overlay(place: int) 
     values = flat(compose_config([*before, *choices]))
     for group, name in named.items():
         for key, value in yaml.safe_load((compose.CONFIGS / group / f"{name}.yaml").read_text()).items():
-            if key != "defaults":
-                assert values[f"{group}.{key}"] == value, (group, name, key)
+            nested = value if isinstance(value, dict) and f"{group}.{key}" not in values else {"": value}
+            for inner, each in nested.items() if key != "defaults" else ():
+                assert values[f"{group}.{key}.{inner}".rstrip(".")] == each, (group, name, key)
     assert compose_config([*choices, *before, "backbone.size=huge", "optim.eps=0.5"]).backbone.size == "huge"
 
 

@@ -64,7 +64,12 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         options = overrides(variant, manifest, tmp_path / "runs", "dead", "mix.embedded=quickstart", *probe, *more)
         wire(watch(compose_config(options), seen), RunFolder(tmp_path / "runs"))
     assert len(given) == 2 * len(runs)
-    other = ("objective.ema=null", "objective.ema_half_life_samples=1e5", "mix.rehearsal_share=0.5")
+    other = (
+        "objective.ema=null",
+        "objective.ema_half_life_samples=1e5",
+        "mix.rehearsal_share=0.5",
+        "mix.schedule.alpha=1.0",
+    )
     options = overrides("jepa", manifest, tmp_path / "runs", "other", *other, "mix.rehearsal_sources=[large]")
     otherwise = watch(compose_config(options), seen)  # what takes the place of what was read above
     build.build_objective(otherwise)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from surgrec.config.build import build_run, build_runtime, run_folder
@@ -193,3 +194,20 @@ def test_footage_is_noted_once_and_anew_after_going_back(manifest: Path, tmp_pat
     assert record_footage(folder, least, 0) is None  # no checkpoint was left
     assert [(s.from_step, s.num_videos) for s in footage_of(folder)] == [(0, 5)]
     assert json.loads(folder.footage_file.read_text())["fingerprint"] == least.fingerprint
+
+
+def test_footage_that_an_older_version_noted_is_known_again(manifest: Path, tmp_path: Path) -> None:
+    """Its fingerprint was computed otherwise; what it lists is compared, and nothing is said where it is the same."""
+    folder, whole = RunFolder(tmp_path), Manifest.read([manifest])
+    record_footage(folder, whole, 0)
+    line = json.loads(folder.footage_file.read_text())
+    (table,) = folder.footage.iterdir()
+    old = {"from_step": 0, "fingerprint": "a" * 64, "num_videos": line["num_videos"]}
+    table.rename(folder.footage / f"{'a' * 16}.parquet")
+    pq.write_table(
+        pq.read_table(folder.footage / f"{'a' * 16}.parquet").drop_columns(["procedure"]),
+        folder.footage / f"{'a' * 16}.parquet",
+    )
+    folder.footage_file.write_text(json.dumps(old) + "\n")
+    assert record_footage(folder, whole, 3) is None and len(footage_of(folder)) == 1
+    assert "11 -> 9" in str(record_footage(folder, Manifest(whole.table.slice(0, 9)), 4))

@@ -15,7 +15,7 @@ def test_mixing_is_splitmix64() -> None:
     """The first outputs of the reference generator started at 0: state advances by the golden ratio, then is mixed."""
     states = np.uint64(0x9E3779B97F4A7C15) * np.arange(3, dtype=np.uint64)
     expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert [int(word) for word in rng._mix(states)] == expected
+    assert [int(word) for word in rng.mix(states)] == expected
 
 
 def test_numbers_are_pinned() -> None:

@@ -29,6 +29,7 @@ from tests.training.tiny import (
     state_of,
 )
 
+OF_SOURCES = ("source_hours", "source_passes", "source_failures")
 ALL_HEALTH = {"mae": set(HEALTH), "jepa": {*HEALTH, "target_distance"}}
 
 
@@ -37,7 +38,18 @@ def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupt
     folder = RunFolder(uninterrupted / variant)
     lines = lines_of(folder.metrics_file)
     assert [line["step"] for line in lines] == list(range(1, 13))  # health from the first step on
-    keys = {"step", "loss", "lr", "weight_decay", "grad_norm", "phase", "sources", *TIMINGS, *ALL_HEALTH[variant]}
+    keys = {
+        "step",
+        "loss",
+        "lr",
+        "weight_decay",
+        "grad_norm",
+        "phase",
+        "sources",
+        *OF_SOURCES,
+        *TIMINGS,
+        *ALL_HEALTH[variant],
+    }
     assert all(set(line) == keys for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert all(line["clips_per_second"] > 0 and line["seconds_waiting_for_data"] >= 0 for line in lines)
@@ -55,6 +67,11 @@ def test_sources_are_counted_as_they_were_drawn(uninterrupted: Path) -> None:
         counts = np.bincount(drawn, minlength=3)
         names = data.mixture.table.sources
         assert line["sources"] == dict(zip(names, counts.tolist(), strict=True))
+        seconds = data.reader.spec.num_frames * data.reader.spec.frame_interval_seconds
+        for name, count, hours in zip(names, counts.tolist(), data.mixture.table.hours, strict=True):
+            assert line["source_hours"][name] == pytest.approx(count * seconds / 3600, abs=1e-6)
+            assert line["source_passes"][name] == pytest.approx(count * seconds / 3600 / hours, abs=1e-5)
+        assert line["source_failures"] == {}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -130,6 +147,9 @@ def test_a_video_that_fails_is_replaced_within_its_source_and_listed_once(
         assert failure["replaced_by"] != broken and source_of[failure["replaced_by"]] == "alpha"
         assert failure["step"] == failure["position"] // 8 + 1
     assert "mp4" not in (whole / "failures.jsonl").read_text()  # no file name
+    for line in lines_of(whole / "metrics.jsonl"):
+        listed = sum(failure["step"] < line["step"] for failure in failures)
+        assert line["source_failures"] == ({"alpha": listed} if listed else {})
 
     arguments = overrides("mae", manifest, tmp_path, resumed.name, *more)
     stop = ["--stop-after", "3", *arguments]
