@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from surgrec.core.errors import UserError
 from surgrec.video.container import open_container, time_base
-from surgrec.video.decode import Frames, ascending, shrunk_size, tolerance_seconds
+from surgrec.video.decode import Frames, RegionOf, ascending, framed, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
 from surgrec.video.misreads import refuse_misread
 from surgrec.video.pixels import shrink
 
 _CODECS = ("h264", "vp9")
+_BYTES_AT_LEAST, _BYTES_PER_FRAME, _PICTURES_HELD = 1_000_000, 100, 40
 
 
 class DecordReader:
@@ -32,6 +33,7 @@ class DecordReader:
         with open_container(path) as (container, stream):
             refuse_misread(container, stream, "decord", _CODECS)
             tick_seconds = float(time_base(stream))
+            self._picture_bytes = 3 * stream.codec_context.width * stream.codec_context.height
         try:
             self._reader = reader_class(str(path), num_threads=num_threads)
             self._num_frames = len(self._reader)
@@ -44,7 +46,7 @@ class DecordReader:
         self._error_class = error_class
         self._short_side_pixels = short_side_pixels
 
-    def read(self, times_seconds: npt.ArrayLike) -> Frames:
+    def read(self, times_seconds: npt.ArrayLike, region_of: RegionOf | None = None) -> Frames:
         """The frames on display at `times_seconds`, (T,) ascending seconds since the first frame. Raises `VideoError`."""
         wanted = ascending(times_seconds) + self._tolerance_seconds
         indices = np.maximum(np.searchsorted(self._seconds, wanted, side="right") - 1, 0)
@@ -52,10 +54,16 @@ class DecordReader:
             pixels = self._reader.get_batch(indices).asnumpy()
         except self._error_class:
             raise VideoError("corrupt", "decord could not decode the frames") from None
-        return Frames(
-            shrink(pixels, shrunk_size(pixels.shape[1], pixels.shape[2], self._short_side_pixels)),
-            self._seconds[indices],
-        )
+        size = shrunk_size(pixels.shape[1], pixels.shape[2], self._short_side_pixels)
+        return framed(shrink(pixels, size), self._seconds[indices], region_of)
+
+    def restart(self) -> bool:
+        return True  # frames are found by their number, from the keyframe before
+
+    @property
+    def held_bytes(self) -> int:
+        """Measured: see `docs/decoding.md`."""
+        return _BYTES_AT_LEAST + _BYTES_PER_FRAME * self._num_frames + _PICTURES_HELD * self._picture_bytes
 
     def close(self) -> None:
         self._reader = None
