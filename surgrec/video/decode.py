@@ -132,6 +132,11 @@ def tolerance_seconds(tick_seconds: float) -> float:
     return min(tick_seconds / 2, 0.0005) + 1e-6
 
 
+def on_ticks(seconds: npt.NDArray[np.float64], zero_seconds: float, tick_seconds: float) -> npt.NDArray[np.float64]:
+    """`seconds` after `zero_seconds`, both of a library's rounding, as whole numbers of ticks: then all backends say the same."""
+    return (np.rint(seconds / tick_seconds) - np.rint(zero_seconds / tick_seconds)) * tick_seconds
+
+
 def region_within(region_of: RegionOf | None, height: int, width: int) -> Region:
     """The rectangle wanted of frames of that size. Raises `ValueError` for one that does not lie in them."""
     if region_of is None:

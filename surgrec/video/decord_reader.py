@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from surgrec.core.errors import UserError
 from surgrec.video.container import open_container, time_base
-from surgrec.video.decode import Frames, RegionOf, ascending, framed, shrunk_size, tolerance_seconds
+from surgrec.video.decode import Frames, RegionOf, ascending, framed, on_ticks, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
 from surgrec.video.misreads import refuse_misread
 from surgrec.video.pixels import shrink
@@ -40,9 +40,11 @@ class DecordReader:
             starts = self._reader.get_frame_timestamp(np.arange(self._num_frames))[:, 0].astype(np.float64)
         except error_class:
             raise VideoError("corrupt", "decord could not open it") from None
-        self._seconds = starts - starts[0]
         # Timestamps come in single precision, half a millisecond off after two hours.
-        self._tolerance_seconds = tolerance_seconds(tick_seconds) + float(np.spacing(np.float32(starts[-1])))
+        rounding = float(np.spacing(np.float32(starts[-1])))
+        is_finer = rounding < tick_seconds / 2
+        self._seconds = on_ticks(starts, starts[0], tick_seconds) if is_finer else starts - starts[0]
+        self._tolerance_seconds = tolerance_seconds(tick_seconds) + (0.0 if is_finer else rounding)
         self._error_class = error_class
         self._short_side_pixels = short_side_pixels
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from surgrec.video.decode import Frames, RegionOf, VideoReader, open_video
 from surgrec.video.errors import VideoError
 
-
 _Version = tuple[int, int, int, int]  # of a file: device, number, size, time of its last change
 
 

@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from surgrec.core.errors import UserError
 from surgrec.video.container import open_container, time_base
-from surgrec.video.decode import CUDA_BACKEND, Frames, RegionOf, ascending, framed, shrunk_size, tolerance_seconds
+from surgrec.video.decode import (
+    CUDA_BACKEND,
+    Frames,
+    RegionOf,
+    ascending,
+    framed,
+    on_ticks,
+    shrunk_size,
+    tolerance_seconds,
+)
 from surgrec.video.errors import VideoError
 from surgrec.video.misreads import refuse_misread
 from surgrec.video.pixels import shrink
@@ -39,7 +48,8 @@ class TorchcodecReader:
             refuse_misread(container, stream, "torchcodec", _CODECS)
             stream_index = stream.index
             self._picture_bytes = 3 * stream.codec_context.width * stream.codec_context.height
-            self._tolerance_seconds = tolerance_seconds(float(time_base(stream)))
+            self._tick_seconds = float(time_base(stream))
+            self._tolerance_seconds = tolerance_seconds(self._tick_seconds)
         try:
             self._decoder = decoder_class(
                 str(path),
@@ -73,7 +83,8 @@ class TorchcodecReader:
         except (RuntimeError, IndexError):
             raise VideoError("corrupt", "torchcodec could not decode the frames") from None
         pixels = np.concatenate([batch.data.cpu().numpy() for batch in batches])
-        seconds = np.concatenate([batch.pts_seconds.cpu().numpy() for batch in batches]) - self._start_seconds
+        on_clock = np.concatenate([batch.pts_seconds.cpu().numpy() for batch in batches])
+        seconds = on_ticks(on_clock, self._start_seconds, self._tick_seconds)
         size = shrunk_size(pixels.shape[1], pixels.shape[2], self._short_side_pixels)
         return framed(shrink(pixels, size), seconds, region_of)
 
