@@ -46,7 +46,6 @@ from surgrec.video.pack import PackReader
 from surgrec.video.probe import probe
 from surgrec.video.transcode import CopySpec, write_frames, write_video
 
-SECONDS, NUM_LOOPS = 180.0, 60
 OFFSETS = np.arange(16) * 0.16
 FPS, GROUP = 25, 250
 Way = Callable[[int], Any]
@@ -58,7 +57,7 @@ def main() -> int:
     folder = options.folder / options.name.replace(" ", "_")
     if not (folder / "complete").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        make_files(options.video, folder)
+        make_files(options.video, folder, options.seconds, options.loops)
         (folder / "complete").touch()
     if options.repeats:
         _report(measure(ways_of(folder), options.repeats), _sizes(folder), options)
@@ -72,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repeats", type=int, default=15, help="clips of each way (default: %(default)s); 0: files only"
     )
+    parser.add_argument("--seconds", type=float, default=180.0, help="of the footage (default: %(default)s)")
+    parser.add_argument("--loops", type=int, default=60, help="so often in the long files (default: %(default)s)")
     parser.add_argument("--folder", type=Path, required=True, help="for 10 GB of files, which are made once")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the tables")
     return parser
@@ -80,15 +81,15 @@ def _parser() -> argparse.ArgumentParser:
 # -- files
 
 
-def make_files(source: Path | None, folder: Path) -> None:
-    """`original.mp4` and its copies of 3 minutes and of 3 hours in `folder`."""
+def make_files(source: Path | None, folder: Path, seconds: float, num_loops: int) -> None:
+    """`original.mp4`, its copies, and these `num_loops` times over, in `folder`."""
     original = folder / "original.mp4"
-    _write_original(source, original)
+    _write_original(source, original, seconds)
     info = probe(original)
     write_video(original, folder / "copy.mp4", info, CopySpec(), None)
     write_frames(original, folder / "copy.frames", info, CopySpec("frames"), None)
-    loop(folder / "copy.mp4", folder / "long.mp4")
-    _loop_pack(folder / "copy.frames", folder / "long.frames")
+    loop(folder / "copy.mp4", folder / "long.mp4", num_loops)
+    _loop_pack(folder / "copy.frames", folder / "long.frames", num_loops)
 
 
 def _pictures(source: Path | None) -> list[VideoFrame]:
@@ -110,19 +111,19 @@ def _synthesised() -> list[VideoFrame]:
     return [VideoFrame.from_ndarray(rgb, format="rgb24").reformat(1280, 720, "yuv420p") for rgb in pictures]
 
 
-def _write_original(source: Path | None, target: Path) -> None:
+def _write_original(source: Path | None, target: Path, seconds: float) -> None:
     pictures = _pictures(source)
     with av.open(str(target), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23", "g": str(GROUP)})
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
-        for number in range(round(SECONDS * FPS)):
+        for number in range(round(seconds * FPS)):
             frame = pictures[number % len(pictures)]
             frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, FPS), 0
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def loop(source: Path, target: Path, num_loops: int = NUM_LOOPS) -> None:
+def loop(source: Path, target: Path, num_loops: int) -> None:
     """The packets of a copy `num_loops` times over, laid out as `surgrec prepare` does."""
     options = {"movflags": "+faststart+negative_cts_offsets", "use_editlist": "0"}
     with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
@@ -139,36 +140,37 @@ def loop(source: Path, target: Path, num_loops: int = NUM_LOOPS) -> None:
                 new.mux(packet)
 
 
-def _loop_pack(source: Path, target: Path) -> None:
-    """A pack of 3 hours whose JPEGs are those of the short one; only the index is as long as it says."""
+def _loop_pack(source: Path, target: Path, num_loops: int) -> None:
+    """The pictures of a pack `num_loops` times over."""
     import struct
     import zlib
 
     with PackReader(source) as pack:
         number = pack.num_frames
         starts = np.concatenate([pack._starts[:-1], pack._starts[-1:]])
-        times = np.concatenate([pack._seconds + loop * pack.duration_seconds for loop in range(NUM_LOOPS)])
+        times = np.concatenate([pack._seconds + loop * pack.duration_seconds for loop in range(num_loops)])
         body = starts[-1] - starts[0]
         long = np.concatenate(
-            [starts[:-1] + loop * body for loop in range(NUM_LOOPS)] + [[starts[0] + NUM_LOOPS * body]]
+            [starts[:-1] + loop * body for loop in range(num_loops)] + [[starts[0] + num_loops * body]]
         )
         width, height = pack.width, pack.height
-        duration = pack.duration_seconds * NUM_LOOPS
+        duration = pack.duration_seconds * num_loops
     data = source.read_bytes()[int(starts[0]) : int(starts[-1])]
     with target.open("wb") as file:
         file.write(b"SURGPACK")
-        for _ in range(NUM_LOOPS):
+        for _ in range(num_loops):
             file.write(data)
         index = long.astype("<i8").tobytes() + times.astype("<f8").tobytes()
         file.write(index)
-        facts = (1, number * NUM_LOOPS, width, height, int(long[-1]), duration, zlib.crc32(index), b"SURGPACK")
+        facts = (1, number * num_loops, width, height, int(long[-1]), duration, zlib.crc32(index), b"SURGPACK")
         file.write(struct.Struct("<4IqdI4x8s").pack(*facts))
 
 
 def _sizes(folder: Path) -> dict[str, float]:
     """Gigabytes of an hour."""
     names = {"original": "original.mp4", "video": "copy.mp4", "frames": "copy.frames"}
-    return {name: (folder / file).stat().st_size / SECONDS * 3600 / 1e9 for name, file in names.items()}
+    hours = probe(folder / "copy.frames").duration_seconds / 3600
+    return {name: (folder / file).stat().st_size / hours / 1e9 for name, file in names.items()}
 
 
 # -- ways to read
@@ -176,8 +178,9 @@ def _sizes(folder: Path) -> dict[str, float]:
 
 def ways_of(folder: Path) -> dict[str, Way]:
     """Each reads clip number i, the same moments in all."""
-    starts = np.random.default_rng(0).uniform(0, SECONDS - 3, 1000)
-    late = np.random.default_rng(1).uniform(0, NUM_LOOPS * SECONDS - 3, 1000)
+    short, long = (probe(folder / name).duration_seconds for name in ("copy.frames", "long.frames"))
+    starts = np.random.default_rng(0).uniform(0, short - 3, 1000)
+    late = np.random.default_rng(1).uniform(0, long - 3, 1000)
     crops = ClipAugment(AugmentSpec(224, (0.5, 1.0), (3 / 4, 4 / 3)), seed=0)
 
     def region(number: int, height: int, width: int) -> Region:

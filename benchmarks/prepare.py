@@ -45,8 +45,12 @@ DEFAULT = CopySpec()
 SETTINGS = {
     "default": DEFAULT,
     "group 8": replace(DEFAULT, group_frames=8),
-    "group 32": replace(DEFAULT, group_frames=32),
+    "group 16": replace(DEFAULT, group_frames=16),
     "group 250": replace(DEFAULT, group_frames=250),
+    "skippable 0": replace(DEFAULT, skippable_frames=0),
+    "skippable 3": replace(DEFAULT, skippable_frames=3),
+    "group 16, skippable 0": replace(DEFAULT, group_frames=16, skippable_frames=0),
+    "group 1, crf 21": replace(DEFAULT, group_frames=1, crf=21),
     "short side 256": replace(DEFAULT, short_side_pixels=256),
     "short side 320": replace(DEFAULT, short_side_pixels=320),
     "crf 18": replace(DEFAULT, crf=18),
@@ -55,6 +59,8 @@ SETTINGS = {
     "fps 6.25": replace(DEFAULT, fps=6.25),
     "fps 4": replace(DEFAULT, fps=4.0),
     "frames": replace(DEFAULT, format="frames"),
+    "frames, quality 80": replace(DEFAULT, format="frames", jpeg_quality=80),
+    "frames, quality 90": replace(DEFAULT, format="frames", jpeg_quality=90),
     "frames, fps 6.25": replace(DEFAULT, format="frames", fps=6.25),
 }
 
@@ -189,13 +195,14 @@ def _ffmpeg_command(ffmpeg: str, source: Path, target: Path) -> list[str]:
     scale = (
         f"scale={width}:{spec.short_side_pixels}:flags=area+accurate_rnd+full_chroma_int:out_range=tv,format=yuv420p"
     )
-    x264 = f"keyint={spec.group_frames}:min-keyint={spec.group_frames}:scenecut=0:bframes=0:open-gop=0"
+    x264 = f"keyint={spec.group_frames}:min-keyint={spec.group_frames}:scenecut=0:open-gop=0"
+    x264 += f":bframes={spec.skippable_frames}:b-adapt=0:b-pyramid=none"
     return [
         *(ffmpeg, "-v", "error", "-nostdin", "-y", "-threads", "1", "-filter_threads", "1", "-i", str(source)),
         *("-map", "0:v:0", "-map_metadata", "-1", "-map_chapters", "-1", "-vf", scale),
         *("-c:v", "libx264", "-threads", "1", "-preset", "veryfast", "-tune", "fastdecode", "-crf", str(spec.crf)),
         *("-x264-params", x264, "-bsf:v", "filter_units=remove_types=6"),
-        *("-movflags", "+faststart", "-fflags", "+bitexact", str(target)),
+        *("-movflags", "+faststart+negative_cts_offsets", "-use_editlist", "0", "-fflags", "+bitexact", str(target)),
     ]
 
 

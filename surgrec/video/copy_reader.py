@@ -42,7 +42,7 @@ _STRANGE = (b"edts", b"mvex", b"stz2", b"sinf")  # what copies do not have and w
 _UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _SLICE, _IDR = 1, 5  # types of an H.264 unit that hold a picture (ITU-T H.264, table 7-1)
 _MAX_ENTRY_BYTES = 1 << 16  # of a track's description; a copy's has 200
-_HELD_BYTES = 30_000
+_HELD_BYTES = 120_000
 
 
 class _NotACopyError(Exception):

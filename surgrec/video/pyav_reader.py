@@ -47,7 +47,7 @@ from surgrec.video.pixels import Canvas, Converter
 _SHORT_GAP_SECONDS = 0.2  # decoding on costs less than asking
 _BLIND_SEEK_SECONDS = 10.0  # without an index of keyframes, a gap longer than this is worth a seek
 _SEEK_BACKOFF_SECONDS = (0.0, 1.0, 10.0)  # how much further back each try aims
-_BYTES_AT_LEAST, _BYTES_PER_PACKET, _PICTURES_HELD = 1_000_000, 50, 6
+_BYTES_AT_LEAST, _BYTES_PER_PACKET, _PICTURES_HELD = 1_000_000, 50, 9
 _CODECS_WITH_REFERENCE_FLAG = ("h264",)  # the bitstream says of each frame whether any other refers to it (nal_ref_idc)
 
 
