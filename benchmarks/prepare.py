@@ -31,6 +31,7 @@ import numpy as np
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.core.memory import keep_freed_memory
 from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
@@ -40,6 +41,7 @@ from surgrec.video.transcode import CopySpec, write_frames, write_video
 
 NUM_LONG, LONG_SECONDS = 4, 24.0
 NUM_READS = 12
+TRAINING_SIDE = 320  # data.short_side_pixels
 CLIP_KINDS = {"mae": np.arange(16) * 4 / 25, "jepa": np.arange(16) / 4}  # seconds of the frames after a clip's start
 DEFAULT = CopySpec()
 SETTINGS = {
@@ -78,12 +80,15 @@ class Cost:
 
 def main() -> int:
     options = _parser().parse_args()
-    if shutil.which(options.ffmpeg) is None:
+    if not options.only_settings and shutil.which(options.ffmpeg) is None:
         raise UserError(f"there is no command {options.ffmpeg}; install ffmpeg or name it with --ffmpeg")
+    keep_freed_memory()  # as loading processes do
     videos = sorted(path for path in options.clips.glob("*/*.mp4") if path.parent.name != "formats")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        costs = against_ffmpeg(_largest(videos), options.ffmpeg, folder, options.repeats)
+        costs = (
+            [] if options.only_settings else against_ffmpeg(_largest(videos), options.ffmpeg, folder, options.repeats)
+        )
         settings = by_setting([path for path in videos if probe(path).duration_seconds > 5], folder)
     _report(costs, settings, options)
     return 0
@@ -94,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=Path, required=True, help="folder with folders of mp4 files")
     parser.add_argument("--ffmpeg", default="ffmpeg", help="the command to compare with (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=2, help="of each measurement; the least is reported")
+    parser.add_argument("--only-settings", action="store_true", help="leave the comparison with ffmpeg out")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the tables")
     return parser
 
@@ -235,14 +241,14 @@ def _measure(video: Path, spec: CopySpec, folder: Path) -> dict[str, float]:
 
 
 def _reading(video: Path, path: Path, spec: CopySpec | None) -> dict[str, float]:
-    """cpu-ms for a clip of each kind from `path`, shrunk to 224; mean difference to `video` in levels of 255."""
+    """cpu-ms for a clip of each kind from `path`, as training reads it; mean difference to `video` in levels of 255."""
     found: dict[str, float] = {}
     duration = probe(path).duration_seconds
     for kind, offsets in CLIP_KINDS.items():
         starts = np.random.default_rng(0).uniform(0, max(0.0, duration - offsets[-1]), NUM_READS)
         begin = _cpu_seconds()
         for start in starts:
-            with open_video(path, short_side_pixels=224) as reader:
+            with open_video(path, short_side_pixels=TRAINING_SIDE) as reader:
                 reader.read(start + offsets)
         found[f"{kind}_clip_milliseconds"] = (_cpu_seconds() - begin) / NUM_READS * 1000
     if spec is not None:
@@ -258,7 +264,10 @@ def _reading(video: Path, path: Path, spec: CopySpec | None) -> dict[str, float]
 
 
 def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
-    version = subprocess.run([options.ffmpeg, "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    version, stem = "none", "prepare_settings"
+    if costs:
+        asked = subprocess.run([options.ffmpeg, "-version"], capture_output=True, text=True, check=True)
+        version, stem = asked.stdout.split()[2], "prepare"
     libraries = ".".join(map(str, av.library_versions["libavcodec"]))
     today = datetime.date.today().isoformat()
     hardware = f"{os.cpu_count()} cores of {platform.machine()}, {_processor()}, PyAV {av.__version__} (libavcodec {libraries})"
@@ -268,19 +277,10 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
             "",
             f"{today}, {hardware}; ffmpeg {version}. Least of {options.repeats}; every process one thread.",
             "",
-            f"{NUM_LONG} videos of 720p, {LONG_SECONDS:.0f} seconds and more each, to 288p with the default settings:",
-            "",
-            "| way | processes | wall s | cpu s | MB |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {c.way} | {c.processes} | {c.wall_seconds:.1f} | {c.cpu_seconds:.1f} | {c.num_bytes / 1e6:.2f} |"
-                for c in costs
-            ),
-            "",
-            "`surgrec prepare` also starts an interpreter, reads all packets of the source, checks the copy by decoding it, and hashes it.",
-            "",
-            "By setting, means over the clips of more than 5 seconds; a clip is 16 frames, 0.16 s (MAE) or 0.25 s (JEPA) apart,",
-            "the file opened anew; the difference is to the source, both shrunk to 224, in levels of 255:",
+            *(_comparison(costs) if costs else ()),
+            "By setting, means over the clips of more than 5 seconds; a clip is 16 frames, 0.16 s (MAE) or 0.25 s (JEPA) apart, read as",
+            "training does by default (short side 320 at most), the file opened anew; the difference is to the source, both shrunk to",
+            "224, in levels of 255:",
             "",
             "| setting | GB an hour | cpu s to make a minute | cpu-ms a MAE clip | cpu-ms a JEPA clip | difference |",
             "|---|---|---|---|---|---|",
@@ -290,11 +290,27 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
     )
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"prepare_{today}.md").write_text(text)
+    (options.out / f"{stem}_{today}.md").write_text(text)
     facts = {"date": today, "hardware": hardware, "ffmpeg": version, "costs": [asdict(c) for c in costs]}
-    (options.out / f"prepare_{today}.json").write_text(
+    (options.out / f"{stem}_{today}.json").write_text(
         json.dumps({**facts, "settings": list(settings)}, indent=2) + "\n"
     )
+
+
+def _comparison(costs: Sequence[Cost]) -> list[str]:
+    return [
+        f"{NUM_LONG} videos of 720p, {LONG_SECONDS:.0f} seconds and more each, to 288p with the default settings:",
+        "",
+        "| way | processes | wall s | cpu s | MB |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {c.way} | {c.processes} | {c.wall_seconds:.1f} | {c.cpu_seconds:.1f} | {c.num_bytes / 1e6:.2f} |"
+            for c in costs
+        ),
+        "",
+        "`surgrec prepare` also starts an interpreter, reads all packets of the source, checks the copy by decoding it, and hashes it.",
+        "",
+    ]
 
 
 def _line(row: dict[str, Any]) -> str:
