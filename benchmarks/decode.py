@@ -289,15 +289,17 @@ def _bare_jpeg(path: Path, starts: Any) -> Way:
 
 
 def measure(ways: dict[str, Way], repeats: int) -> dict[str, list[float]]:
-    """cpu-seconds of `repeats` clips of every way, after two that do not count."""
+    """cpu-seconds of `repeats` clips of every way; before each another clip that does not count, as the last way left other caches."""
     costs: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(repeats + 2):
+    for number in range(repeats):
         for name, way in ways.items():
-            getattr(way, "prepare", _nothing)(number)
+            for each in (number, number + 500):
+                getattr(way, "prepare", _nothing)(each)
+            way(number + 500)
             began = time.process_time()
             way(number)
             costs[name].append(time.process_time() - began)
-    return {name: values[2:] for name, values in costs.items()}
+    return costs
 
 
 def _nothing(number: int) -> None:

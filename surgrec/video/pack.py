@@ -204,10 +204,15 @@ class PackReader:
         size = shrunk_size(self.height, self.width, self._short_side_pixels)
         is_whole = size != (self.height, self.width)  # a part is shrunk differently from the whole
         region = region_within(None if is_whole else region_of, self.height, self.width)
-        parts: dict[int, npt.NDArray[np.uint8]] = {}
-        for index in indices.tolist():
-            parts[index] = parts[index] if index in parts else self._decode(index, region)
-        pixels = np.stack([parts[index] for index in indices.tolist()])
+        pixels = np.empty((0, 0, 0, 3), np.uint8)
+        for place, index in enumerate(indices.tolist()):
+            if place > 0 and index == indices[place - 1]:
+                pixels[place] = pixels[place - 1]
+                continue
+            part = self._decode(index, region)
+            if place == 0:  # not before: what a damaged pack declares may not fit any memory
+                pixels = np.empty((len(indices), *part.shape), np.uint8)
+            pixels[place] = part
         if is_whole:
             return framed(shrink(pixels, size), self._seconds[indices], region_of)
         return Frames(pixels, self._seconds[indices], region, size)
