@@ -31,6 +31,7 @@ import numpy as np
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.core.memory import keep_freed_memory
 from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
@@ -40,13 +41,18 @@ from surgrec.video.transcode import CopySpec, write_frames, write_video
 
 NUM_LONG, LONG_SECONDS = 4, 24.0
 NUM_READS = 12
+TRAINING_SIDE = 320  # data.short_side_pixels
 CLIP_KINDS = {"mae": np.arange(16) * 4 / 25, "jepa": np.arange(16) / 4}  # seconds of the frames after a clip's start
 DEFAULT = CopySpec()
 SETTINGS = {
     "default": DEFAULT,
     "group 8": replace(DEFAULT, group_frames=8),
-    "group 32": replace(DEFAULT, group_frames=32),
+    "group 16": replace(DEFAULT, group_frames=16),
     "group 250": replace(DEFAULT, group_frames=250),
+    "skippable 0": replace(DEFAULT, skippable_frames=0),
+    "skippable 3": replace(DEFAULT, skippable_frames=3),
+    "group 16, skippable 0": replace(DEFAULT, group_frames=16, skippable_frames=0),
+    "group 1, crf 21": replace(DEFAULT, group_frames=1, crf=21),
     "short side 256": replace(DEFAULT, short_side_pixels=256),
     "short side 320": replace(DEFAULT, short_side_pixels=320),
     "crf 18": replace(DEFAULT, crf=18),
@@ -55,6 +61,8 @@ SETTINGS = {
     "fps 6.25": replace(DEFAULT, fps=6.25),
     "fps 4": replace(DEFAULT, fps=4.0),
     "frames": replace(DEFAULT, format="frames"),
+    "frames, quality 80": replace(DEFAULT, format="frames", jpeg_quality=80),
+    "frames, quality 90": replace(DEFAULT, format="frames", jpeg_quality=90),
     "frames, fps 6.25": replace(DEFAULT, format="frames", fps=6.25),
 }
 
@@ -72,12 +80,15 @@ class Cost:
 
 def main() -> int:
     options = _parser().parse_args()
-    if shutil.which(options.ffmpeg) is None:
+    if not options.only_settings and shutil.which(options.ffmpeg) is None:
         raise UserError(f"there is no command {options.ffmpeg}; install ffmpeg or name it with --ffmpeg")
+    keep_freed_memory()  # as loading processes do
     videos = sorted(path for path in options.clips.glob("*/*.mp4") if path.parent.name != "formats")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        costs = against_ffmpeg(_largest(videos), options.ffmpeg, folder, options.repeats)
+        costs = (
+            [] if options.only_settings else against_ffmpeg(_largest(videos), options.ffmpeg, folder, options.repeats)
+        )
         settings = by_setting([path for path in videos if probe(path).duration_seconds > 5], folder)
     _report(costs, settings, options)
     return 0
@@ -88,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=Path, required=True, help="folder with folders of mp4 files")
     parser.add_argument("--ffmpeg", default="ffmpeg", help="the command to compare with (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=2, help="of each measurement; the least is reported")
+    parser.add_argument("--only-settings", action="store_true", help="leave the comparison with ffmpeg out")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the tables")
     return parser
 
@@ -189,13 +201,14 @@ def _ffmpeg_command(ffmpeg: str, source: Path, target: Path) -> list[str]:
     scale = (
         f"scale={width}:{spec.short_side_pixels}:flags=area+accurate_rnd+full_chroma_int:out_range=tv,format=yuv420p"
     )
-    x264 = f"keyint={spec.group_frames}:min-keyint={spec.group_frames}:scenecut=0:bframes=0:open-gop=0"
+    x264 = f"keyint={spec.group_frames}:min-keyint={spec.group_frames}:scenecut=0:open-gop=0"
+    x264 += f":bframes={spec.skippable_frames}:b-adapt=0:b-pyramid=none"
     return [
         *(ffmpeg, "-v", "error", "-nostdin", "-y", "-threads", "1", "-filter_threads", "1", "-i", str(source)),
         *("-map", "0:v:0", "-map_metadata", "-1", "-map_chapters", "-1", "-vf", scale),
         *("-c:v", "libx264", "-threads", "1", "-preset", "veryfast", "-tune", "fastdecode", "-crf", str(spec.crf)),
         *("-x264-params", x264, "-bsf:v", "filter_units=remove_types=6"),
-        *("-movflags", "+faststart", "-fflags", "+bitexact", str(target)),
+        *("-movflags", "+faststart+negative_cts_offsets", "-use_editlist", "0", "-fflags", "+bitexact", str(target)),
     ]
 
 
@@ -228,14 +241,14 @@ def _measure(video: Path, spec: CopySpec, folder: Path) -> dict[str, float]:
 
 
 def _reading(video: Path, path: Path, spec: CopySpec | None) -> dict[str, float]:
-    """cpu-ms for a clip of each kind from `path`, shrunk to 224; mean difference to `video` in levels of 255."""
+    """cpu-ms for a clip of each kind from `path`, as training reads it; mean difference to `video` in levels of 255."""
     found: dict[str, float] = {}
     duration = probe(path).duration_seconds
     for kind, offsets in CLIP_KINDS.items():
         starts = np.random.default_rng(0).uniform(0, max(0.0, duration - offsets[-1]), NUM_READS)
         begin = _cpu_seconds()
         for start in starts:
-            with open_video(path, short_side_pixels=224) as reader:
+            with open_video(path, short_side_pixels=TRAINING_SIDE) as reader:
                 reader.read(start + offsets)
         found[f"{kind}_clip_milliseconds"] = (_cpu_seconds() - begin) / NUM_READS * 1000
     if spec is not None:
@@ -251,7 +264,10 @@ def _reading(video: Path, path: Path, spec: CopySpec | None) -> dict[str, float]
 
 
 def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
-    version = subprocess.run([options.ffmpeg, "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    version, stem = "none", "prepare_settings"
+    if costs:
+        asked = subprocess.run([options.ffmpeg, "-version"], capture_output=True, text=True, check=True)
+        version, stem = asked.stdout.split()[2], "prepare"
     libraries = ".".join(map(str, av.library_versions["libavcodec"]))
     today = datetime.date.today().isoformat()
     hardware = f"{os.cpu_count()} cores of {platform.machine()}, {_processor()}, PyAV {av.__version__} (libavcodec {libraries})"
@@ -261,19 +277,10 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
             "",
             f"{today}, {hardware}; ffmpeg {version}. Least of {options.repeats}; every process one thread.",
             "",
-            f"{NUM_LONG} videos of 720p, {LONG_SECONDS:.0f} seconds and more each, to 288p with the default settings:",
-            "",
-            "| way | processes | wall s | cpu s | MB |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {c.way} | {c.processes} | {c.wall_seconds:.1f} | {c.cpu_seconds:.1f} | {c.num_bytes / 1e6:.2f} |"
-                for c in costs
-            ),
-            "",
-            "`surgrec prepare` also starts an interpreter, reads all packets of the source, checks the copy by decoding it, and hashes it.",
-            "",
-            "By setting, means over the clips of more than 5 seconds; a clip is 16 frames, 0.16 s (MAE) or 0.25 s (JEPA) apart,",
-            "the file opened anew; the difference is to the source, both shrunk to 224, in levels of 255:",
+            *(_comparison(costs) if costs else ()),
+            "By setting, means over the clips of more than 5 seconds; a clip is 16 frames, 0.16 s (MAE) or 0.25 s (JEPA) apart, read as",
+            "training does by default (short side 320 at most), the file opened anew; the difference is to the source, both shrunk to",
+            "224, in levels of 255:",
             "",
             "| setting | GB an hour | cpu s to make a minute | cpu-ms a MAE clip | cpu-ms a JEPA clip | difference |",
             "|---|---|---|---|---|---|",
@@ -283,11 +290,27 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
     )
     print(text)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"prepare_{today}.md").write_text(text)
+    (options.out / f"{stem}_{today}.md").write_text(text)
     facts = {"date": today, "hardware": hardware, "ffmpeg": version, "costs": [asdict(c) for c in costs]}
-    (options.out / f"prepare_{today}.json").write_text(
+    (options.out / f"{stem}_{today}.json").write_text(
         json.dumps({**facts, "settings": list(settings)}, indent=2) + "\n"
     )
+
+
+def _comparison(costs: Sequence[Cost]) -> list[str]:
+    return [
+        f"{NUM_LONG} videos of 720p, {LONG_SECONDS:.0f} seconds and more each, to 288p with the default settings:",
+        "",
+        "| way | processes | wall s | cpu s | MB |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {c.way} | {c.processes} | {c.wall_seconds:.1f} | {c.cpu_seconds:.1f} | {c.num_bytes / 1e6:.2f} |"
+            for c in costs
+        ),
+        "",
+        "`surgrec prepare` also starts an interpreter, reads all packets of the source, checks the copy by decoding it, and hashes it.",
+        "",
+    ]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -80,9 +80,16 @@ def _parser() -> argparse.ArgumentParser:
         "--fps", default="source", metavar="F", help="frames a second, never more than the source has (default: source)"
     )
     add("--short-side", type=int, default=288, metavar="P", help="pixels, never enlarged (default: %(default)s)")
-    add("--group", type=int, default=16, metavar="N", help="frames from keyframe to keyframe (default: %(default)s)")
+    add("--group", type=int, default=32, metavar="N", help="frames from keyframe to keyframe (default: %(default)s)")
+    add(
+        "--skippable",
+        type=int,
+        default=5,
+        metavar="N",
+        help="of these between two others that a reader may pass over without decoding them (default: %(default)s)",
+    )
     add("--crf", type=int, default=23, metavar="Q", help="x264's quality, lower is better (default: %(default)s)")
-    add("--jpeg-quality", type=int, default=90, metavar="Q", help="of --format frames, 1 to 95 (default: %(default)s)")
+    add("--jpeg-quality", type=int, default=85, metavar="Q", help="of --format frames, 1 to 95 (default: %(default)s)")
     add(
         "--workers",
         type=int,
@@ -101,7 +108,8 @@ def _spec(options: argparse.Namespace) -> CopySpec:
         fps = 0.0 if options.fps == "source" else float(options.fps)
     except ValueError:
         raise UserError(f"--fps is {options.fps!r}; give a number, or source for the rate of each video") from None
-    return CopySpec(options.format, fps, options.short_side, options.group, options.crf, options.jpeg_quality)
+    video = options.group, options.skippable, options.crf
+    return CopySpec(options.format, fps, options.short_side, *video, options.jpeg_quality)
 
 
 def _make(todo: State, num_workers: int | None) -> tuple[dict[str, Row], bool]:

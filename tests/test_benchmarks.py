@@ -61,3 +61,16 @@ def test_speed(tmp_path: Path) -> None:
         assert ours == pytest.approx(peers, rel=1e-4 if row["precision"] == "fp32" else 2e-2)
         assert row["ours"]["kernels"] and row["ours"]["peak_gigabytes"] > 0
     assert "bf16 is" in (tmp_path / report.with_suffix(".md").name).read_text()
+
+
+@pytest.mark.slow
+def test_decode(tmp_path: Path) -> None:
+    pytest.importorskip("decord", reason="the peer is decord: pip install 'surgrec[decord]'")
+    sizes = ["--seconds", "8", "--loops", "3", "--repeats", "2", "--folder", str(tmp_path / "files")]
+    command = [sys.executable, str(BENCHMARKS / "decode.py"), *sizes, "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (report,) = (tmp_path / "out").glob("*.json")
+    content = json.loads(report.read_text())
+    assert len(content["goals"]) == 7 and len(content["seconds"]["b: ours, video, crop"]) == 2
+    assert content["gigabytes_per_hour"]["frames"] > content["gigabytes_per_hour"]["video"] > 0

@@ -252,7 +252,10 @@ def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPa
     """The reader of the clips of a phase, whose configuration is `config`."""
     spec = build_clip(config)
     sampler = Sampler(mixture, config.seed, spec.span_seconds, config.data.clips_per_open)
-    reader = ClipReader(manifest, sampler, spec, config.data.decoder, config.data.max_attempts)
+    data = config.data
+    reader = ClipReader(
+        manifest, sampler, spec, data.decoder, data.max_attempts, open_readers_bytes=data.open_readers_bytes
+    )
     return DataPath(manifest, mixture, sampler, reader)
 
 

@@ -30,6 +30,7 @@ _AT_LEAST_ONE = (
     "runtime.accumulation",
 )
 _NOT_NEGATIVE = (
+    "data.open_readers_bytes",
     "optim.lr",
     "optim.lr_start",
     "optim.lr_end",

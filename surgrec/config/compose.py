@@ -35,6 +35,7 @@ _FREE_WHEN_CONTINUING = (
     "paths",
     "data.workers",
     "data.prefetch_batches",
+    "data.open_readers_bytes",
     "trainer.keep_checkpoints",
     "trainer.on_collapse",
     "probe",

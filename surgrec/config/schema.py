@@ -154,6 +154,7 @@ class DataConfig:
     clips_per_open: int = 1
     decoder: str = "pyav"
     max_attempts: int = 8
+    open_readers_bytes: int = 67_108_864
     workers: int = 2
     prefetch_batches: int = 2
 

@@ -94,6 +94,8 @@ def claim(folder: Path, spec: CopySpec) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))["parameters"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged; name another folder, or delete this one") from None
+    if "group_frames" in found:
+        found.setdefault("skippable_frames", 0)  # a folder that was begun before there were any
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
         shown = ", ".join(f"{name} {found.get(name)} and not {wanted.get(name)}" for name in differing)

@@ -8,7 +8,9 @@ the mixture, and every replacement is reported with the clip.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,8 +21,9 @@ from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
 from surgrec.data.mixture import Floats
 from surgrec.data.sampler import Sampler
-from surgrec.video.decode import open_video
+from surgrec.video.decode import Frames, Region
 from surgrec.video.errors import VideoError
+from surgrec.video.open_readers import OpenReaders
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Clip:
     """Frames of one video.
 
     `pixels` uint8 (T, H, W, 3) RGB, `position` in the run's sequence of clips, manifest `row` and index of the source they come from,
-    `start_seconds` in the video, and the videos that failed before this one was read.
+    `start_seconds` in the video, and the videos that failed before this one was read. `pixels` are the rectangle at `top`, `left` of
+    frames of `frame_height` by `frame_width`; where these are 0, they are the whole frames.
     """
 
     pixels: torch.Tensor
@@ -74,10 +78,22 @@ class Clip:
     source_index: int
     start_seconds: float
     failures: tuple[Failure, ...] = ()
+    frame_height: int = 0
+    frame_width: int = 0
+    top: int = 0
+    left: int = 0
+
+
+class Regions(Protocol):
+    """Which part of a clip's frames its samples use. Travels to the loading processes."""
+
+    def bounding(self, position: int, height: int, width: int) -> Region:
+        """The rectangle that holds all crops of the clip at `position`, in frames of `height` by `width`."""
+        ...
 
 
 class ClipReader:
-    """Reads the clip at any position; keeps nothing open and remembers nothing, so every process reads the same.
+    """Reads the clip at any position. What it keeps open changes no clip, so every process reads the same.
 
     Args:
         manifest: the one the sampler's mixture was made from.
@@ -85,16 +101,38 @@ class ClipReader:
         spec: geometry.
         decoder: backend of `surgrec.video.decode.open_video`.
         max_attempts: so many videos of a source may fail at one position before the run stops.
+        regions: says which part of the frames is wanted; None: all. Bitwise the same pixels as without.
+        open_readers_bytes: how much memory the videos that stay open may take, in each process; 0: none does.
     """
 
     def __init__(
-        self, manifest: Manifest, sampler: Sampler, spec: ClipSpec, decoder: str = "pyav", max_attempts: int = 8
+        self,
+        manifest: Manifest,
+        sampler: Sampler,
+        spec: ClipSpec,
+        decoder: str = "pyav",
+        max_attempts: int = 8,
+        regions: Regions | None = None,
+        open_readers_bytes: int = 0,
     ) -> None:
         self.manifest = manifest
         self.sampler = sampler
         self.spec = spec
         self.decoder = decoder
         self.max_attempts = max_attempts
+        self.regions = regions
+        self.open_readers_bytes = open_readers_bytes
+        self._readers: OpenReaders | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open: that belongs to one process."""
+        return {**vars(self), "_readers": None}
+
+    def close(self) -> None:
+        """Close the videos that are open; reading opens them anew."""
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None
 
     def read(self, position: int) -> Clip:
         """The clip at `position`.
@@ -107,19 +145,22 @@ class ClipReader:
             draw = self.sampler.draw(np.array([position]), attempt=len(failed), excluded_rows=failed)
             row, source, start = int(draw.rows[0]), int(draw.source_index[0]), float(draw.start_seconds[0])
             try:
-                pixels = self._pixels(self.manifest.path_of(row), start)
+                frames = self._frames(self.manifest.path_of(row), position, start)
             except VideoError as error:
                 failed[row] = error.reason
                 self._check_hope(position, source, failed)
             else:
-                return Clip(pixels, position, row, source, start, self._failures(position, source, failed, row))
+                failures = self._failures(position, source, failed, row)
+                return Clip(torch.from_numpy(frames.pixels), position, row, source, start, failures, *_place(frames))
 
-    def _pixels(self, path: Path, start_seconds: float) -> torch.Tensor:
-        """Frames uint8 (T, H, W, 3) of the clip that starts at `start_seconds`."""
+    def _frames(self, path: Path, position: int, start_seconds: float) -> Frames:
+        """Of the clip that starts at `start_seconds`."""
         if not path.is_file():
             raise VideoError("missing", "the file is not where the manifest says")
-        with open_video(path, self.decoder, self.spec.short_side_pixels, num_threads=1) as video:
-            return torch.from_numpy(video.read(start_seconds + self.spec.offsets_seconds).pixels)
+        if self._readers is None:
+            self._readers = OpenReaders(self.open_readers_bytes, self.decoder, self.spec.short_side_pixels)
+        region_of = None if self.regions is None else partial(self.regions.bounding, position)
+        return self._readers.read(path, start_seconds + self.spec.offsets_seconds, region_of)
 
     def _failures(self, position: int, source: int, failed: dict[int, str], row: int) -> tuple[Failure, ...]:
         """The record of the videos that failed before `row` was read."""
@@ -138,3 +179,11 @@ class ClipReader:
             f"source {table.sources[source]!r}: none of {counted(len(failed), 'video')} tried at position {position} can be read, "
             f"of {num_videos} in all: {tried}; check that its folder is mounted, then index it again"
         )
+
+
+def _place(frames: Frames) -> tuple[int, int, int, int]:
+    """Height and width of the whole frames, top and left of what was read of them; zeros where that is all."""
+    height, width = frames.frame_size or frames.pixels.shape[1:3]
+    if frames.region is None or frames.region == (0, 0, height, width):
+        return 0, 0, 0, 0
+    return height, width, frames.region.top, frames.region.left

@@ -12,4 +12,4 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # 
     os.environ[_pool] = "1"
 
 import surgrec.data.pool  # noqa: E402  and with it torch and PyArrow
-import surgrec.video.pyav_reader  # noqa: E402, F401  the default decoder, which `open_video` imports when it is asked for
+import surgrec.video.copy_reader  # noqa: E402, F401  the default decoder, which `open_video` imports when it is asked for

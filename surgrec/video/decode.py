@@ -11,14 +11,17 @@ What every backend promises:
 * Rotation metadata is applied. Colours are converted with the matrix and range that the stream declares (BT.601 limited
   where it declares none, as FFmpeg does). Non-square pixels are not stretched, interlaced frames not split.
 * A frame that is damaged raises `VideoError` and is never returned.
+* Where a rectangle of the frames is asked for, its pixels are bitwise those of the whole frames.
+* What `read` returns does not depend on what was read before from the same open reader, once `restart` was called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,22 +29,51 @@ import numpy.typing as npt
 from surgrec.core.errors import UserError
 
 BACKENDS = ("pyav", "torchcodec", "decord")
+CUDA_BACKEND = "torchcodec_cuda"  # NVDEC; frames differ from the others' by its own rounding of colours
 PACK_SUFFIX = ".frames"
+
+
+class Region(NamedTuple):
+    """A rectangle of frames, in pixels of the frames as they are returned: upright and shrunk."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+RegionOf = Callable[[int, int], Region]
+"""What is wanted of frames of a height and a width."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """`pixels`: uint8 (T, H, W, 3), RGB, upright. `times_seconds`: float64 (T,), when the returned frames are first shown."""
+    """Frames of a video, or one rectangle of all of them.
+
+    `pixels`: uint8 (T, H, W, 3), RGB, upright. `times_seconds`: float64 (T,), when the returned frames are first shown.
+    `region`: the rectangle that `pixels` are of frames of `frame_size` (height, width); a reader always says both.
+    """
 
     pixels: npt.NDArray[np.uint8]
     times_seconds: npt.NDArray[np.float64]
+    region: Region | None = None
+    frame_size: tuple[int, int] | None = None
 
 
 class VideoReader(Protocol):
     """An open video. Use it in a `with` block: one that is not closed leaks the decoder's memory."""
 
-    def read(self, times_seconds: npt.ArrayLike) -> Frames:
-        """The frames on display at `times_seconds`, (T,) ascending. Raises `VideoError`."""
+    def read(self, times_seconds: npt.ArrayLike, region_of: RegionOf | None = None) -> Frames:
+        """The frames on display at `times_seconds`, (T,) ascending; of each only what `region_of` wants. Raises `VideoError`."""
+        ...
+
+    def restart(self) -> bool:
+        """Forget what was read. False where the next read might still depend on it: then open the video anew instead."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory the open reader holds."""
         ...
 
     def close(self) -> None: ...
@@ -67,18 +99,20 @@ def open_video(
         return PackReader(path, short_side_pixels)
     match backend:
         case "pyav":
+            from surgrec.video.copy_reader import open_copy
             from surgrec.video.pyav_reader import PyavReader
 
-            return PyavReader(path, short_side_pixels, num_threads)
-        case "torchcodec":
+            return open_copy(path, short_side_pixels) or PyavReader(path, short_side_pixels, num_threads)
+        case "torchcodec" | "torchcodec_cuda":
             from surgrec.video.torchcodec_reader import TorchcodecReader
 
-            return TorchcodecReader(path, short_side_pixels, num_threads)
+            device = "cuda" if backend == CUDA_BACKEND else "cpu"
+            return TorchcodecReader(path, short_side_pixels, num_threads, device)
         case "decord":
             from surgrec.video.decord_reader import DecordReader
 
             return DecordReader(path, short_side_pixels, num_threads)
-    raise UserError(f"unknown video decoder {backend!r}; choose one of {', '.join(BACKENDS)}")
+    raise UserError(f"unknown video decoder {backend!r}; choose one of {', '.join((*BACKENDS, CUDA_BACKEND))}")
 
 
 def ascending(times_seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -96,6 +130,30 @@ def tolerance_seconds(tick_seconds: float) -> float:
     it must not count, hence the bound.
     """
     return min(tick_seconds / 2, 0.0005) + 1e-6
+
+
+def on_ticks(seconds: npt.NDArray[np.float64], zero_seconds: float, tick_seconds: float) -> npt.NDArray[np.float64]:
+    """`seconds` after `zero_seconds`, both of a library's rounding, as whole numbers of ticks: then all backends say the same."""
+    return (np.rint(seconds / tick_seconds) - np.rint(zero_seconds / tick_seconds)) * tick_seconds
+
+
+def region_within(region_of: RegionOf | None, height: int, width: int) -> Region:
+    """The rectangle wanted of frames of that size. Raises `ValueError` for one that does not lie in them."""
+    if region_of is None:
+        return Region(0, 0, height, width)
+    region = Region(*(int(value) for value in region_of(height, width)))
+    if min(region) < 0 or not (0 < region.height <= height - region.top and 0 < region.width <= width - region.left):
+        raise ValueError(f"{region} does not lie in frames of {height} x {width} pixels")
+    return region
+
+
+def framed(pixels: npt.NDArray[np.uint8], times_seconds: npt.NDArray[np.float64], region_of: RegionOf | None) -> Frames:
+    """`Frames` from whole frames (T, H, W, 3), for decoders that know no rectangles."""
+    height, width = pixels.shape[1:3]
+    region = region_within(region_of, height, width)
+    bottom, right = region.top + region.height, region.left + region.width
+    cut = np.ascontiguousarray(pixels[:, region.top : bottom, region.left : right])
+    return Frames(cut, times_seconds, region, (height, width))
 
 
 def shrunk_size(height_pixels: int, width_pixels: int, short_side_pixels: int | None) -> tuple[int, int]:

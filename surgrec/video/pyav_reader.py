@@ -39,14 +39,15 @@ from surgrec.video.container import (
     time_base,
     time_zero,
 )
-from surgrec.video.decode import Frames, ascending, shrunk_size, tolerance_seconds
+from surgrec.video.decode import Frames, RegionOf, ascending, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
 from surgrec.video.lookahead import Lookahead
-from surgrec.video.pixels import Converter
+from surgrec.video.pixels import Canvas, Converter
 
 _SHORT_GAP_SECONDS = 0.2  # decoding on costs less than asking
 _BLIND_SEEK_SECONDS = 10.0  # without an index of keyframes, a gap longer than this is worth a seek
 _SEEK_BACKOFF_SECONDS = (0.0, 1.0, 10.0)  # how much further back each try aims
+_BYTES_AT_LEAST, _BYTES_PER_PACKET, _PICTURES_HELD = 1_000_000, 50, 9
 _CODECS_WITH_REFERENCE_FLAG = ("h264",)  # the bitstream says of each frame whether any other refers to it (nal_ref_idc)
 
 
@@ -75,7 +76,6 @@ class PyavReader:
         self._num_threads = num_threads
         self._converter = Converter()
         self._files = ExitStack()
-        self._size: tuple[int, int] | None = None  # (height, width) of what is returned, from the first frame decoded
         self._wanted: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._run: _Run | None = None
         self.rotation_degrees = 0  # counter-clockwise turn applied; known once a frame was read
@@ -99,6 +99,8 @@ class PyavReader:
             self._stream.codec_context.thread_type = "AUTO"
         self._tick_seconds = float(time_base(self._stream))
         self._has_true_times = has_true_times(self._container, self._stream)
+        context = self._stream.codec_context
+        self._declared = context.height, context.width  # pictures of another size are brought to this one
         self._can_skip = self._has_true_times and self._stream.codec_context.name in _CODECS_WITH_REFERENCE_FLAG
 
     def close(self) -> None:
@@ -117,15 +119,28 @@ class PyavReader:
         """Presentation time of the first frame on the container's own clock."""
         return self._zero * self._tick_seconds
 
-    def read(self, times_seconds: npt.ArrayLike) -> Frames:
+    def read(self, times_seconds: npt.ArrayLike, region_of: RegionOf | None = None) -> Frames:
         """The frames on display at `times_seconds`, (T,) ascending seconds since the first frame. Raises `VideoError`."""
-        shown: list[int] = []
-        pixels: list[npt.NDArray[np.uint8]] = []
-        for timed in self._frames_at(times_seconds):
-            is_repeat = bool(shown) and shown[-1] == timed.ticks
-            pixels.append(pixels[-1] if is_repeat else self._upright_rgb(timed.frame))
-            shown.append(timed.ticks)
-        return Frames(np.stack(pixels), np.array([self._seconds(ticks) for ticks in shown], np.float64))
+        times = ascending(times_seconds)
+        canvas, last = Canvas(len(times), region_of), None
+        for timed in self._frames_at(times):
+            if timed.ticks == last:
+                canvas.repeat()
+            else:
+                canvas.add(self._upright_rgb(timed.frame), self._seconds(timed.ticks))
+            last = timed.ticks
+        return canvas.frames
+
+    def restart(self) -> bool:
+        """Seek before the next read. Only where all keyframes are known beforehand does a seek not depend on what was read."""
+        self._run = None
+        return self._has_true_times and 0 < self._stream.frames <= len(self._stream.index_entries)
+
+    @property
+    def held_bytes(self) -> int:
+        """Measured: see `docs/decoding.md`."""
+        height, width = self._declared
+        return _BYTES_AT_LEAST + _BYTES_PER_PACKET * self._stream.frames + _PICTURES_HELD * height * width * 3 // 2
 
     def decoded(self, times_seconds: npt.ArrayLike) -> Iterator[tuple[float, VideoFrame]]:
         """The frames of `read`, one by one as the decoder gave them (neither upright nor RGB), each with its own time.
@@ -258,9 +273,11 @@ class PyavReader:
     def _upright_rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         quarter_turns = round(frame.rotation / 90) % 4
         self.rotation_degrees = 90 * quarter_turns
-        if self._size is None:
-            upright = (frame.width, frame.height) if quarter_turns % 2 else (frame.height, frame.width)
-            self._size = shrunk_size(*upright, self._short_side_pixels)
-        height, width = self._size if quarter_turns % 2 == 0 else self._size[::-1]
+        height, width = self._declared
+        if 0 in self._declared:  # the container does not say; a decoder must
+            height, width = frame.height, frame.width
+        upright = (width, height) if quarter_turns % 2 else (height, width)
+        size = shrunk_size(*upright, self._short_side_pixels)
+        height, width = size if quarter_turns % 2 == 0 else size[::-1]
         rgb = self._converter.rgb(frame, height, width)
         return np.rot90(rgb, quarter_turns) if quarter_turns else rgb

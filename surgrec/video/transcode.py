@@ -44,20 +44,22 @@ class CopySpec:
     """What copies are like.
 
     `fps`: frames a second, 0 for the source's mean rate; never more than the source has. `short_side_pixels`: never enlarged.
-    `group_frames`: from keyframe to keyframe. `crf`: x264's constant quality, lower is better and larger.
-    `jpeg_quality` of Pillow, for the format "frames", which reads neither of the two.
+    `group_frames`: from keyframe to keyframe. `skippable_frames`: so many between two frames that others refer to; a reader passes over
+    those that it does not want. `crf`: x264's constant quality, lower is better and larger. `jpeg_quality` of Pillow, for the format
+    "frames", which reads none of the three.
     """
 
     format: str = "video"
     fps: float = 0.0
     short_side_pixels: int = 288
-    group_frames: int = 16
+    group_frames: int = 32
+    skippable_frames: int = 5
     crf: int = 23
-    jpeg_quality: int = 90
+    jpeg_quality: int = 85
 
     def parameters(self) -> dict[str, Any]:
         """The fields that its format reads."""
-        others = {"video": ("jpeg_quality",), "frames": ("group_frames", "crf")}[self.format]
+        others = {"video": ("jpeg_quality",), "frames": ("group_frames", "skippable_frames", "crf")}[self.format]
         return {name: value for name, value in asdict(self).items() if name not in others}
 
     def __post_init__(self) -> None:
@@ -67,6 +69,7 @@ class CopySpec:
             ("fps", 0, 1000),
             ("short_side_pixels", 16, 4096),
             ("group_frames", 1, 1000),
+            ("skippable_frames", 0, 15),
             ("crf", 0, 51),
             ("jpeg_quality", 1, 95),
         ):
@@ -240,7 +243,11 @@ class _Mp4:
                     "w",
                     format="mp4",
                     # bitexact leaves out the writer's name and the time of writing
-                    container_options={"movflags": "+faststart", "fflags": "+bitexact", "use_editlist": "0"},
+                    container_options={
+                        "movflags": "+faststart+negative_cts_offsets",
+                        "fflags": "+bitexact",
+                        "use_editlist": "0",
+                    },
                 )
             )
         except (av.error.FFmpegError, OSError) as error:
@@ -271,7 +278,8 @@ class _Mp4:
                 "preset": "veryfast",
                 "tune": "fastdecode",
                 "crf": str(spec.crf),
-                "x264-params": f"keyint={spec.group_frames}:min-keyint={spec.group_frames}:scenecut=0:bframes=0:open-gop=0",
+                "x264-params": f"keyint={spec.group_frames}:min-keyint={spec.group_frames}:scenecut=0:open-gop=0"
+                f":bframes={spec.skippable_frames}:b-adapt=0:b-pyramid=none",
             },
         )
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"

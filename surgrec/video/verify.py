@@ -86,18 +86,28 @@ def _check_frames(
     _demand(step.denominator == 1, "its clock does not divide its frames")
     _demand(stream.duration == wanted.num_frames * step, "it declares a wrong duration")
     num_packets = num_frames = 0
+    shown: set[int] = set()  # of the group under way: numbers of its frames in the order of showing
     for packet in container.demux(stream):
         if packet.size:
-            _check_packet(packet, num_packets, step, group_frames)
+            if num_packets % group_frames == 0:
+                _demand(len(shown) == min(num_packets, group_frames), "two of its frames are shown at one time")
+                shown.clear()
+            shown.add(_shown_number(packet, num_packets, step, group_frames))
             num_packets += 1
         for frame in packet.decode():
             _demand(not frame.is_corrupt and frame.pts == num_frames * step, f"its frame {num_frames} is damaged")
             _demand((frame.height, frame.width) == size, f"its frames are {frame.width} x {frame.height}")
             num_frames += 1
+    _demand(len(shown) == (num_packets - 1) % group_frames + 1, "two of its frames are shown at one time")
     _demand(num_packets == num_frames == wanted.num_frames, f"it has {num_frames} of {wanted.num_frames} frames")
 
 
-def _check_packet(packet: Packet, number: int, step: Fraction, group_frames: int) -> None:
-    _demand(packet.pts == packet.dts == number * step, f"its frame {number} is out of order or of time")
-    is_due = number % group_frames == 0
+def _shown_number(packet: Packet, number: int, step: Fraction, group_frames: int) -> int:
+    """When the frame stored as `number` is shown, counted in frames: within its group, which begins with a keyframe."""
+    shown = (packet.pts if packet.pts is not None else -1) / step
+    first = number // group_frames * group_frames
+    _demand(shown.denominator == 1 and first <= shown < first + group_frames, f"its frame {number} is out of time")
+    is_due = number == first
     _demand(packet.is_keyframe == is_due, f"its frame {number} is {'no' if is_due else 'a'} keyframe")
+    _demand(not is_due or shown == first, f"its keyframe {number} is not the first of its group")
+    return int(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,7 @@ from surgrec.data.clips import Clip, ClipReader, ClipSpec
 from surgrec.data.errors import DataError
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
-from surgrec.video.decode import open_video
+from surgrec.video.decode import Region, open_video
 
 SPEC = ClipSpec(num_frames=4, frame_interval_seconds=0.3)
 Break = Callable[[dict[str, str]], Manifest]
@@ -123,3 +124,39 @@ def test_an_unknown_decoder_is_not_a_failed_video(corpus: Manifest) -> None:
     reader.decoder = "nonesuch"
     with pytest.raises(UserError, match="nonesuch"):
         reader.read(0)
+
+
+class Crops:
+    """A rectangle of its own for every position."""
+
+    def bounding(self, position: int, height: int, width: int) -> Region:
+        top, left = position % (height // 2), 3 * position % (width // 2)
+        return Region(top, left, height - top - position % 5, width - left - 1)
+
+
+def test_a_part_of_the_frames_is_bitwise_that_of_the_whole(corpus: Manifest) -> None:
+    """With videos kept open or not, in any order, also from a reader that travelled to another process."""
+    whole = reader_of(corpus)
+    part = ClipReader(corpus, whole.sampler, SPEC, regions=Crops(), open_readers_bytes=10**8)
+    expected = [whole.read(position) for position in range(12)]
+    for reader in (part, pickle.loads(pickle.dumps(part))):
+        for position in [*range(12), *range(11, -1, -1)]:
+            one, other = reader.read(position), expected[position]
+            height, width = other.pixels.shape[1:3]
+            top, left, rows, columns = Crops().bounding(position, height, width)
+            assert (one.top, one.left, one.frame_height, one.frame_width) == (top, left, height, width)
+            assert torch.equal(one.pixels, other.pixels[:, top : top + rows, left : left + columns])
+            assert (one.row, one.start_seconds, one.failures) == (other.row, other.start_seconds, other.failures)
+    assert (other.top, other.left, other.frame_height, other.frame_width) == (0, 0, 0, 0)
+
+
+def test_videos_stay_open_within_the_limit_and_until_they_are_closed(corpus: Manifest) -> None:
+    whole = reader_of(corpus)
+    reader = ClipReader(corpus, whole.sampler, SPEC, open_readers_bytes=2_500_000)
+    for position in range(10):
+        assert torch.equal(reader.read(position).pixels, whole.read(position).pixels)
+        assert reader._readers is not None and reader._readers.held_bytes <= 2_500_000
+    assert len(reader._readers) >= 1
+    assert pickle.loads(pickle.dumps(reader))._readers is None
+    reader.close()
+    assert reader._readers is None
