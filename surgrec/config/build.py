@@ -30,7 +30,7 @@ from surgrec.core.grid import TokenGrid
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
-from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead
 from surgrec.data.mixture import Mixture, MixtureTable
 from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
@@ -335,8 +335,8 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     def make_loader(first_step: int) -> LoaderChain:
         return LoaderChain([
             ClipLoader(
-                reader, its, max(first_step, phase.span.first_step), phase.span.stop_step, config.data.workers,
-                config.data.prefetch_batches, pin_memory=runtime.has_cuda,
+                reader, its, max(first_step, phase.span.first_step), phase.span.stop_step, build_read_ahead(config),
+                lambda sentence: print(sentence, file=sys.stderr, flush=True),
             )
             for phase, reader, its in zip(phases, readers, positions, strict=True)
         ])  # fmt: skip
@@ -383,6 +383,14 @@ def build_positions(phase: Phase, runtime: Runtime) -> PositionPlan:
         phase.config.runtime.accumulation,
         phase.config.data.repeats,
         phase.span,
+    )
+
+
+def build_read_ahead(config: Config) -> ReadAhead:
+    """How clips are read ahead."""
+    node = config.data
+    return ReadAhead(
+        node.workers, node.prefetch_batches, node.prefetch_bytes, node.clip_timeout_seconds, node.max_failure_rate
     )
 
 

@@ -17,6 +17,8 @@ _AT_LEAST_ONE = (
     "data.global_batch_size",
     "data.repeats",
     "data.max_attempts",
+    "data.prefetch_batches",
+    "data.prefetch_bytes",
     "trainer.steps",
     "trainer.log_every",
     "trainer.checkpoint_every",

@@ -89,6 +89,10 @@ class DataConfig:
     """Clip geometry in seconds, the global batch, and how clips are read.
 
     `global_batch_size` counts samples. `repeats` of them show the same decoded clip, each cropped and masked anew.
+
+    A video that cannot be read is replaced by another of its source. The run ends where a larger share than `max_failure_rate` of the last
+    reads of a source failed, or `max_attempts` at one position. `workers` processes read ahead, at most `prefetch_batches` micro-batches
+    and `prefetch_bytes` of pixels; a video that takes one of them longer than `clip_timeout_seconds` counts as failed.
     """
 
     num_frames: int = 16
@@ -97,9 +101,12 @@ class DataConfig:
     global_batch_size: int = MISSING
     repeats: int = 1
     decoder: str = "pyav"
-    max_attempts: int = 8
+    max_attempts: int = 200
+    max_failure_rate: float = 0.5
     workers: int = 2
     prefetch_batches: int = 2
+    prefetch_bytes: int = 2**30
+    clip_timeout_seconds: float = 120.0
 
 
 @dataclass

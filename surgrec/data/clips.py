@@ -7,6 +7,7 @@ the mixture, and every replacement is reported with the clip.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,10 @@ class Clip:
     failures: tuple[Failure, ...] = ()
 
 
+def _untold(row: int) -> None:
+    """Where nobody asks which row is read."""
+
+
 class ClipReader:
     """Reads the clip at any position; keeps nothing open and remembers nothing, so every process reads the same.
 
@@ -87,7 +92,7 @@ class ClipReader:
     """
 
     def __init__(
-        self, manifest: Manifest, sampler: Sampler, spec: ClipSpec, decoder: str = "pyav", max_attempts: int = 8
+        self, manifest: Manifest, sampler: Sampler, spec: ClipSpec, decoder: str = "pyav", max_attempts: int = 200
     ) -> None:
         self.manifest = manifest
         self.sampler = sampler
@@ -95,8 +100,10 @@ class ClipReader:
         self.decoder = decoder
         self.max_attempts = max_attempts
 
-    def read(self, position: int) -> Clip:
+    def read(self, position: int, begin: Callable[[int], object] = _untold) -> Clip:
         """The clip at `position`.
+
+        `begin` is told each manifest row before its file is touched; a `VideoError` that it raises counts as the file's own.
 
         Raises:
             DataError: `max_attempts` videos of the source, or all it has, cannot be read.
@@ -106,12 +113,17 @@ class ClipReader:
             draw = self.sampler.draw(np.array([position]), attempt=len(failed), excluded_rows=failed)
             row, source, start = int(draw.rows[0]), int(draw.source_index[0]), float(draw.start_seconds[0])
             try:
+                begin(row)
                 pixels = self._pixels(self.manifest.path_of(row), start)
             except VideoError as error:
                 failed[row] = error.reason
                 self._check_hope(position, source, failed)
             else:
                 return Clip(pixels, position, row, source, start, self._failures(position, source, failed, row))
+
+    def name_of(self, row: int) -> str:
+        """What people may be told of the video of a manifest row: its id."""
+        return str(self.manifest.video_ids[row])
 
     def _pixels(self, path: Path, start_seconds: float) -> torch.Tensor:
         """Frames uint8 (T, H, W, 3) of the clip that starts at `start_seconds`."""
