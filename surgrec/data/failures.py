@@ -5,8 +5,8 @@ a failed video is replaced within its source whatever its failures' number, so t
 source is so broken that the run would train on a few of its videos again and again.
 
 The rate of a source is failed reads over all reads, of its last `WINDOW` in this process; it is judged from `AT_LEAST` on. A read is one
-attempt at one video: each is drawn anew from all that a position has not yet tried, so the rate estimates the share of the source, in
-hours, that is broken.
+attempt at one video, drawn from all that a position has not yet tried, so the rate of a source of many videos estimates the share of its
+hours that is broken; that of a few videos is lower, since none is tried twice.
 """
 
 from __future__ import annotations
