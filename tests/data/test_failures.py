@@ -81,5 +81,5 @@ def test_a_limit_of_one_stops_nothing() -> None:
 
 
 def test_a_limit_that_is_no_share_is_refused() -> None:
-    with pytest.raises(UserError, match="data.max_failure_rate=1.5"):
+    with pytest.raises(UserError, match=r"data\.max_failure_rate=1\.5"):
         FailureRates(1.5)
