@@ -30,6 +30,7 @@ from surgrec.core.grid import TokenGrid
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
+from surgrec.data.feed import DeviceFeed
 from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead
 from surgrec.data.mixture import Mixture, MixtureTable
 from surgrec.data.preprocess import Preprocess, PreprocessSpec
@@ -332,14 +333,15 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     step = Step(runtime, learner, objective, masker, augment)
     readers = [build_reader(phase.config, data.manifest, data.mixture).reader for phase in phases]
 
-    def make_loader(first_step: int) -> LoaderChain:
-        return LoaderChain([
+    def make_loader(first_step: int) -> LoaderChain | DeviceFeed:
+        loader = LoaderChain([
             ClipLoader(
                 reader, its, max(first_step, phase.span.first_step), phase.span.stop_step, build_read_ahead(config),
                 lambda sentence: print(sentence, file=sys.stderr, flush=True),
             )
             for phase, reader, its in zip(phases, readers, positions, strict=True)
         ])  # fmt: skip
+        return DeviceFeed(loader, runtime.device) if runtime.has_cuda else loader
 
     def tell(sentence: str | None) -> None:
         if sentence:
