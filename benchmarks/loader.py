@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import io
 import json
 import multiprocessing
 import os
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,19 +59,15 @@ PEER_READS = ("original", "video")  # decord knows no packs of frames
 def manifests(folder: Path, clips: Path | None) -> dict[str, Path]:
     """The footage as it is and as training copies."""
     original = folder / "original.parquet"
-    with open(os.devnull, "w") as nowhere:
-        said, sys.stdout = sys.stdout, nowhere
-        try:
-            if clips is None:
-                synthesize.main(["--out", str(folder / "rendered"), "--scale", "quickstart"])
-                original = folder / "rendered" / "manifest.parquet"
-            else:
-                flags = ["--root", str(clips), "--source", "clips", "--domain", "laparoscopy", "--out", str(original)]
-                index.main(flags)
-            for form in ("video", "frames"):
-                prepare.main(["--manifest", str(original), "--out", str(folder / form), "--format", form])
-        finally:
-            sys.stdout = said
+    with redirect_stdout(io.StringIO()):
+        if clips is None:
+            synthesize.main(["--out", str(folder / "rendered"), "--scale", "quickstart"])
+            original = folder / "rendered" / "manifest.parquet"
+        else:
+            flags = ["--root", str(clips), "--source", "clips", "--domain", "laparoscopy", "--out", str(original)]
+            index.main(flags)
+        for form in ("video", "frames"):
+            prepare.main(["--manifest", str(original), "--out", str(folder / form), "--format", form])
     return {"original": original, **{form: folder / form / "manifest.parquet" for form in ("video", "frames")}}
 
 
@@ -152,7 +148,7 @@ class Decord(torch.utils.data.Dataset[torch.Tensor]):
 class InMemoryAugment:
     """In place of the augmentation: what the peer's worker has made already."""
 
-    def __call__(self, video: torch.Tensor, positions: object, device: torch.device) -> torch.Tensor:
+    def __call__(self, video: torch.Tensor, positions: object, device: torch.device, places: object) -> torch.Tensor:
         return video.to(device, non_blocking=True)
 
 
@@ -168,7 +164,7 @@ class PeerBatch:
     """What the step asks of a batch."""
 
     def __init__(self, video: torch.Tensor, positions: Any) -> None:
-        self.pixels, self.positions, self.clips = video, positions, []
+        self.pixels, self.positions, self.places, self.clips = video, positions, [], []
 
 
 # -- a row
@@ -184,7 +180,7 @@ def measure(form: str, manifest: Path, options: argparse.Namespace) -> dict[str,
     run, data = build_run(config, runtime), build_data(config)
     decoding = measure_decoding(data.reader, 2**30, options.batch, Budget(4.0, 8))
     memory = [replace(clip, pixels=clip.pixels.to(runtime.device)) for clip in decoding.clips]
-    training, batch = Training(run), ClipBatch(memory, np.arange(options.batch), 0, 0)
+    training, batch = Training(run), ClipBatch(memory, np.array([clip.position for clip in memory]), 0, 0)
     training.steps(iter([batch] * 2), 2)
 
     loader = LoaderChain([ClipLoader(data.reader, PositionPlan(options.batch), 0, 2**40, build_read_ahead(config))])
@@ -270,8 +266,8 @@ def measure_augmentation(repeats: int) -> dict[str, float]:
 
 def table(rows: list[dict[str, Any]], augmentation: dict[str, float]) -> str:
     lines = [
-        "| footage | in memory, clips/s | with our loader | share | bound by decoding on the same cores | torch DataLoader + decord | share "
-        "| decoding by one core, clips/s |",
+        "| footage | in memory, clips/s | with our loader | share | left by decoding on the same cores | torch DataLoader + decord "
+        "| share | decoding by one core, clips/s |",
         "|" + "---|" * 8,
     ]
     for row in rows:
@@ -319,8 +315,8 @@ def main() -> None:
     augmentation = measure_augmentation(max(options.rounds, 5))
     footage = "rendered surgery" if options.clips is None else "real clips"
     report = (
-        f"{datetime.date.today()}, {hardware(options.device)}, load before {load:.1f}. MAE {options.backbone}, {options.batch} clips a step, "
-        f"{options.rounds} rounds of {options.steps} steps, {options.workers} loading processes, {footage}."
+        f"{datetime.date.today()}, {hardware(options.device)}, load before {load:.1f}. MAE {options.backbone}, {options.batch} clips "
+        f"a step, {options.rounds} rounds of {options.steps} steps, {options.workers} loading processes, {footage}."
     )
     print(f"{report}\n\n{table(rows, augmentation)}")
     if options.out:

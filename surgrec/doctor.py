@@ -67,7 +67,7 @@ def _find_footage(config: Config, temporary: Path) -> None:
 
 def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dict[str, float]]:
     """The rates of all parts, and sizes that explain them: bytes of a clip on disk and decoded, bytes a second, samples of a step."""
-    from surgrec.config.build import build_data, build_read_ahead, build_run, build_runtime
+    from surgrec.config.build import build_augment, build_data, build_read_ahead, build_run, build_runtime
     from surgrec.core.memory import keep_freed_memory
     from surgrec.training.bottleneck import Rates
     from surgrec.training.rates import (
@@ -106,7 +106,7 @@ def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dic
         run = build_run(_with_batch(config, num_samples), runtime)
         step = measure_step(run, decoding.clips, num_samples, budget)
         advance(note="augmentation")
-        augment = measure_augment(run.step.augment, decoding.clips, runtime.device, budget)
+        augment = measure_augment(build_augment(config), decoding.clips, repeats, runtime.device, budget)
         advance(note="copy")
         copy = measure_copy(decoding.clips, runtime.device, budget)
         advance()

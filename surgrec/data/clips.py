@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,12 +61,22 @@ class Failure:
     replaced_by: str | None = None
 
 
+class Place(NamedTuple):
+    """Where a rectangle lies: `top` and `left` in frames of `frame_height` by `frame_width` pixels."""
+
+    frame_height: int
+    frame_width: int
+    top: int
+    left: int
+
+
 @dataclass(frozen=True)
 class Clip:
     """Frames of one video.
 
     `pixels` uint8 (T, H, W, 3) RGB, `position` in the run's sequence of clips, manifest `row` and index of the source they come from,
-    `start_seconds` in the video, and the videos that failed before this one was read.
+    `start_seconds` in the video, and the videos that failed before this one was read. `pixels` are the rectangle at `top`, `left` of
+    frames of `frame_height` by `frame_width`; where these are 0, they are the whole frames.
     """
 
     pixels: torch.Tensor
@@ -74,6 +85,16 @@ class Clip:
     source_index: int
     start_seconds: float
     failures: tuple[Failure, ...] = ()
+    frame_height: int = 0
+    frame_width: int = 0
+    top: int = 0
+    left: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where the pixels lie in the frames."""
+        height, width = self.pixels.shape[1:3]
+        return Place(self.frame_height or height, self.frame_width or width, self.top, self.left)
 
 
 def _untold(row: int) -> None:

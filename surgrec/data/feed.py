@@ -96,7 +96,7 @@ class _Mover:
         self.stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             torch.cuda.set_device(device)  # of this thread: or page-locking would open the first device of the machine
-            self.stream = torch.cuda.Stream(device)
+            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def move(self, batch: ClipBatch) -> _Moved:
         packed = _packed([clip.pixels for clip in batch.clips], is_pinned=self.stream is not None)
@@ -104,7 +104,7 @@ class _Mover:
             return _Moved(_with_pixels(batch, packed.to(self.device)), lambda: None)
         with torch.cuda.stream(self.stream):
             arrived = packed.to(self.device, non_blocking=True)
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
 
         def await_arrival() -> None:

@@ -16,7 +16,7 @@ import torch
 
 from surgrec.core.errors import UserError
 from surgrec.core.spans import Span
-from surgrec.data.clips import Clip, ClipReader, Failure
+from surgrec.data.clips import Clip, ClipReader, Failure, Place
 from surgrec.data.failures import FailureRates
 from surgrec.data.mixture import Integers
 from surgrec.data.pool import PoolLimits, ReaderPool, prepare_fork_server
@@ -116,6 +116,11 @@ class ClipBatch:
     def pixels(self) -> list[torch.Tensor]:
         """uint8 (T, H, W, 3) of every sample, b of them; those of one clip are the same tensor."""
         return [clip.pixels for clip in self.clips for _ in range(self.repeats)]
+
+    @property
+    def places(self) -> list[Place]:
+        """Where the pixels of every sample lie in the frames of their video."""
+        return [clip.place for clip in self.clips for _ in range(self.repeats)]
 
     @property
     def source_index(self) -> Integers:

@@ -121,14 +121,14 @@ def measure_loader(reader: ClipReader, ahead: ReadAhead, first_position: int, bu
 
 
 def measure_augment(
-    augment: ClipAugment | PhasedAugment, clips: Sequence[Clip], device: torch.device, budget: Budget
+    augment: ClipAugment | PhasedAugment, clips: Sequence[Clip], repeats: int, device: torch.device, budget: Budget
 ) -> float:
     """Clips a second, from uint8 frames on the device to a normalised video there."""
     pixels = [clip.pixels.to(device) for clip in clips]
-    positions = np.arange(len(pixels))
+    positions, places = np.array([clip.position for clip in clips]) * repeats, [clip.place for clip in clips]
 
     def run() -> None:
-        augment(pixels, positions, device)
+        augment(pixels, positions, device, places)
         _wait_for(device)
 
     return rate_of(run, len(pixels), budget)
@@ -154,7 +154,10 @@ def measure_step(run: Run, clips: Sequence[Clip], num_samples: int, budget: Budg
     on_device = [replace(clip, pixels=clip.pixels.to(device)) for clip in clips]
     update = Update(run.runtime, run.trained, run.plan.clip_norm)
     chosen = [on_device[number % len(on_device)] for number in range(num_samples // repeats)]
-    batch = ClipBatch(chosen, np.arange(num_samples), 0, 0, repeats)
+    positions = np.concatenate(
+        [clip.position * repeats + np.arange(repeats) for clip in chosen]
+    )  # of the boxes that were decoded
+    batch = ClipBatch(chosen, positions, 0, 0, repeats)
 
     def step() -> None:
         set_hyper_parameters(run.optimizer, 0, run.plan.rate, run.plan.weight_decay)

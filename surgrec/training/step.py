@@ -62,7 +62,7 @@ class Step:
         return StepResult(total, outcome, targets, clips)
 
     def _forward(self, batch: ClipBatch) -> tuple[Outcome, tuple[Tensor, ...]]:
-        video = self.augment(batch.pixels, batch.positions, self.runtime.device)
+        video = self.augment(batch.pixels, batch.positions, self.runtime.device, batch.places)
         masks = tuple(mask.to(self.runtime.device) for mask in self.masker.draw(np.asarray(batch.positions)))
         with self.runtime.fabric.autocast():
             targets = self.objective.targets(video, masks)
