@@ -105,7 +105,7 @@ class PoolLimits:
     """How much is read ahead, and how long a video may take.
 
     `chunks`: not yet taken, those in the making included. `num_bytes`: of pixels, likewise; the chunk that is waited for is read whatever
-    its size, and one in the making counts as much as the largest so far. `timeout_seconds`: for one video at one position.
+    its size; one in the making counts as much as the largest so far, and until the first is there, each process makes one. `timeout_seconds`: for one video at one position.
     """
 
     chunks: int
@@ -220,9 +220,8 @@ class ReaderPool:
                 self._take_from(slot, worker)
 
     def _take_from(self, slot: int, worker: _Worker) -> None:
-        try:
-            chunk = receive(worker.connection)
-        except EOFError:
+        chunk = worker.take()
+        if chunk is None:
             self._bury(slot, worker, None)
             return
         worker.orders.popleft()
@@ -364,6 +363,12 @@ class _Worker:
         self.orders.append(order.index)
         with suppress(BrokenPipeError, ConnectionResetError):  # it has died; the pool will hear of it
             self.connection.send(order)
+
+    def take(self) -> Chunk | None:
+        """What it hands over; None where it has ended instead."""
+        with suppress(EOFError):
+            return receive(self.connection)
+        return None
 
     def seconds_silent(self, reading: Reading, now_seconds: float) -> float:
         """How long it has owed a chunk and given no sign of life."""

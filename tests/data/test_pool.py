@@ -86,7 +86,7 @@ def test_kills_at_random_moments_change_nothing(corpus: Manifest, seed: int) -> 
 
     def kill_now_and_then() -> None:
         nonlocal kills
-        while not is_over.wait(chance.uniform(0.02, 0.15)):
+        while kills < 10 and not is_over.wait(chance.uniform(0.02, 0.15)):  # more would be a storm, on a slow machine
             if pids := [child.pid for child in multiprocessing.active_children() if child.name.startswith("clip-")]:
                 os.kill(chance.choice(pids), signal.SIGKILL)  # type: ignore[arg-type]
                 kills += 1
@@ -155,7 +155,9 @@ def test_no_more_is_read_ahead_than_allowed(tmp_path: Path, num_bytes: int, chun
     reader: Any = CountingReader(tmp_path / "read")
     pool = ReaderPool(reader, _OneByOne(), 2, PoolLimits(chunks, num_bytes, 60.0), print)
     try:
-        for taken in range(4):
+        for taken in range(2):  # until the first is there, nobody knows how large they are
+            assert [clip.position for clip in pool.next()] == [taken]
+        for taken in range(2, 6):
             end = time.monotonic() + 20
             while num_read(reader.file) < taken + expected and time.monotonic() < end:
                 time.sleep(0.01)
