@@ -105,7 +105,8 @@ class PoolLimits:
     """How much is read ahead, and how long a video may take.
 
     `chunks`: not yet taken, those in the making included. `num_bytes`: of pixels, likewise; the chunk that is waited for is read whatever
-    its size; one in the making counts as much as the largest so far, and until the first is there, each process makes one. `timeout_seconds`: for one video at one position.
+    its size; one in the making counts as much as the largest so far, and until the first is there, each process makes one.
+    `timeout_seconds`: for one video at one position.
     """
 
     chunks: int
