@@ -40,6 +40,7 @@ from surgrec.config.build import build_data, build_read_ahead, build_run, build_
 from surgrec.config.compose import compose_config
 from surgrec.core.atomic import write_text
 from surgrec.core.memory import keep_freed_memory
+from surgrec.core.torchvision_guard import ensure_torchvision
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.feed import DeviceFeed
@@ -234,9 +235,8 @@ def row_of(form: str, seconds: dict[str, list[float]], core: float, options: arg
 
 def measure_augmentation(repeats: int) -> dict[str, float]:
     """Clips a second on one core, 16 frames of 320 x 568 to 224 x 224, normalised float32; medians of interleaved repeats."""
+    ensure_torchvision()
     from torchvision.transforms import v2
-
-    import surgrec.core.torchvision_guard  # noqa: F401  before torchvision
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
