@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.footage import write_video
+from tests.data.conftest import write_video
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SPEED = BENCHMARKS / "speed.py"
