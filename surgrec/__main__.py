@@ -18,12 +18,13 @@ VERBS = {
     "corpus": "a page with all that is known of a corpus; notes on licence and consent; take a video out for good",
     "audit": "find out whether scores can be believed: test material in a corpus, leakage and label problems of splits",
     "preview": "show what a run would see and cost, without training",
+    "doctor": "measure disk, cores and training step: which limits a run, and what would help",
     "train": "pretrain an encoder; the same command continues",
     "export": "make a release of a run",
     "extract": "compute frozen features of videos with a release",
 }
 MODULES = {"corpus": "surgrec.corpus_command"}  # of verbs whose own name is that of a stage
-HYDRA_VERBS = ("train", "preview")  # take key=value overrides; Hydra reads them from sys.argv
+HYDRA_VERBS = ("train", "preview", "doctor")  # take key=value overrides; Hydra reads them from sys.argv
 
 _HELP = """usage: surgrec VERB ...
 

@@ -196,7 +196,8 @@ def draw(phase: Phase, data: DataPath, clips: list[Clip], folder: Path) -> list[
     config, table = phase.config, data.mixture.table
     augment = build_augment(config)
     positions = np.array([clip.position for clip in clips]) * config.data.repeats
-    pixels = to_pixels(augment([clip.pixels for clip in clips], positions), augment.spec)
+    places = [clip.place for clip in clips]
+    pixels = to_pixels(augment([clip.pixels for clip in clips], positions, places=places), augment.spec)
     captions = [
         f"{data.manifest.id_of(clip.row)} of {table.sources[clip.source_index]}, from {clip.start_seconds:.2f} s"
         for clip in clips

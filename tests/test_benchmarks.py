@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.conftest import write_video
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SPEED = BENCHMARKS / "speed.py"
 
@@ -74,3 +76,21 @@ def test_decode(tmp_path: Path) -> None:
     content = json.loads(report.read_text())
     assert len(content["goals"]) == 7 and len(content["seconds"]["b: ours, video, crop"]) == 2
     assert content["gigabytes_per_hour"]["frames"] > content["gigabytes_per_hour"]["video"] > 0
+
+
+@pytest.mark.slow
+def test_loader(tmp_path: Path) -> None:
+    pytest.importorskip("decord", reason="the peer reads with decord: pip install 'surgrec[decord]'")
+    (tmp_path / "clips").mkdir()
+    write_video(tmp_path / "clips" / "one.mp4", 1, width=96, height=64)
+    tiny = ["augment.crop_pixels=32", "mask.ratio=0.75", "data.num_frames=4", "optim.lr=1e-3"]
+    sizes = ["--backbone", "nano", "--batch", "2", "--steps", "1", "--rounds", "1", "--override", *tiny]
+    where = ["--clips", str(tmp_path / "clips"), "--out", str(tmp_path)]
+    command = [sys.executable, str(BENCHMARKS / "loader.py"), *where, *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (report,) = tmp_path.glob("*.json")
+    rows = {row["form"]: set(row["share_of_memory"]) for row in json.loads(report.read_text())["rows"]}
+    assert rows == {
+        "original": {"memory", "ours", "peer"}, "video": {"memory", "ours", "peer"}, "frames": {"memory", "ours"}
+    }  # fmt: skip

@@ -31,7 +31,8 @@ from surgrec.core.wording import counted
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
-from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
+from surgrec.data.feed import DeviceFeed
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead
 from surgrec.data.mixture import Mixture, MixtureTable
 from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
@@ -339,14 +340,15 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     step = Step(runtime, learner, objective, masker, augment)
     readers = [build_reader(phase.config, data.manifest, data.mixture).reader for phase in phases]
 
-    def make_loader(first_step: int) -> LoaderChain:
-        return LoaderChain([
+    def make_loader(first_step: int) -> LoaderChain | DeviceFeed:
+        loader = LoaderChain([
             ClipLoader(
-                reader, its, max(first_step, phase.span.first_step), phase.span.stop_step, config.data.workers,
-                config.data.prefetch_batches, pin_memory=runtime.has_cuda,
+                reader, its, max(first_step, phase.span.first_step), phase.span.stop_step, build_read_ahead(config),
+                lambda sentence: print(sentence, file=sys.stderr, flush=True),
             )
             for phase, reader, its in zip(phases, readers, positions, strict=True)
         ])  # fmt: skip
+        return DeviceFeed(loader, runtime.device) if runtime.has_cuda else loader
 
     def tell(sentence: str | None) -> None:
         if sentence:
@@ -392,6 +394,14 @@ def build_positions(phase: Phase, runtime: Runtime) -> PositionPlan:
         phase.config.runtime.accumulation,
         phase.config.data.repeats,
         phase.span,
+    )
+
+
+def build_read_ahead(config: Config) -> ReadAhead:
+    """How clips are read ahead."""
+    node = config.data
+    return ReadAhead(
+        node.workers, node.prefetch_batches, node.prefetch_bytes, node.clip_timeout_seconds, node.max_failure_rate
     )
 
 

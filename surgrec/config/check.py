@@ -19,6 +19,8 @@ _AT_LEAST_ONE = (
     "data.repeats",
     "data.clips_per_open",
     "data.max_attempts",
+    "data.prefetch_batches",
+    "data.prefetch_bytes",
     "trainer.steps",
     "trainer.log_every",
     "trainer.checkpoint_every",

@@ -144,6 +144,10 @@ class DataConfig:
 
     `global_batch_size` counts samples. `repeats` of them show the same decoded clip, each cropped and masked anew. So many clips in a row
     as `clips_per_open` says are of one video, which is opened once for them, each from a moment of its own.
+
+    A video that cannot be read is replaced by another of its source. The run ends where a larger share than `max_failure_rate` of the last
+    reads of a source failed, or `max_attempts` at one position. `workers` processes read ahead, at most `prefetch_batches` micro-batches
+    and `prefetch_bytes` of pixels; a video that takes one of them longer than `clip_timeout_seconds` counts as failed.
     """
 
     num_frames: int = 16
@@ -153,10 +157,13 @@ class DataConfig:
     repeats: int = 1
     clips_per_open: int = 1
     decoder: str = "pyav"
-    max_attempts: int = 8
+    max_attempts: int = 200
+    max_failure_rate: float = 0.5
     open_readers_bytes: int = 67_108_864
     workers: int = 2
     prefetch_batches: int = 2
+    prefetch_bytes: int = 2**30
+    clip_timeout_seconds: float = 120.0
 
 
 @dataclass

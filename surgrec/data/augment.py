@@ -16,6 +16,7 @@ from einops import rearrange
 
 from surgrec.core.errors import UserError
 from surgrec.core.rng import uniforms
+from surgrec.data.clips import Place
 from surgrec.data.mixture import Integers
 from surgrec.data.preprocess import (
     IMAGENET_MEAN,
@@ -106,20 +107,41 @@ class ClipAugment:
         box_height, box_width = (np.maximum(sizes, 1).astype(np.int64) for sizes in chosen)
         return box_height, box_width
 
+    def bounding(self, positions: npt.ArrayLike, height: int, width: int) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of the smallest rectangle that holds the boxes of all samples at `positions` (n,), which show one clip
+        whose frames are `height` by `width` pixels: more of it need not be decoded.
+        """
+        number = len(np.asarray(positions))
+        boxes = self.boxes(positions, np.full(number, height), np.full(number, width))
+        top, left = int(boxes.top.min()), int(boxes.left.min())
+        bottom, right = int((boxes.top + boxes.height).max()), int((boxes.left + boxes.width).max())
+        return top, left, bottom - top, right - left
+
     def __call__(
-        self, clips: Sequence[torch.Tensor], positions: npt.ArrayLike, device: torch.device | str = "cpu"
+        self,
+        clips: Sequence[torch.Tensor],
+        positions: npt.ArrayLike,
+        device: torch.device | str = "cpu",
+        places: Sequence[Place] | None = None,
     ) -> torch.Tensor:
-        """Clips uint8 (T, H, W, 3) at `positions` (b,) to float32 (b, 3, T, S, S) on `device`, S = `crop_pixels`."""
-        heights, widths = ([clip.shape[axis] for clip in clips] for axis in (1, 2))
-        boxes = self.boxes(positions, heights, widths)
+        """Clips uint8 (T, H, W, 3) at `positions` (b,) to float32 (b, 3, T, S, S) on `device`, S = `crop_pixels`.
+
+        `places` says where the pixels of each lie in the frames of its video, and they hold the box of the position; without it they are
+        whole frames.
+        """
+        if places is None:
+            places = [Place(clip.shape[1], clip.shape[2], 0, 0) for clip in clips]
+        boxes = self.boxes(positions, *zip(*((at.frame_height, at.frame_width) for at in places), strict=True))
         size = self.spec.crop_pixels
         video = torch.empty((len(clips), 3, clips[0].shape[0], size, size), device=device)
         moved = torch.empty(0)
         for index, clip in enumerate(clips):
             if index == 0 or clip is not clips[index - 1]:  # samples of one clip follow one another
                 moved = clip.to(device, non_blocking=True)
-            top, left = int(boxes.top[index]), int(boxes.left[index])
+            top, left = int(boxes.top[index]) - places[index].top, int(boxes.left[index]) - places[index].left
             bottom, right = top + int(boxes.height[index]), left + int(boxes.width[index])
+            if top < 0 or left < 0 or bottom > clip.shape[1] or right > clip.shape[2]:
+                raise ValueError(f"the box of position {np.asarray(positions)[index]} is not among the pixels given")
             crop = moved[:, top:bottom, left:right]
             resized = resize(crop, size, size, self.spec.interpolation)
             resized = resized.flip(-1) if boxes.is_flipped[index] else resized

@@ -7,10 +7,11 @@ the mixture, and every replacement is reported with the clip.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -63,6 +64,15 @@ class Failure:
     replaced_by: str | None = None
 
 
+class Place(NamedTuple):
+    """Where a rectangle lies: `top` and `left` in frames of `frame_height` by `frame_width` pixels."""
+
+    frame_height: int
+    frame_width: int
+    top: int
+    left: int
+
+
 @dataclass(frozen=True)
 class Clip:
     """Frames of one video.
@@ -82,6 +92,16 @@ class Clip:
     frame_width: int = 0
     top: int = 0
     left: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where the pixels lie in the frames."""
+        height, width = self.pixels.shape[1:3]
+        return Place(self.frame_height or height, self.frame_width or width, self.top, self.left)
+
+
+def _untold(row: int) -> None:
+    """Where nobody asks which row is read."""
 
 
 class Regions(Protocol):
@@ -111,7 +131,7 @@ class ClipReader:
         sampler: Sampler,
         spec: ClipSpec,
         decoder: str = "pyav",
-        max_attempts: int = 8,
+        max_attempts: int = 200,
         regions: Regions | None = None,
         open_readers_bytes: int = 0,
     ) -> None:
@@ -134,8 +154,10 @@ class ClipReader:
             self._readers.close()
             self._readers = None
 
-    def read(self, position: int) -> Clip:
+    def read(self, position: int, begin: Callable[[int], object] = _untold) -> Clip:
         """The clip at `position`.
+
+        `begin` is told each manifest row before its file is touched; a `VideoError` that it raises counts as the file's own.
 
         Raises:
             DataError: `max_attempts` videos of the source, or all it has, cannot be read.
@@ -145,6 +167,7 @@ class ClipReader:
             draw = self.sampler.draw(np.array([position]), attempt=len(failed), excluded_rows=failed)
             row, source, start = int(draw.rows[0]), int(draw.source_index[0]), float(draw.start_seconds[0])
             try:
+                begin(row)
                 frames = self._frames(self.manifest.path_of(row), position, start)
             except VideoError as error:
                 failed[row] = error.reason
@@ -152,6 +175,10 @@ class ClipReader:
             else:
                 failures = self._failures(position, source, failed, row)
                 return Clip(torch.from_numpy(frames.pixels), position, row, source, start, failures, *_place(frames))
+
+    def name_of(self, row: int) -> str:
+        """What people may be told of the video of a manifest row: its id."""
+        return str(self.manifest.video_ids[row])
 
     def _frames(self, path: Path, position: int, start_seconds: float) -> Frames:
         """Of the clip that starts at `start_seconds`."""

@@ -7,17 +7,19 @@ because order is its whole matter: which rank reads what, and when; the processe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from surgrec.core.errors import UserError
 from surgrec.core.spans import Span
-from surgrec.data.clips import Clip, ClipReader, Failure
+from surgrec.data.clips import Clip, ClipReader, Failure, Place
+from surgrec.data.failures import FailureRates
 from surgrec.data.mixture import Integers
-from surgrec.data.pool import ReaderPool, prepare_fork_server
+from surgrec.data.pool import PoolLimits, ReaderPool, prepare_fork_server
 
 MAX_CLIPS_PER_CHUNK = 8  # of a worker's unit of work: more makes the first batch late, fewer makes more hand-overs
 
@@ -116,6 +118,11 @@ class ClipBatch:
         return [clip.pixels for clip in self.clips for _ in range(self.repeats)]
 
     @property
+    def places(self) -> list[Place]:
+        """Where the pixels of every sample lie in the frames of their video."""
+        return [clip.place for clip in self.clips for _ in range(self.repeats)]
+
+    @property
     def source_index(self) -> Integers:
         """(b / repeats,) index of every clip's source in the mixture's table."""
         return np.array([clip.source_index for clip in self.clips], dtype=np.int64)
@@ -131,25 +138,54 @@ class ClipBatch:
         return [failure for clip in self.clips for failure in clip.failures]
 
 
+def _unsaid(sentence: str) -> None:
+    """Where nobody listens."""
+
+
+@dataclass(frozen=True)
+class ReadAhead:
+    """How clips are read ahead, and what a bad video may cost.
+
+    `num_workers`: loading processes; 0 reads in this process, which nothing then protects against a decoder that crashes or hangs.
+    `batches`, `num_bytes`: so much is read ahead at most, in micro-batches and in bytes of pixels (what is waited for excepted).
+    `timeout_seconds`: a video that takes longer at one position counts as failed. `max_failure_rate`: the run ends where a larger share
+    of a source's reads fail; see surgrec/data/failures.py.
+    """
+
+    num_workers: int = 0
+    batches: int = 2
+    num_bytes: int = 2**30
+    timeout_seconds: float = 120.0
+    max_failure_rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0 or self.batches < 1 or self.num_bytes < 1:
+            raise UserError(
+                f"data.workers={self.num_workers} with a prefetch of {self.batches} batches and {self.num_bytes} bytes: give 0 workers "
+                "or more, a prefetch of 1 or more"
+            )
+        if not self.timeout_seconds > 0:
+            raise UserError(f"data.clip_timeout_seconds={self.timeout_seconds:g} must be above 0")
+
+
 class ClipLoader:
     """Iterates the `ClipBatch`es of steps `first_step` <= s < `last_step` in (step, micro) order.
 
-    Clips are the same with any number of workers. One iteration at a time: a new one ends the one before. Use it as a context
-    manager or call `close`, so that the workers end when the run does.
+    Clips are the same with any number of workers, also where workers die. One iteration at a time: a new one ends the one before. Use
+    it as a context manager or call `close`, so that the workers end when the run does.
 
     Args:
         reader: reads the clip at a position; its class must be importable (not defined in a script).
         plan: positions of this rank.
         first_step, last_step: half-open range of steps; a resumed run starts at any step.
-        num_workers: loading processes; 0 reads in this process.
-        prefetch: micro-batches that the workers read ahead.
-        pin_memory: hand the clips over in page-locked memory, for a device that copies from it.
+        ahead: processes, limits.
+        say: is told what befell processes and videos, a sentence each; by another thread.
 
     Attributes:
         seconds_waiting: total time the caller has waited for clips; it only grows.
 
     Raises, while iterating:
-        DataError: a source whose videos all fail, or a loading process that died.
+        DataError: a source whose videos all fail, or too many of them, or processes that die whatever they read.
     """
 
     def __init__(
@@ -158,24 +194,19 @@ class ClipLoader:
         plan: PositionPlan,
         first_step: int,
         last_step: int,
-        num_workers: int = 0,
-        prefetch: int = 2,
-        pin_memory: bool = False,
+        ahead: ReadAhead | None = None,
+        say: Callable[[str], object] = _unsaid,
     ) -> None:
-        if num_workers < 0 or prefetch < 1:
-            raise UserError(
-                f"data.workers={num_workers} with a prefetch of {prefetch}: give 0 workers or more, a prefetch of 1 or more"
-            )
         self.reader = reader
         self.plan = plan
         self.first_step = first_step
         self.num_steps = max(last_step - first_step, 0)
-        self.num_workers = num_workers
-        self.prefetch = prefetch
-        self.pin_memory = pin_memory
+        self.ahead = ahead or ReadAhead()
+        self.rates = FailureRates(self.ahead.max_failure_rate)
         self.seconds_waiting = 0.0
+        self._say = say
         self._pool: ReaderPool | None = None
-        if num_workers:
+        if self.ahead.num_workers:
             prepare_fork_server()  # it imports torch while the caller builds its model
 
     def __len__(self) -> int:
@@ -190,27 +221,40 @@ class ClipLoader:
     def __iter__(self) -> Iterator[ClipBatch]:
         self.close()
         began = time.perf_counter()
-        size = min(MAX_CLIPS_PER_CHUNK, -(-self.plan.num_clips // max(self.num_workers, 1)))
-        per_batch = -(-self.plan.num_clips // size)
-        chunks = _Chunks(self.plan, self.first_step, len(self) * per_batch, size)
-        ahead = self.prefetch * per_batch
-        self._pool = pool = ReaderPool(self.reader, chunks, self.num_workers, ahead, self.pin_memory)
+        chunks = self._chunks()
+        read = self._start_pool(chunks) if self.ahead.num_workers else partial(next, self._read_here(chunks))
+        pool = self._pool
         try:
             for batch in range(len(self)):
                 step, micro = divmod(batch, self.plan.accumulation)
                 step += self.first_step
-                clips = [clip for _ in range(per_batch) for clip in pool.next()]
+                clips = [clip for _ in range(chunks.per_batch) for clip in read()]
+                self.rates.add(clips)
                 self.seconds_waiting += time.perf_counter() - began
                 yield ClipBatch(clips, self.plan.positions(step, micro), step, micro, self.plan.repeats)
                 began = time.perf_counter()
         finally:
-            pool.close()
+            if pool is not None:
+                pool.close()
 
     def close(self) -> None:
-        """End the workers: each finishes the clip it is reading, and is killed where that takes more than seconds."""
+        """End the workers, at once."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+    def _chunks(self) -> _Chunks:
+        size = min(MAX_CLIPS_PER_CHUNK, -(-self.plan.num_clips // max(self.ahead.num_workers, 1)))
+        return _Chunks(self.plan, self.first_step, len(self), size)
+
+    def _start_pool(self, chunks: _Chunks) -> Callable[[], Sequence[Clip]]:
+        limits = PoolLimits(self.ahead.batches * chunks.per_batch, self.ahead.num_bytes, self.ahead.timeout_seconds)
+        self._pool = ReaderPool(self.reader, chunks, self.ahead.num_workers, limits, self._say)
+        return self._pool.next
+
+    def _read_here(self, chunks: _Chunks) -> Iterator[Sequence[Clip]]:
+        for index in range(len(chunks)):
+            yield [self.reader.read(position) for position in chunks[index].tolist()]
 
 
 class LoaderChain:
@@ -236,18 +280,20 @@ class LoaderChain:
 
 
 class _Chunks:
-    """The clip positions of chunk i; every micro-batch from `first_step` on is cut into chunks of `size` positions or fewer."""
+    """The clip positions of chunk i; each of `num_batches` micro-batches from `first_step` on is cut into `per_batch` chunks of `size`
+    positions or fewer."""
 
-    def __init__(self, plan: PositionPlan, first_step: int, length: int, size: int) -> None:
+    def __init__(self, plan: PositionPlan, first_step: int, num_batches: int, size: int) -> None:
         self.plan = plan
         self.first_step = first_step
-        self.length = length
         self.size = size
+        self.per_batch = -(-plan.num_clips // size)
+        self.length = num_batches * self.per_batch
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Integers:
-        batch, chunk = divmod(index, -(-self.plan.num_clips // self.size))
+        batch, chunk = divmod(index, self.per_batch)
         step, micro = divmod(batch, self.plan.accumulation)
         return self.plan.clips(self.first_step + step, micro)[chunk * self.size : (chunk + 1) * self.size]

@@ -1,19 +1,22 @@
 """How clips travel from a loading process to the training process.
 
-In: clips. Out: the same clips in another process. It is its own file because of one trap: torch sends tensors through files in
+In: clips. Out: the same clips in another process. It is its own file because of two traps. torch sends tensors through files in
 /dev/shm, under both of its sharing strategies, and a container has 64 MB there unless it was started otherwise, so that
-workers die of "bus error"; `file_system` leaves its files behind after kill -9 besides, and `file_descriptor` holds one
-descriptor for every tensor in flight. Here the pixels of a chunk go into one anonymous memory file (memfd), which no mount
-limits and the kernel frees with its last user, and its descriptor is handed over.
+workers die of "bus error". And a process may be killed at any moment, also while it hands over. So the pixels of a chunk, and what
+is to be said of them, go into one anonymous memory file (memfd), which no mount limits and the kernel frees with its last user; one
+message of 16 bytes then carries its descriptor (SCM_RIGHTS), whole or not at all, and from there on the sender may die.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import pickle
+import socket
+import struct
 import tempfile
 from dataclasses import dataclass, replace
-from multiprocessing.reduction import DupFd
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -21,6 +24,61 @@ import torch
 from surgrec.data.clips import Clip
 
 _NO_PIXELS = torch.empty(0, dtype=torch.uint8)
+_SIZES = struct.Struct("QQ")  # bytes of pixels, bytes of the pickled rest behind them
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive clips, the unit that a process hands over; or, in their place, the `error` that reading them raised."""
+
+    index: int
+    clips: tuple[Clip, ...]
+    error: Exception | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the pixels."""
+        return sum(clip.pixels.nbytes for clip in self.clips)
+
+
+def send(connection: Connection, chunk: Chunk) -> None:
+    """Hand over a chunk. `connection` is an end of a duplex `Pipe`, which is a Unix socket."""
+    descriptor = _anonymous_file()
+    try:
+        for clip in chunk.clips:
+            _write_all(descriptor, clip.pixels.contiguous().numpy().data.cast("B"))
+        bare = tuple(replace(clip, pixels=_NO_PIXELS) for clip in chunk.clips)
+        shapes = tuple(tuple(clip.pixels.shape) for clip in chunk.clips)
+        rest = pickle.dumps((replace(chunk, clips=bare), shapes))
+        _write_all(descriptor, memoryview(rest))
+        with socket.socket(fileno=os.dup(connection.fileno())) as channel:
+            socket.send_fds(channel, [_SIZES.pack(chunk.num_bytes, len(rest))], [descriptor])
+    finally:
+        os.close(descriptor)
+
+
+def receive(connection: Connection) -> Chunk:
+    """The next chunk; its clips are views of one mapping, freed with the last of them. Raises `EOFError` where the sender is gone."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as channel:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(channel, _SIZES.size, 1)
+        except ConnectionResetError:
+            raise EOFError from None
+    if not descriptors:
+        raise EOFError
+    (descriptor,) = descriptors
+    try:
+        num_bytes, num_more = _SIZES.unpack(message)
+        buffer = mmap.mmap(descriptor, num_bytes + num_more)
+    finally:
+        os.close(descriptor)
+    bare, shapes = pickle.loads(buffer[num_bytes:])
+    whole = torch.frombuffer(buffer, dtype=torch.uint8, count=num_bytes) if num_bytes else _NO_PIXELS
+    parts = torch.split(whole, [torch.Size(shape).numel() for shape in shapes])
+    clips = (
+        replace(clip, pixels=part.view(shape)) for clip, part, shape in zip(bare.clips, parts, shapes, strict=True)
+    )
+    return replace(bare, clips=tuple(clips))
 
 
 def _anonymous_file() -> int:
@@ -31,43 +89,7 @@ def _anonymous_file() -> int:
         return os.dup(file.fileno())
 
 
-def _write_all(descriptor: int, data: memoryview) -> None:
+def _write_all(descriptor: int, data: memoryview[Any]) -> None:
     """`os.write` until nothing is left: one call writes 2 GB at most."""
     while data.nbytes:
         data = data[os.write(descriptor, data) :]
-
-
-@dataclass(frozen=True)
-class ClipChunk:
-    """Consecutive clips, the unit that a worker hands over."""
-
-    clips: tuple[Clip, ...]
-
-    def pin_memory(self) -> ClipChunk:
-        """The same clips in page-locked memory; torch's pinning thread calls this."""
-        return ClipChunk(tuple(replace(clip, pixels=clip.pixels.pin_memory()) for clip in self.clips))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if not self.clips:  # a worker that is being stopped; an empty file cannot be mapped
-            return ClipChunk, ((),)
-        descriptor = _anonymous_file()
-        try:
-            for clip in self.clips:
-                _write_all(descriptor, clip.pixels.contiguous().numpy().data.cast("B"))
-            handle = DupFd(descriptor)
-        finally:
-            os.close(descriptor)
-        bare = tuple(replace(clip, pixels=_NO_PIXELS) for clip in self.clips)
-        return _receive, (handle, bare, tuple(tuple(clip.pixels.shape) for clip in self.clips))
-
-
-def _receive(handle: Any, bare: tuple[Clip, ...], shapes: tuple[tuple[int, ...], ...]) -> ClipChunk:
-    """The chunk whose pixels are in the file of `handle`; the clips are views of one mapping, freed with the last of them."""
-    descriptor = handle.detach()
-    try:
-        buffer = torch.frombuffer(mmap.mmap(descriptor, 0), dtype=torch.uint8)
-    finally:
-        os.close(descriptor)
-    sizes = [torch.Size(shape).numel() for shape in shapes]
-    pixels = [part.view(shape) for part, shape in zip(torch.split(buffer, sizes), shapes, strict=True)]
-    return ClipChunk(tuple(replace(clip, pixels=part) for clip, part in zip(bare, pixels, strict=True)))

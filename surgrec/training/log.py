@@ -123,6 +123,7 @@ class Log:
             "clips_per_second": num_clips / max(now - self._last_time, 1e-9),
             "seconds_waiting_for_data": seconds_waiting - self._last_waiting,
         }
+        share = timings["seconds_waiting_for_data"] / max(now - self._last_time, 1e-9)
         self._last_time, self._last_step, self._last_waiting = now, step, seconds_waiting
         spoken = {"alarm": alarm} if alarm else {}
         self.folder.add_metrics(
@@ -134,7 +135,7 @@ class Log:
         if not sys.stderr.isatty():
             print(
                 f"step {step}  {describe(numbers)}  {timings['clips_per_second']:.1f} clips/s, "
-                f"waited {timings['seconds_waiting_for_data']:.1f} s for data",
+                f"waited {timings['seconds_waiting_for_data']:.1f} s for data ({share:.0%})",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
             if of_sources and self._num_lines % _SOURCES_EVERY == 0:

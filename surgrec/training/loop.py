@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from surgrec.core.console import progress as progress_bar
 from surgrec.core.spans import Spans
+from surgrec.data.feed import DeviceFeed
 from surgrec.data.loader import LoaderChain
 from surgrec.data.sampler import Sampler
 from surgrec.optim.optimizer import set_hyper_parameters
@@ -97,7 +98,7 @@ class Run:
     source_hours: Mapping[str, float]  # usable
     clip_seconds: tuple[float, ...]  # that a clip of each phase shows
     video_ids: Sequence[str]  # of each manifest row
-    make_loader: Callable[[int], LoaderChain]
+    make_loader: Callable[[int], LoaderChain | DeviceFeed]
     draw_pictures: Callable[[int], object]
     probe: Callable[[], dict[str, float]] | None  # one that gives no number raises a `SharedError`
     make_sink: Callable[[], Sink | None]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from surgrec.core.spans import Spans
 from surgrec.data.augment import AugmentSpec, ClipAugment
+from surgrec.data.clips import Place
 from surgrec.masks.masks import Masker, MaskSet
 
 
@@ -40,9 +41,15 @@ class PhasedAugment:
         """Of the first phase."""
         return self.augments[0].spec
 
-    def __call__(self, clips: Sequence[Tensor], positions: npt.ArrayLike, device: torch.device | str = "cpu") -> Tensor:
+    def __call__(
+        self,
+        clips: Sequence[Tensor],
+        positions: npt.ArrayLike,
+        device: torch.device | str = "cpu",
+        places: Sequence[Place] | None = None,
+    ) -> Tensor:
         """Clips uint8 (T, H, W, 3) at `positions` (b,), which lie in one phase, to float32 (b, 3, T, S, S)."""
-        return self.augments[phase_of(self.spans, positions)](clips, positions, device)
+        return self.augments[phase_of(self.spans, positions)](clips, positions, device, places)
 
 
 def phase_of(spans: Spans, positions: npt.ArrayLike) -> int:

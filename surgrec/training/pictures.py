@@ -40,7 +40,9 @@ def draw_pictures(step: Step, reader: ClipReader, folder: Path, done: int, span:
     """
     num_clips = min(NUM_CLIPS, span.num_steps * span.batch // repeats)
     positions = span.first_position + repeats * np.arange(num_clips)
-    video = step.augment([reader.read(int(at) // repeats).pixels for at in positions], positions, step.runtime.device)
+    clips = [reader.read(int(at) // repeats) for at in positions]
+    places = [clip.place for clip in clips]
+    video = step.augment([clip.pixels for clip in clips], positions, step.runtime.device, places)
     encoder = step.objective.released_encoder
     pictures = {"features": feature_picture(step, video, encoder)}
     if isinstance(step.objective, MAE):

@@ -7,7 +7,7 @@ footage meets learning: clips become a video tensor, masks are drawn, targets ma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,10 +21,13 @@ from surgrec.objectives.objective import Objective, Outcome
 from surgrec.training.phases import PhasedAugment
 from surgrec.training.runtime import Runtime
 
+_SEEN = torch.empty(0, dtype=torch.uint8)
+
 
 @dataclass(frozen=True)
 class StepResult:
-    """`loss`: mean over this rank's clips (a device scalar); `outcome` and `targets` of the last micro-batch; the `clips` read."""
+    """`loss`: mean over this rank's clips (a device scalar); `outcome` and `targets` of the last micro-batch; the `clips` read, without
+    their pixels."""
 
     loss: Tensor
     outcome: Outcome
@@ -49,7 +52,9 @@ class Step:
         clips: list[Clip] = []
         for micro in range(count):
             batch = next(batches)
-            clips += batch.clips
+            clips += [
+                replace(clip, pixels=_SEEN) for clip in batch.clips
+            ]  # or they would fill the device until the next step
             with self.runtime.fabric.no_backward_sync(self.learner, enabled=micro < count - 1):  # type: ignore[arg-type]
                 outcome, targets = self._forward(batch)
                 self.runtime.fabric.backward(outcome.loss / count)
@@ -57,7 +62,7 @@ class Step:
         return StepResult(total, outcome, targets, clips)
 
     def _forward(self, batch: ClipBatch) -> tuple[Outcome, tuple[Tensor, ...]]:
-        video = self.augment(batch.pixels, batch.positions, self.runtime.device)
+        video = self.augment(batch.pixels, batch.positions, self.runtime.device, batch.places)
         masks = tuple(mask.to(self.runtime.device) for mask in self.masker.draw(np.asarray(batch.positions)))
         with self.runtime.fabric.autocast():
             targets = self.objective.targets(video, masks)

@@ -25,6 +25,7 @@ REASONS = {
     "changed": "the file is not the one that was indexed; run `surgrec index` again",
     "bad_copy": "its training copy failed the check after writing",
     "crashed": "the decoder library took its process down",
+    "hung": "the decoder library did not come back",
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf.errors import ConfigKeyError
 
-from surgrec import preview, train
+from surgrec import doctor, preview, train
 from surgrec.config.application import run_application
 from surgrec.config.schema import Config
 
@@ -44,7 +44,7 @@ def status_of(main: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch)
         return int(end.code or 0)
 
 
-@pytest.mark.parametrize("main", [train.main, preview.main], ids=["train", "preview"])
+@pytest.mark.parametrize("main", [train.main, preview.main, doctor.main], ids=["train", "preview", "doctor"])
 @pytest.mark.parametrize(
     "arguments, words", MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
@@ -76,7 +76,7 @@ def test_the_process_itself_ends_with_2(tmp_path: Path) -> None:
     assert done.stderr == "error: there is no option optim.lrr; did you mean optim.lr?\n"
 
 
-@pytest.mark.parametrize("module", [train, preview], ids=["train", "preview"])
+@pytest.mark.parametrize("module", [train, preview, doctor], ids=["train", "preview", "doctor"])
 def test_help_has_an_example_and_every_option(
     module: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

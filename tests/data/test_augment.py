@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from surgrec.core import torchvision_guard
 from surgrec.core.errors import UserError
 from surgrec.data.augment import AugmentSpec, ClipAugment
+from surgrec.data.clips import Place
 from surgrec.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 SPEC = AugmentSpec(crop_pixels=32)
@@ -114,3 +117,73 @@ def test_a_constant_image_stays_constant(interpolation: str) -> None:
 def test_wrong_specs_are_explained(wrong: dict) -> None:
     with pytest.raises(UserError):
         AugmentSpec(**{"crop_pixels": 32, **wrong})
+
+
+# Pixels that are a part of the frames
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_the_rectangle_that_holds_all_boxes_is_enough(repeats: int) -> None:
+    augment = ClipAugment(AugmentSpec(16, scale=(0.1, 0.4)), seed=3)
+    for clip, position in zip(random_clips(), POSITIONS, strict=True):
+        samples = position * repeats + np.arange(repeats)
+        height, width = clip.shape[1:3]
+        top, left, part_height, part_width = augment.bounding(samples, height, width)
+        part = clip[:, top : top + part_height, left : left + part_width]
+        places = [Place(height, width, top, left)] * repeats
+        assert torch.equal(augment([part] * repeats, samples, places=places), augment([clip] * repeats, samples))
+        boxes = augment.boxes(samples, [height] * repeats, [width] * repeats)
+        if repeats == 1:
+            assert (part_height, part_width) == (boxes.height[0], boxes.width[0]), "and no more than needed"
+
+
+def test_pixels_without_the_box_are_refused() -> None:
+    clip = random_clips()[0]
+    with pytest.raises(ValueError, match="position 4 is not among the pixels"):
+        ClipAugment(SPEC, 0)([clip[:, :8, :8]], [4], places=[Place(48, 64, 0, 0)])
+
+
+# Against others
+
+
+def boxed(augment: ClipAugment, clip: torch.Tensor, position: int) -> tuple[int, int, int, int, bool]:
+    boxes = augment.boxes([position], [clip.shape[1]], [clip.shape[2]])
+    return int(boxes.top[0]), int(boxes.left[0]), int(boxes.height[0]), int(boxes.width[0]), bool(boxes.is_flipped[0])
+
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # the video is in levels, 0 to 255
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pillow_makes_the_same_picture_but_for_its_rounding(interpolation: str) -> None:
+    augment = ClipAugment(AugmentSpec(24, interpolation=interpolation, **PLAIN), 0)  # type: ignore[arg-type]
+    for clip, position in zip(random_clips(), POSITIONS, strict=True):
+        clip = clip // 2 + 64
+        top, left, height, width, is_flipped = boxed(augment, clip, position)
+        picture = Image.fromarray(clip[0].numpy()).crop((left, top, left + width, top + height))
+        theirs = np.asarray(picture.resize((24, 24), getattr(Image.Resampling, interpolation.upper()))).astype(
+            np.float32
+        )
+        theirs = theirs[:, ::-1] if is_flipped else theirs
+        ours = augment([clip], [position])[0, :, 0].permute(1, 2, 0).numpy()
+        assert np.abs(ours - theirs).max() < 1.3  # it rounds to whole levels after each of its two passes
+
+
+def test_torchvision_makes_the_same_video() -> None:
+    torchvision_guard.ensure_torchvision()
+    from torchvision.transforms.v2.functional import resized_crop
+
+    augment = ClipAugment(AugmentSpec(24, **PLAIN), 0)  # type: ignore[arg-type]
+    for clip, position in zip(random_clips(), POSITIONS, strict=True):
+        top, left, height, width, is_flipped = boxed(augment, clip, position)
+        theirs = resized_crop(clip.permute(0, 3, 1, 2).float(), top, left, height, width, [24, 24], antialias=True)
+        theirs = theirs.flip(-1) if is_flipped else theirs
+        torch.testing.assert_close(augment([clip], [position])[0], theirs.permute(1, 0, 2, 3), atol=1e-3, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_gpu_makes_the_same_video(interpolation: str) -> None:
+    augment = ClipAugment(AugmentSpec(24, interpolation=interpolation), 0)
+    here, there = (augment(random_clips(), POSITIONS, device) for device in ("cpu", "cuda"))
+    torch.testing.assert_close(here, there.cpu(), atol=1e-4, rtol=0)

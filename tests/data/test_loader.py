@@ -19,7 +19,7 @@ from surgrec.core.spans import Spans
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.clips import Clip, ClipReader, ClipSpec
 from surgrec.data.errors import DataError
-from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
 from tests.data.readers import NumberReader, SlowReader, slow_loader
@@ -106,7 +106,7 @@ def test_a_batch_that_would_part_the_samples_of_a_clip_is_explained(sizes: tuple
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_clip_is_read_once_for_all_its_samples(corpus: Manifest, expected: list[Clip], num_workers: int) -> None:
     plan = PositionPlan(24, accumulation=2, repeats=4)
-    with ClipLoader(reader_of(corpus), plan, 1, 4, num_workers) as loader:
+    with ClipLoader(reader_of(corpus), plan, 1, 4, ReadAhead(num_workers)) as loader:
         batches = list(loader)
     assert_same_clips([clip for batch in batches for clip in batch.clips], expected[6:24])
     for batch in batches:
@@ -139,7 +139,7 @@ def test_a_chain_reads_phase_after_phase() -> None:
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_pixels_do_not_depend_on_workers(corpus: Manifest, expected: list[Clip], num_workers: int) -> None:
     plan = PositionPlan(12, accumulation=2)
-    with ClipLoader(reader_of(corpus), plan, 0, 4, num_workers) as loader:
+    with ClipLoader(reader_of(corpus), plan, 0, 4, ReadAhead(num_workers)) as loader:
         batches = list(loader)
     assert [(batch.step, batch.micro) for batch in batches] == [
         (step, micro) for step in range(4) for micro in range(2)
@@ -156,14 +156,14 @@ def test_pixels_do_not_depend_on_the_world_size(
     reader = reader_of(corpus)
     clips: list[Clip] = []
     for rank in range(world_size):
-        loader = ClipLoader(reader, PositionPlan(16, world_size, rank), 0, 3, num_workers)
+        loader = ClipLoader(reader, PositionPlan(16, world_size, rank), 0, 3, ReadAhead(num_workers))
         clips.extend(clip for batch in loader for clip in batch.clips)
     assert_same_clips(sorted(clips, key=lambda clip: clip.position), expected)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_starting_at_a_step_is_never_having_stopped(corpus: Manifest, expected: list[Clip], num_workers: int) -> None:
-    loader = ClipLoader(reader_of(corpus), PositionPlan(8), 4, 6, num_workers)
+    loader = ClipLoader(reader_of(corpus), PositionPlan(8), 4, 6, ReadAhead(num_workers))
     assert len(loader) == 2
     assert_same_clips([clip for batch in loader for clip in batch.clips], expected[32:48])
 
@@ -171,7 +171,7 @@ def test_starting_at_a_step_is_never_having_stopped(corpus: Manifest, expected: 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_failures_travel_with_the_batch(with_broken: Callable[[dict[str, str]], Manifest], num_workers: int) -> None:
     reader = reader_of(with_broken({"alpha_01": "corrupt"}))
-    batches = list(ClipLoader(reader, PositionPlan(16), 0, 2, num_workers))
+    batches = list(ClipLoader(reader, PositionPlan(16), 0, 2, ReadAhead(num_workers)))
     failures = [failure for batch in batches for failure in batch.failures]
     assert failures == [failure for position in range(32) for failure in reader.read(position).failures]
     assert failures
@@ -180,7 +180,7 @@ def test_failures_travel_with_the_batch(with_broken: Callable[[dict[str, str]], 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [1, 7, 20])
 def test_chunks_join_to_batches(batch_size: int, num_workers: int) -> None:
-    loader = ClipLoader(NumberReader(), PositionPlan(batch_size), 2, 5, num_workers, prefetch=1)  # type: ignore[arg-type]
+    loader = ClipLoader(NumberReader(), PositionPlan(batch_size), 2, 5, ReadAhead(num_workers, batches=1))  # type: ignore[arg-type]
     for batch in loader:
         assert [int(pixels[0, 0, 0, 0]) for pixels in batch.pixels] == (batch.positions % 256).tolist()
         assert len(batch.clips) == len(batch.source_index) == len(batch.rows) == batch_size
@@ -189,7 +189,7 @@ def test_chunks_join_to_batches(batch_size: int, num_workers: int) -> None:
 
 def test_the_run_s_random_numbers_are_left_alone() -> None:
     before = torch.get_rng_state()
-    list(ClipLoader(NumberReader(), PositionPlan(2), 0, 2, num_workers=1))  # type: ignore[arg-type]
+    list(ClipLoader(NumberReader(), PositionPlan(2), 0, 2, ReadAhead(1)))  # type: ignore[arg-type]
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -205,7 +205,7 @@ def test_waiting_is_measured() -> None:
 def test_wrong_numbers_are_explained() -> None:
     for workers, prefetch in [(-1, 1), (1, 0)]:
         with pytest.raises(UserError, match="prefetch of 1 or more"):
-            ClipLoader(NumberReader(), PositionPlan(2), 0, 1, workers, prefetch)  # type: ignore[arg-type]
+            ReadAhead(workers, prefetch)
 
 
 # Processes
@@ -228,20 +228,10 @@ def assert_end(pids: list[int], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_a_worker_that_dies_is_an_error_and_no_hang() -> None:
-    loader, batches, pids = slow_loader()
-    os.kill(pids[0], signal.SIGKILL)
-    with pytest.raises(DataError, match=r"1 of 2 loading processes died \(exit status -9.*data.workers=0"):
-        for _ in batches:
-            pass
-    assert_end(pids)
-    loader.close()
-
-
 def test_what_a_worker_cannot_read_is_one_sentence(with_broken: Callable[[dict[str, str]], Manifest]) -> None:
     reader = reader_of(with_broken({"gamma_00": "missing", "gamma_01": "missing"}))
     with pytest.raises(DataError) as caught:
-        list(ClipLoader(reader, PositionPlan(8), 0, 8, num_workers=1))
+        list(ClipLoader(reader, PositionPlan(8), 0, 8, ReadAhead(1)))
     assert str(caught.value).startswith("source 'gamma'")
     assert "Traceback" not in str(caught.value)
 

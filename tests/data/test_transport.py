@@ -1,24 +1,27 @@
-"""Laws of the hand-over between processes: the same clips, nothing left behind."""
+"""Laws of the hand-over between processes: the same clips, nothing left behind, and the sender may die."""
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
-import pickle
-import time
-from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
 import torch
 
 from surgrec.data.clips import Clip, Failure
-from surgrec.data.transport import ClipChunk
+from surgrec.data.errors import DataError
+from surgrec.data.transport import Chunk, receive, send
 
 
-def send(chunk: ClipChunk) -> ClipChunk:
-    """What a queue between two processes does, within one."""
-    return pickle.loads(ForkingPickler.dumps(chunk))
+def sent(chunk: Chunk) -> Chunk:
+    """What arrives at the other end after this one was closed."""
+    ours, theirs = multiprocessing.Pipe()
+    send(theirs, chunk)
+    theirs.close()
+    with ours:
+        return receive(ours)
 
 
 def num_descriptors() -> int:
@@ -33,9 +36,10 @@ def test_clips_arrive_as_they_were(monkeypatch: pytest.MonkeyPatch, has_memory_f
     shapes = [(2, 5, 7, 3), (1, 1, 1, 3), (4, 64, 48, 3)]
     pixels = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
     pixels[2] = pixels[2].transpose(1, 2)  # not contiguous
-    sent = ClipChunk(tuple(Clip(part, index, 7, 1, 2.5, (failure,)) for index, part in enumerate(pixels)))
-    received = send(sent)
-    for one, other in zip(sent.clips, received.clips, strict=True):
+    chunk = Chunk(7, tuple(Clip(part, index, 7, 1, 2.5, (failure,)) for index, part in enumerate(pixels)))
+    received = sent(chunk)
+    assert (received.index, received.num_bytes, received.error) == (7, chunk.num_bytes, None)
+    for one, other in zip(chunk.clips, received.clips, strict=True):
         assert torch.equal(one.pixels, other.pixels)
         assert (one.position, one.row, one.source_index, one.start_seconds, one.failures) == (
             other.position, other.row, other.source_index, other.start_seconds, other.failures
@@ -44,20 +48,26 @@ def test_clips_arrive_as_they_were(monkeypatch: pytest.MonkeyPatch, has_memory_f
     assert pixels[0].any()
 
 
-def test_a_stopping_worker_hands_over_nothing() -> None:
-    assert send(ClipChunk(())) == ClipChunk(())
+def test_an_error_arrives_as_it_was() -> None:
+    received = sent(Chunk(3, (), DataError("source 'alpha': nothing can be read")))
+    assert received.index == 3 and received.clips == ()
+    assert isinstance(received.error, DataError) and str(received.error) == "source 'alpha': nothing can be read"
+
+
+def test_a_sender_that_is_gone_is_the_end() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with ours, pytest.raises(EOFError):
+        receive(ours)
 
 
 def test_nothing_is_left_behind() -> None:
-    chunk = ClipChunk((Clip(torch.zeros(2, 64, 64, 3, dtype=torch.uint8), 0, 0, 0, 0.0),))
-    send(chunk)  # the first one starts the thread that hands descriptors over
-    gc.collect()
+    chunk = Chunk(0, (Clip(torch.zeros(2, 64, 64, 3, dtype=torch.uint8), 0, 0, 0, 0.0),))
     before = num_descriptors()
-    kept = [send(chunk) for _ in range(20)]
+    kept = [sent(chunk) for _ in range(20)]
     assert len(kept) == 20
+    gc.collect()
+    assert num_descriptors() <= before + 20, "a mapping keeps a descriptor of its own"
     del kept
     gc.collect()
-    end = time.monotonic() + 20
-    while num_descriptors() > before:  # the thread closes its own a moment later
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    assert num_descriptors() == before
