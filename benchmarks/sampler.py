@@ -263,7 +263,8 @@ def report(results: list[dict[str, Any]]) -> str:
         f"Goals: open under {GOAL_OPEN_SECONDS:g} s, at most {GOAL_MEGABYTES:g} MB for one more worker, {GOAL_DRAWS:,} addressed draws a "
         f"second and core, cost of a draw growing at most {GOAL_GROWTH:g} times.",
         "",
-        "| videos | compile s (once) | its peak MB | open s | a reader adds to a worker, MB (pages of shared files) | draws/s, begin | at clip 10^9 |",
+        "| videos | compile s (once) | its peak MB | open s | a reader adds to a worker, MB (pages of files) "
+        "| draws/s, begin | at clip 10^9 |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in results:
