@@ -10,7 +10,8 @@ table, printed and written with date and hardware.
 * Draws: batches of 65,536 addressed draws on one core, source, video and start, at the beginning of a run and at its billionth clip.
 * Memory of one more worker: processes of the loader's kind that have drawn 200,000 clips and asked for their files; the proportional set
   size of all of them together, with three of them less with one, halved; and from that the same of workers that hold no reader, which
-  is Python and the imports of this script.
+  is Python and the imports of this script. Pages of the mapped files apart: they are the page cache's, one copy for all processes of the
+  machine, and given back where memory is short.
 * Peers: `torch.multinomial` over all videos (what `WeightedRandomSampler` calls) and `numpy.random.Generator.choice(p=)`, which draw a
   video, no start, and nothing that can be asked for by position.
 """
@@ -183,18 +184,19 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def workers(manifest: Path, policy: str) -> dict[str, float]:
-    """Megabytes of one more worker, with a reader and without one."""
+    """Megabytes of one more worker, with a reader and without one: its own memory, and its part of the pages of files."""
     reader = build(manifest, policy).reader
-    return {"reader": _one_more(reader), "none": _one_more(None)}
+    own, files = (more - less for more, less in zip(_one_more(reader), _one_more(None), strict=True))
+    return {"own": own, "files": files}
 
 
-def _one_more(reader: Any) -> float:
+def _one_more(reader: Any) -> tuple[float, float]:
     one, three = _memory_of(reader, 1), _memory_of(reader, 3)
-    return (three - one) / 2
+    return (three[0] - one[0]) / 2, (three[1] - one[1]) / 2
 
 
-def _memory_of(reader: Any, number: int) -> float:
-    """Megabytes of so many workers together, once each has drawn."""
+def _memory_of(reader: Any, number: int) -> tuple[float, float]:
+    """Megabytes of so many workers together, once each has drawn: their own, and of files that are mapped."""
     prepare_fork_server()
     context = multiprocessing.get_context("forkserver")
     pipes, processes = [], []
@@ -205,11 +207,11 @@ def _memory_of(reader: Any, number: int) -> float:
         pipes.append(ours)
     for pipe in pipes:
         pipe.recv()
-    total = sum(_proportional_megabytes(int(process.pid or 0)) for process in processes)
+    parts = [_proportional_megabytes(int(process.pid or 0)) for process in processes]
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.send("end")
         process.join()
-    return total
+    return sum(own for own, _ in parts), sum(files for _, files in parts)
 
 
 def work(reader: Any, index: int, pipe: Connection) -> None:
@@ -224,9 +226,11 @@ def work(reader: Any, index: int, pipe: Connection) -> None:
     pipe.recv()
 
 
-def _proportional_megabytes(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+def _proportional_megabytes(pid: int) -> tuple[float, float]:
+    """Proportional set size: anonymous memory, and pages of files, which the system takes back when it needs them."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    sizes = {words[0]: int(words[1]) / 1024 for words in lines if words[0].startswith("Pss")}
+    return sizes["Pss_Anon:"], sizes["Pss_File:"] + sizes["Pss_Shmem:"]
 
 
 MEASURES = {"open": opened, "draw": drawn, "peers": peers, "workers": workers}
@@ -259,14 +263,15 @@ def report(results: list[dict[str, Any]]) -> str:
         f"Goals: open under {GOAL_OPEN_SECONDS:g} s, at most {GOAL_MEGABYTES:g} MB for one more worker, {GOAL_DRAWS:,} addressed draws a "
         f"second and core, cost of a draw growing at most {GOAL_GROWTH:g} times.",
         "",
-        "| videos | compile s (once) | its peak MB | open s | a reader adds to a worker, MB | draws/s, begin | at clip 10^9 |",
+        "| videos | compile s (once) | its peak MB | open s | a reader adds to a worker, MB (pages of files) "
+        "| draws/s, begin | at clip 10^9 |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in results:
         draws, memory = one["draws"]["temperature"], one["workers"]
         lines.append(
             f"| {one['videos']:,} | {one['compile']['seconds']:.2f} | {one['compile']['peak_megabytes']:,.0f} | {one['open']:.3f} | "
-            f"{memory['reader'] - memory['none']:.1f} | {draws['begin']:,.0f} | {draws['end']:,.0f} |"
+            f"{memory['own']:.1f} ({memory['files']:.1f}) | {draws['begin']:,.0f} | {draws['end']:,.0f} |"
         )
     lines += [
         "",
