@@ -44,7 +44,7 @@ from surgrec.core.memory import keep_freed_memory
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.video.copy_reader import CopyReader
 from surgrec.video.decode import Region, VideoReader, open_video
-from surgrec.video.pack import PackReader
+from surgrec.video.pack import PackReader, write_jpegs
 from surgrec.video.probe import probe
 from surgrec.video.transcode import CopySpec, write_frames, write_video
 
@@ -148,29 +148,15 @@ def loop(source: Path, target: Path, num_loops: int) -> None:
 
 
 def _loop_pack(source: Path, target: Path, num_loops: int) -> None:
-    """The pictures of a pack `num_loops` times over."""
-    import struct
-    import zlib
-
+    """The pictures of a pack `num_loops` times over, encoded once."""
     with PackReader(source) as pack:
-        number = pack.num_frames
-        starts = np.concatenate([pack._starts[:-1], pack._starts[-1:]])
-        times = np.concatenate([pack._seconds + loop * pack.duration_seconds for loop in range(num_loops)])
-        body = starts[-1] - starts[0]
-        long = np.concatenate(
-            [starts[:-1] + loop * body for loop in range(num_loops)] + [[starts[0] + num_loops * body]]
-        )
-        width, height = pack.width, pack.height
-        duration = pack.duration_seconds * num_loops
-    data = source.read_bytes()[int(starts[0]) : int(starts[-1])]
-    with target.open("wb") as file:
-        file.write(b"SURGPACK")
-        for _ in range(num_loops):
-            file.write(data)
-        index = long.astype("<i8").tobytes() + times.astype("<f8").tobytes()
-        file.write(index)
-        facts = (1, number * num_loops, width, height, int(long[-1]), duration, zlib.crc32(index), b"SURGPACK")
-        file.write(struct.Struct("<4IqdI4x8s").pack(*facts))
+        times = np.arange(pack.num_frames) / FPS
+        rows = pack.rows_at(times).astype(np.int64)
+        every = times + np.arange(num_loops)[:, None] * pack.duration_seconds
+        size, duration = (pack.width, pack.height), pack.duration_seconds * num_loops
+    data = source.read_bytes()
+    jpegs = [data[start:end] for start, end, _ in rows.tolist()]
+    write_jpegs(target, (jpeg for _ in range(num_loops) for jpeg in jpegs), lambda: size, every.ravel(), duration)
 
 
 def _sizes(folder: Path) -> dict[str, float]:
@@ -289,9 +275,8 @@ def _bare_jpeg(path: Path, starts: Any) -> Way:
     ready: dict[int, list[bytes]] = {}
 
     def prepare(number: int) -> None:
-        frames = ((starts[number] + OFFSETS + 1e-4) * FPS).astype(int)
-        spans = [(int(pack._starts[frame]), int(pack._starts[frame + 1])) for frame in frames]
-        ready[number] = [os.pread(pack._file.fileno(), end - start, start) for start, end in spans]
+        rows = pack.rows_at(starts[number] + OFFSETS).astype(np.int64)
+        ready[number] = [os.pread(pack._file.fileno(), end - start, start) for start, end, _ in rows.tolist()]
 
     def read(number: int) -> Any:
         for data in ready[number]:

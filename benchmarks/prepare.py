@@ -50,7 +50,7 @@ SETTINGS = {
     "group 16": replace(DEFAULT, group_frames=16),
     "group 250": replace(DEFAULT, group_frames=250),
     "skippable 0": replace(DEFAULT, skippable_frames=0),
-    "skippable 3": replace(DEFAULT, skippable_frames=3),
+    "skippable 5": replace(DEFAULT, skippable_frames=5),
     "group 16, skippable 0": replace(DEFAULT, group_frames=16, skippable_frames=0),
     "group 1, crf 21": replace(DEFAULT, group_frames=1, crf=21),
     "short side 256": replace(DEFAULT, short_side_pixels=256),

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--skippable",
         type=int,
-        default=5,
+        default=3,
         metavar="N",
         help="of these between two others that a reader may pass over without decoding them (default: %(default)s)",
     )

@@ -495,7 +495,7 @@ def test_the_page_says_what_is_so() -> None:
     for said in (
         f"short side {spec.short_side_pixels} pixels",
         f"a closed group every {spec.group_frames} frames",
-        f"{spec.skippable_frames} of 6",
+        f"{spec.skippable_frames} of 4",
         f"`crf {spec.crf}`",
         f"`--jpeg-quality {spec.jpeg_quality}`",
     ):

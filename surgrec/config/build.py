@@ -336,9 +336,14 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         config.runtime.fused_optimizer,
     )
     masker = PhasedMasker(plan.spans, [build_masker(phase.config) for phase in phases])
-    augment = PhasedAugment(plan.spans, [build_augment(phase.config) for phase in phases])
+    augments = [build_augment(phase.config) for phase in phases]
+    augment = PhasedAugment(plan.spans, augments)
     step = Step(runtime, learner, objective, masker, augment)
     readers = [build_reader(phase.config, data.manifest, data.mixture).reader for phase in phases]
+    for phase, reader, its_augment in zip(phases, readers, augments, strict=True):
+        reader.regions = its_augment.of_clips(
+            phase.config.data.repeats
+        )  # no more is decoded than the augmentation shows
 
     def make_loader(first_step: int) -> LoaderChain | DeviceFeed:
         loader = LoaderChain([

@@ -26,6 +26,7 @@ from surgrec.data.preprocess import (
     resize,
     resize_and_center_crop,
 )
+from surgrec.video.decode import Region
 
 __all__ = ["AugmentSpec", "Boxes", "ClipAugment", "normalise", "resize_and_center_crop"]
 
@@ -117,6 +118,10 @@ class ClipAugment:
         bottom, right = int((boxes.top + boxes.height).max()), int((boxes.left + boxes.width).max())
         return top, left, bottom - top, right - left
 
+    def of_clips(self, repeats: int) -> ClipBoxes:
+        """The same by the position of a clip, which `repeats` samples show."""
+        return ClipBoxes(self, repeats)
+
     def __call__(
         self,
         clips: Sequence[torch.Tensor],
@@ -147,3 +152,16 @@ class ClipAugment:
             resized = resized.flip(-1) if boxes.is_flipped[index] else resized
             video[index] = rearrange(resized, "t c h w -> c t h w")
         return normalise(video, self.spec.mean, self.spec.std)
+
+
+@dataclass(frozen=True)
+class ClipBoxes:
+    """Which part of its frames a clip needs; a `Regions` of surgrec/data/clips.py, which travels to the loading processes."""
+
+    augment: ClipAugment
+    repeats: int
+
+    def bounding(self, position: int, height: int, width: int) -> Region:
+        """The smallest rectangle that holds the boxes of all samples of the clip at `position`, in frames of `height` by `width`."""
+        samples = np.arange(position * self.repeats, (position + 1) * self.repeats)
+        return Region(*self.augment.bounding(samples, height, width))

@@ -53,7 +53,7 @@ class CopySpec:
     fps: float = 0.0
     short_side_pixels: int = 288
     group_frames: int = 32
-    skippable_frames: int = 5
+    skippable_frames: int = 3
     crf: int = 23
     jpeg_quality: int = 85
 

@@ -113,3 +113,26 @@ def test_a_pack_of_giant_pictures_is_refused(pack: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="missing"):
         open_video(tmp_path / "none.frames")
+
+
+def test_long_packs_are_read_by_parts_of_their_index(tmp_path: Path) -> None:
+    """Moments on both sides of where the parts meet; damage in a part is an error where that is read, and only there."""
+    path, times = tmp_path / "long.frames", np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, 600))
+    times -= times[0]
+    write_pack(path, map(picture_of, range(600)), times, float(times[-1] + 0.1), quality=75)
+    wanted = np.array([-1, 0, 254.5, 255, 256, 256.5, 511, 512, 599, 9999])
+    shown = np.clip(np.floor(wanted), 0, 599).astype(int)
+    seconds = np.where(wanted > 599, 1e6, np.interp(wanted, np.arange(600), times))
+    with PackReader(path) as reader:
+        frames = reader.read(seconds)
+        assert indices_in(frames.pixels) == shown.tolist()
+        np.testing.assert_array_equal(frames.times_seconds, times[shown])
+        assert len(reader._summary) == 3
+        rows_at = reader._rows_at
+    data = bytearray(path.read_bytes())
+    data[rows_at + 16 * 300] ^= 1
+    path.write_bytes(data)
+    with PackReader(path) as reader:
+        assert indices_in(reader.read([0.0, times[100]]).pixels) == [0, 100]
+        with pytest.raises(VideoError, match="the index is damaged"):
+            reader.read([times[400]])
