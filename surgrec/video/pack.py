@@ -185,6 +185,11 @@ class PackReader:
             self._kept = number, found
         return self._kept[1]
 
+    @property
+    def times_seconds(self) -> npt.NDArray[np.float64]:
+        """(N,) when each frame is first shown; reads the whole index. Raises `VideoError` where it is damaged."""
+        return np.concatenate([self._block(number)["seconds"][:-1] for number in range(len(self._summary))])
+
     def rows_at(self, times_seconds: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(T, 3): where the frame on display at each of `times_seconds`, (T,) ascending, begins and ends in the file, and when it is shown.
 
