@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--backbone", default="small")
     parser.add_argument("--batch", type=int, default=2, help="clips of a step (default 2)")
-    parser.add_argument("--steps", type=int, default=2, help="of a side in a round (default 2)")
+    parser.add_argument("--steps", type=int, default=1, help="of a side in a round (default 1)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="loading processes of either side (default 1)")
     parser.add_argument("--clips", type=Path, help="a folder of videos, in place of rendered ones")
