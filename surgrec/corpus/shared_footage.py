@@ -22,6 +22,7 @@ from surgrec.corpus.alignment import (
     align,
     changes,
     common_stretch,
+    elsewhere,
     lag,
     pictures_of,
     placed,
@@ -42,12 +43,15 @@ _LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
 
 @dataclass(frozen=True)
 class Verdict:
-    """When an alignment is a copy: both correlations high, or change beyond chance. Measured: see docs/contamination.md."""
+    """When an alignment is a copy: both correlations high and, where their sum is not beyond doubt, that of change clearly higher than at
+    other moments. Measured: see docs/contamination.md."""
 
     min_change: float = 0.55
     min_structure: float = 0.4
     min_sum: float = 1.25
     min_sum_brief: float = 1.4
+    beyond_doubt: float = 1.6
+    min_distinct: float = 0.2
 
     def accepts(self, found: Alignment) -> bool:
         """Whether the two stretches are the same footage."""
@@ -287,6 +291,9 @@ def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verd
     stretch = first.between(start, candidate.end_seconds + _PAD_SECONDS)
     found = _best_alignment(stretch, second, candidate.shift_seconds + start, candidate.scale, verdict)
     if found is None or not verdict.accepts(found):
+        return None
+    is_doubtful = found.change + found.structure < verdict.beyond_doubt
+    if is_doubtful and found.change - elsewhere(stretch, second, found) < verdict.min_distinct:
         return None
     shift = found.shift_seconds - start
     seconds = _extent(first, second, found, start)
