@@ -32,7 +32,13 @@ from surgrec.corpus.neighbours import BLOCK, Cells, Pairs
 from surgrec.corpus.survey import Survey
 
 _FLOOR = 0.62  # cosine below which a moment is no candidate
-_NEAREST = 8  # moments of the first set that one of the second may look like, for each relation of the two pictures
+_NEAREST = (
+    8,
+    128,
+)  # moments of the first set that one of the second may look like, for each relation of the two pictures, and
+_ALL_NEAREST = (
+    2e6  # those of all moments: where there are few, a moment of still footage finds all copies, not only the closest
+)
 _EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
 _MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
@@ -204,6 +210,7 @@ class _Index:
         self._num_windows, self._crop = len(WINDOWS) - 1, WINDOWS[1][2]
         self._whole = Cells(both[:, 0], num_others * len(WINDOWS))
         self._windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), num_others)
+        self._nearest = int(np.clip(_ALL_NEAREST / num_others, *_NEAREST))
 
     def hits(self, second: Moments, rows: npt.NDArray[np.int64], threads: Executor) -> npt.NDArray[np.void]:
         """One record for every moment of the first that looks like one of `rows` of the second."""
@@ -220,7 +227,9 @@ class _Index:
 
         def records(relation: tuple[float, Cells, int, int]) -> npt.NDArray[np.void]:
             scale, cells, window, per_moment = relation
-            return self._records(scale, cells.search(vectors[:, window], _NEAREST, _FLOOR), per_moment, second, rows)
+            return self._records(
+                scale, cells.search(vectors[:, window], self._nearest, _FLOOR), per_moment, second, rows
+            )
 
         return threads.map(records, relations)
 
