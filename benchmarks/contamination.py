@@ -44,17 +44,19 @@ def make_copy(job: tuple[Path, Path, str, int]) -> None:
         write_copy(*read_frames(source), copy, name, seed)
 
 
-def plant(corpus: Manifest, count: int, folder: Path, workers: int) -> tuple[Manifest, dict[str, tuple[str, str]]]:
+def plant(
+    corpus: Manifest, count: int, draw: int, folder: Path, workers: int
+) -> tuple[Manifest, dict[str, tuple[str, str]]]:
     """(manifest of the copies, copy's id -> (transformation, origin's id))."""
     durations = corpus.column("duration_seconds")
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(draw)
     long_enough = np.flatnonzero(durations >= MIN_SECONDS)
     origins = random.choice(long_enough, count, replace=count > len(long_enough))
     jobs, truth, rows = [], {}, []
     for number, row in enumerate(origins.tolist()):
         name = list(DISGUISES)[number % len(DISGUISES)]
         copy = folder / f"copy_{number:05d}.mp4"
-        jobs.append((corpus.path_of(row), copy, name, number))
+        jobs.append((corpus.path_of(row), copy, name, draw * count + number))
         truth[f"copy-{number:05d}"] = (name, str(corpus.video_ids[row]))
     with progress("making copies", len(jobs)) as advance:
         for _, result in map_isolated(make_copy, jobs, workers):
@@ -129,13 +131,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="folder of `surgrec synthesize`")
     parser.add_argument("--copies", type=int, default=1100)
+    parser.add_argument("--draw", type=int, default=0, help="another number draws other videos and other changes")
     parser.add_argument("--scratch", type=Path, help="where copies and surveys go (default: beside the corpus)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="folder for contamination_DATE.json and .md")
     options = parser.parse_args()
-    scratch = options.scratch or options.corpus.with_name(f"{options.corpus.name}.copies")
+    suffix = f"_draw{options.draw}" if options.draw else ""
+    scratch = options.scratch or options.corpus.with_name(f"{options.corpus.name}.copies{suffix}")
     corpus = Manifest.read([options.corpus / "manifest.parquet"])
-    copies, truth = plant(corpus, options.copies, scratch / "videos", options.workers)
+    copies, truth = plant(corpus, options.copies, options.draw, scratch / "videos", options.workers)
     test = TestSet("copies", copies, scratch / "copies.surveys", tuple(range(len(copies))))
     start = time.perf_counter()
     surveys = default_surveys(options.corpus / "manifest.parquet")
@@ -145,7 +149,7 @@ def main() -> None:
     text, numbers = report_of(audit, corpus, copies, truth)
     print(f"{took}\n\n{text}")
     if options.out:
-        stem = options.out / f"contamination_{datetime.date.today()}"
+        stem = options.out / f"contamination{suffix}_{datetime.date.today()}"
         write_text(stem.with_suffix(".md"), f"# Planted copies\n\n{took}\n\n{text}")
         write_text(stem.with_suffix(".json"), json.dumps({"run": took, **numbers}, indent=1) + "\n")
 

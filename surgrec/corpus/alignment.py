@@ -9,6 +9,7 @@ structure. Both are taken where the pictures overlap, at the best of many shifts
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,6 +30,9 @@ _MIN_AREA = 0.6  # of the smaller picture must be seen by both
 _GUESS_SECONDS, _BRIEF_GUESS_SECONDS = 0.25, 1.5  # how far off a guessed shift may be
 _GUESS_STEP_SECONDS = 1 / 16
 _FINE_SCALES = (0.94, 1.0, 1.06)
+_ELSEWHERE_SECONDS = tuple(
+    sign * quarter / 4 for sign in (-1, 1) for quarter in range(3, 17)
+)  # 0.75 to 4 s before and after
 _HOPELESS = 0.2  # correlation of change below which nothing is refined
 _STRUCTURE_PICTURES = 16
 
@@ -53,10 +57,6 @@ class Pictures:
     def mirrored(self) -> Pictures:
         """Left and right exchanged."""
         return Pictures(self.luma[:, :, ::-1], self.per_second)
-
-    def thinned(self, per_second: int) -> Pictures:
-        """Fewer a second."""
-        return Pictures(self.luma[:: self.per_second // per_second], per_second)
 
 
 def pictures_of(first: Survey, second: Survey) -> tuple[Pictures, Pictures]:
@@ -90,15 +90,37 @@ def align(first: Pictures, second: Pictures, shift_seconds: float, scale: float)
     step = max(1 / first.per_second, _GUESS_STEP_SECONDS)
     scales = tuple((scale * factor, scale * factor) for factor in (0.93, 1.0, 1.075))
     reach = _BRIEF_GUESS_SECONDS if first.duration_seconds < BRIEF_SECONDS else _GUESS_SECONDS
-    guesses = np.arange(-reach, reach + 1e-9, step)
-    tries = [_try(first, second, shift_seconds + by, scales) for by in guesses]
-    best = max((found for found in tries if found is not None), key=lambda found: found.change, default=None)
+    coarse = shift_seconds + np.arange(-reach, reach + 1e-9, 2 * step)
+    best = _best(first, second, coarse, scales)
     if best is None or best.change < _HOPELESS:
         return best
+    best = _best(first, second, (best.shift_seconds - step, best.shift_seconds + step), scales, best)
+    assert best is not None, "it was there before"
     stretched = tuple((best.height * y, best.width * x) for y in _FINE_SCALES for x in _FINE_SCALES)
-    tries = [_try(first, second, best.shift_seconds + by, stretched) for by in (-step / 2, 0.0, step / 2)]
-    best = max((best, *(found for found in tries if found is not None)), key=lambda found: found.change)
+    fine = [best.shift_seconds + by for by in (-step / 2, 0.0, step / 2)]
+    best = _best(first, second, fine, stretched, best)
+    assert best is not None, "it was there before"
     return _with_structure(first, second, best)
+
+
+def elsewhere(first: Pictures, second: Pictures, found: Alignment) -> float:
+    """The best correlation of change at other moments near the one found, -1 where there are none: movement that repeats itself, a beating
+    heart or a tool that goes to and fro, correlates with itself at many shifts, the same footage at one."""
+    others = [found.shift_seconds + by for by in _ELSEWHERE_SECONDS]
+    best = _best(first, second, others, ((found.height, found.width),))
+    return -1.0 if best is None else best.change
+
+
+def _best(
+    first: Pictures,
+    second: Pictures,
+    shifts_seconds: Iterable[float],
+    scales: tuple[tuple[float, float], ...],
+    so_far: Alignment | None = None,
+) -> Alignment | None:
+    """The one of the greatest change of these and `so_far`."""
+    tries = (so_far, *(_try(first, second, shift, scales) for shift in shifts_seconds))
+    return max((found for found in tries if found is not None), key=lambda found: found.change, default=None)
 
 
 def common_stretch(first: Pictures, second: Pictures, shift_seconds: float) -> tuple[int, Floats, Floats] | None:

@@ -22,6 +22,7 @@ from surgrec.corpus.alignment import (
     align,
     changes,
     common_stretch,
+    elsewhere,
     lag,
     pictures_of,
     placed,
@@ -31,7 +32,13 @@ from surgrec.corpus.neighbours import BLOCK, Cells, Pairs
 from surgrec.corpus.survey import Survey
 
 _FLOOR = 0.62  # cosine below which a moment is no candidate
-_NEAREST = 8  # moments of the first set that one of the second may look like, for each relation of the two pictures
+_NEAREST = (
+    8,
+    128,
+)  # moments of the first set that one of the second may look like, for each relation of the two pictures, and
+_ALL_NEAREST = (
+    2e6  # those of all moments: where there are few, a moment of still footage finds all copies, not only the closest
+)
 _EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
 _MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
@@ -42,12 +49,15 @@ _LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
 
 @dataclass(frozen=True)
 class Verdict:
-    """When an alignment is a copy: both correlations high, or change beyond chance. Measured: see docs/contamination.md."""
+    """When an alignment is a copy: both correlations high and, where their sum is not beyond doubt, that of change clearly higher than at
+    other moments. Measured: see docs/contamination.md."""
 
     min_change: float = 0.55
     min_structure: float = 0.4
     min_sum: float = 1.25
     min_sum_brief: float = 1.4
+    beyond_doubt: float = 1.6
+    min_distinct: float = 0.2
 
     def accepts(self, found: Alignment) -> bool:
         """Whether the two stretches are the same footage."""
@@ -200,6 +210,7 @@ class _Index:
         self._num_windows, self._crop = len(WINDOWS) - 1, WINDOWS[1][2]
         self._whole = Cells(both[:, 0], num_others * len(WINDOWS))
         self._windows = Cells(both[:, 1:].reshape(-1, both.shape[-1]), num_others)
+        self._nearest = int(np.clip(_ALL_NEAREST / num_others, *_NEAREST))
 
     def hits(self, second: Moments, rows: npt.NDArray[np.int64], threads: Executor) -> npt.NDArray[np.void]:
         """One record for every moment of the first that looks like one of `rows` of the second."""
@@ -216,7 +227,9 @@ class _Index:
 
         def records(relation: tuple[float, Cells, int, int]) -> npt.NDArray[np.void]:
             scale, cells, window, per_moment = relation
-            return self._records(scale, cells.search(vectors[:, window], _NEAREST, _FLOOR), per_moment, second, rows)
+            return self._records(
+                scale, cells.search(vectors[:, window], self._nearest, _FLOOR), per_moment, second, rows
+            )
 
         return threads.map(records, relations)
 
@@ -287,6 +300,9 @@ def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verd
     stretch = first.between(start, candidate.end_seconds + _PAD_SECONDS)
     found = _best_alignment(stretch, second, candidate.shift_seconds + start, candidate.scale, verdict)
     if found is None or not verdict.accepts(found):
+        return None
+    is_doubtful = found.change + found.structure < verdict.beyond_doubt
+    if is_doubtful and found.change - elsewhere(stretch, second, found) < verdict.min_distinct:
         return None
     shift = found.shift_seconds - start
     seconds = _extent(first, second, found, start)
