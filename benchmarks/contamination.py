@@ -25,9 +25,9 @@ import pyarrow as pa
 from surgrec.core.atomic import write_text
 from surgrec.core.console import progress
 from surgrec.corpus.contamination import ContaminationAudit, TestSet, audit_contamination
-from surgrec.corpus.fingerprints import default_surveys
 from surgrec.corpus.isolated import map_isolated
 from surgrec.corpus.manifest import SCHEMA, Manifest
+from surgrec.corpus.surveys import default_surveys
 from surgrec.synthetic.disguises import DISGUISES, read_frames, write_copy
 from surgrec.video.probe import probe
 

@@ -145,12 +145,14 @@ def _audit_contamination(options: argparse.Namespace) -> int:
     from surgrec.corpus.card import shipped_cards
     from surgrec.corpus.contamination import audit_contamination, read_test_set, without
     from surgrec.corpus.contamination_report import as_html, as_json, as_text
-    from surgrec.corpus.fingerprints import default_surveys
+    from surgrec.corpus.ledger import follow
     from surgrec.corpus.manifest import Manifest
+    from surgrec.corpus.surveys import default_surveys
     from surgrec.corpus.verdict import carry, keep, read_known, verdict_path
 
-    _refuse_overwriting(options, (options.pretrain, *options.downstream))
-    corpus, cards, verdict = Manifest.read([options.pretrain]), shipped_cards(), verdict_path(options.pretrain)
+    verdict = verdict_path(options.pretrain)
+    _refuse_overwriting(options, (options.pretrain, *options.downstream, verdict))
+    corpus, cards = Manifest.read([options.pretrain]), shipped_cards()
     if verdict.is_file():
         read_known(verdict)  # so that a damaged one is told of now, not after hours of work
     tests: list[TestSet] = []
@@ -166,6 +168,7 @@ def _audit_contamination(options: argparse.Namespace) -> int:
     print(f"report: {options.out}")
     if options.clean is not None:
         kept = without(corpus, audit.video_ids, audit.unseen)
+        follow(options.clean, [options.pretrain])
         kept.write(options.clean)
         if len(kept):
             carry([options.pretrain], options.clean)

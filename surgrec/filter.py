@@ -39,18 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
     from surgrec.core.atomic import remove_old_leftovers
     from surgrec.corpus.filters.thresholds import load_thresholds
     from surgrec.corpus.manifest import Manifest
+    from surgrec.corpus.surveys import default_surveys, survey_path
 
     out = options.out or options.manifest
     if options.out is not None:
         _refuse_replacing(out)
     thresholds = load_thresholds(options.filters)
     manifest = Manifest.read([options.manifest])
-    surveys = options.surveys or options.manifest.with_name(f"{options.manifest.stem}.surveys")
+    surveys = options.surveys or default_surveys(options.manifest)
     remove_old_leftovers(surveys)
     mine = [row for row in range(len(manifest)) if _part_of(str(manifest.video_ids[row]), num_parts) == part]
     outcomes = _filter(manifest, mine, surveys, thresholds, options.workers)
     others = [row for row in range(len(manifest)) if row not in set(mine)]
-    if num_left := sum(not _survey_path(surveys, manifest, row).is_file() for row in others):
+    if num_left := sum(not survey_path(surveys, str(manifest.video_ids[row])).is_file() for row in others):
         print(
             f"{counted(len(mine), 'video')} looked at; {num_left} left to other shards, the last of which writes the manifest"
         )
@@ -160,17 +161,13 @@ def _part_of(video_id: str, num_parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(video_id.encode(), digest_size=8).digest(), "big") % num_parts
 
 
-def _survey_path(surveys: Path, manifest: Manifest, row: int) -> Path:
-    return surveys / f"{manifest.video_ids[row]}.npz"
-
-
 def _filter(manifest: Manifest, rows: list[int], surveys: Path, thresholds, workers: int) -> dict[str, Outcome]:  # type: ignore[no-untyped-def]
     """Outcomes by `video_id`; the longest videos first, so that all processes end together."""
-    from surgrec.corpus.filters.videos import COLUMNS, Job, filter_videos
+    from surgrec.corpus.filters.videos import filter_videos
+    from surgrec.corpus.surveys import survey_jobs
 
-    facts = manifest.table.select(list(COLUMNS)).to_pylist()
-    rows = sorted(rows, key=lambda row: -facts[row]["duration_seconds"])
-    jobs = [Job(manifest.path_of(row), _survey_path(surveys, manifest, row), facts[row]) for row in rows]
+    rows = sorted(rows, key=lambda row: -manifest.column("duration_seconds")[row])
+    jobs = survey_jobs(manifest, rows, surveys)
     outcomes = {}
     with progress("looking at videos", len(jobs)) as advance:
         for index, outcome in filter_videos(jobs, thresholds, workers):

@@ -16,7 +16,8 @@ from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
 from surgrec.corpus.gate import standing_of
-from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.manifest import Manifest, ManifestError
+from surgrec.corpus.removal import remove
 from surgrec.corpus.scan import scan
 from surgrec.corpus.verdict import read_known, verdict_path
 from surgrec.synthetic import disguises
@@ -102,6 +103,37 @@ def test_training_refuses_the_corpus_and_takes_the_clean_one(folder, tmp_path):
     quick = (held_out, "trainer.steps=1", "data.frame_interval_seconds=0.2")
     start(compose_config(overrides("mae", folder / "clean.parquet", tmp_path, "clean", *quick)))
     assert "nothing of test set" in (tmp_path / "clean" / "contamination.jsonl").read_text()
+
+
+def test_a_removal_reaches_the_clean_manifest(folder, tmp_path):
+    for name in ("corpus", "tests"):
+        shutil.copy(folder / f"{name}.parquet", tmp_path)
+    flags = ("--surveys", folder / "corpus.surveys", "--clean", tmp_path / "clean.parquet")
+    assert audit_with(tmp_path, *flags) == 2
+    gone = str(Manifest.read([tmp_path / "clean.parquet"]).video_ids[0])
+    remove([tmp_path / "corpus.parquet"], [gone])
+    with pytest.raises(ManifestError, match=gone):
+        Manifest.read([tmp_path / "clean.parquet"])
+
+
+def test_a_file_that_was_replaced_is_not_looked_at_under_the_old_name(folder, tmp_path, capsys):
+    shutil.copytree(folder / "ours", tmp_path / "ours")
+    index(tmp_path / "ours", "ours", tmp_path / "corpus.parquet")
+    shutil.copy(folder / "tests.parquet", tmp_path)
+    shutil.copy(folder / "ours" / "jane1.mp4", tmp_path / "ours" / "jane2.mp4")
+    assert audit_with(tmp_path) == 2
+    assert "changed" in capsys.readouterr().out
+    assert (
+        len(list((tmp_path / "corpus.surveys").glob("*.npz"))) == 3
+    )  # none of the replaced one, and nothing gathered is kept
+
+
+def test_a_report_does_not_replace_the_verdict(folder, capsys):
+    audit_with(folder)
+    verdict = verdict_path(folder / "corpus.parquet")
+    before = verdict.read_bytes()
+    assert audit_with(folder, "--json", verdict) == 2
+    assert "would replace" in capsys.readouterr().err and verdict.read_bytes() == before
 
 
 def test_what_is_made_of_a_corpus_is_known_with_it(folder, tmp_path):

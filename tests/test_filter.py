@@ -22,8 +22,8 @@ from surgrec import filter as command
 from surgrec import index as index_command
 from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
+from surgrec.corpus import surveys as surveys_module
 from surgrec.corpus.card import Card
-from surgrec.corpus.filters import videos as filter_videos_module
 from surgrec.corpus.manifest import Manifest, ManifestError
 from surgrec.corpus.removal import remove
 from surgrec.corpus.scan import scan
@@ -109,7 +109,7 @@ def test_run_again_and_nothing_is_left_to_do(manifest: Path, capsys: pytest.Capt
 
 def test_other_thresholds_need_no_decoding(manifest: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run(manifest)
-    monkeypatch.setattr(filter_videos_module, "survey_video", lambda *_: pytest.fail("a video was decoded again"))
+    monkeypatch.setattr(surveys_module, "survey_video", lambda *_: pytest.fail("a video was decoded again"))
     mine = tmp_path / "mine.yaml"
     mine.write_text("black: {timing: {min_seconds: 5}}\nblur: {always: 1.0}\n")
     assert run(manifest, "--filters", str(mine), "--out", str(tmp_path / "other.parquet")) == 0
@@ -135,7 +135,7 @@ def test_an_interrupted_run_is_continued(manifest: Path, monkeypatch: pytest.Mon
     """Ctrl-C in the second video: the manifest is untouched, the first survey stays; the next run ends as one that was left alone."""
     alone = tmp_path / "alone.parquet"
     run(manifest, "--out", str(alone), "--surveys", str(tmp_path / "elsewhere"))
-    before, real, calls = manifest.read_bytes(), filter_videos_module.survey_video, []
+    before, real, calls = manifest.read_bytes(), surveys_module.survey_video, []
 
     def stopped(path: Path, duration: float) -> object:
         calls.append(path)
@@ -143,11 +143,11 @@ def test_an_interrupted_run_is_continued(manifest: Path, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         return real(path, duration)
 
-    monkeypatch.setattr(filter_videos_module, "survey_video", stopped)
+    monkeypatch.setattr(surveys_module, "survey_video", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(manifest)
     assert manifest.read_bytes() == before and len(list(manifest.with_name("m.surveys").iterdir())) == 1
-    monkeypatch.setattr(filter_videos_module, "survey_video", real)
+    monkeypatch.setattr(surveys_module, "survey_video", real)
     run(manifest)
     assert Manifest.read([manifest]).table.equals(Manifest.read([alone]).table)
 
@@ -220,7 +220,7 @@ def test_what_was_half_written_is_cleared_away_once_it_is_old(manifest: Path) ->
 
 def test_what_happens_to_the_manifest_meanwhile_is_kept(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A video removed and one added while others are looked at: the first stays away, the second stays."""
-    real, rows = filter_videos_module.survey_video, Manifest.read([manifest]).table
+    real, rows = surveys_module.survey_video, Manifest.read([manifest]).table
     gone, added = rows["video_id"][0].as_py(), {**rows.to_pylist()[1], "video_id": "hospital_added"}
 
     def meanwhile(path: Path, duration: float) -> object:
@@ -228,7 +228,7 @@ def test_what_happens_to_the_manifest_meanwhile_is_kept(manifest: Path, monkeypa
             Manifest(pa.concat_tables([rows.slice(1), pa.Table.from_pylist([added], rows.schema)])).write(manifest)
         return real(path, duration)
 
-    monkeypatch.setattr(filter_videos_module, "survey_video", meanwhile)
+    monkeypatch.setattr(surveys_module, "survey_video", meanwhile)
     assert run(manifest) == 0
     after = {row["video_id"]: row for row in Manifest.read([manifest]).table.to_pylist()}
     assert gone not in after and after["hospital_added"] == added
@@ -284,7 +284,7 @@ def test_what_comes_and_goes_while_videos_are_looked_at_is_kept(
 ) -> None:
     """Another source is indexed and a video is removed: neither is undone by the filter, which read the manifest before."""
     gone = by_name(manifest)["b.mp4"]["video_id"]
-    real, is_first = filter_videos_module.survey_video, [True]
+    real, is_first = surveys_module.survey_video, [True]
 
     def meanwhile(path: Path, duration: float) -> object:
         if is_first.pop():
@@ -294,7 +294,7 @@ def test_what_comes_and_goes_while_videos_are_looked_at_is_kept(
         is_first.append(False)
         return real(path, duration)
 
-    monkeypatch.setattr(filter_videos_module, "survey_video", meanwhile)
+    monkeypatch.setattr(surveys_module, "survey_video", meanwhile)
     assert run(manifest) == 0
     rows = Manifest.read([manifest]).table.to_pylist()
     assert sorted((row["source"], row["path"]) for row in rows) == [
@@ -348,14 +348,14 @@ def test_a_file_replaced_by_one_of_the_same_size_is_not_judged_under_its_id(
 def test_what_nobody_foresaw_costs_one_video(
     error: Exception, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = filter_videos_module.survey_video
+    real = surveys_module.survey_video
 
     def stumble(path: Path, duration: float) -> object:
         if path.name == "a.mp4":
             raise error
         return real(path, duration)
 
-    monkeypatch.setattr(filter_videos_module, "survey_video", stumble)
+    monkeypatch.setattr(surveys_module, "survey_video", stumble)
     assert run(manifest) == 0
     said = capsys.readouterr().err
     assert said.count("could not decode") == 1 and ".mp4" not in said

@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from surgrec.core.errors import UserError
 from surgrec.corpus.card import Card
-from surgrec.corpus.fingerprints import Gathered, Progress, default_surveys, gather, survey_path
+from surgrec.corpus.fingerprints import Gathered, Progress, gather
 from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.shared_footage import Candidate, Copy, Moments, Verdict, by_first_video, decide, propose
 from surgrec.corpus.survey import read_survey
+from surgrec.corpus.surveys import default_surveys, survey_path
 from surgrec.video.errors import VideoError
 
 _WORTH_PROCESSES = 64  # candidates: starting a process costs as much as deciding on ten

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from surgrec.core.atomic import atomic_path
-from surgrec.core.errors import UserError
 from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SAMPLES, MOMENT_SAMPLES, WINDOWS, Fingerprint, fingerprint
-from surgrec.corpus.isolated import Failed, Limits, map_isolated
+from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.shared_footage import Moments
-from surgrec.corpus.survey import SAMPLES_PER_SECOND, Survey, read_survey, survey_limits, survey_video, write_survey
+from surgrec.corpus.survey import SAMPLES_PER_SECOND, Survey
 from surgrec.corpus.survey import VERSION as SURVEY_VERSION
+from surgrec.corpus.surveys import SurveyJob, limits_of, read_or_make, survey_jobs
 from surgrec.video.errors import VideoError
 
 VERSION = 2
@@ -41,13 +41,6 @@ class Gathered:
 
     moments: Moments
     failures: dict[int, VideoError]
-
-
-@dataclass(frozen=True)
-class _Job:
-    path: Path
-    duration_seconds: float
-    survey: Path
 
 
 @dataclass(frozen=True)
@@ -68,16 +61,6 @@ class _Index:
     checksum: int = 0  # CRC-32 of the file of vectors
 
 
-def survey_path(surveys: Path, video_id: str) -> Path:
-    """Where the survey of a video lies."""
-    return surveys / f"{video_id}.npz"
-
-
-def default_surveys(manifest: Path) -> Path:
-    """The folder of surveys beside a manifest."""
-    return manifest.with_name(f"{manifest.stem}.surveys")
-
-
 def gather(manifest: Manifest, rows: Sequence[int], surveys: Path, num_workers: int, progress: Progress) -> Gathered:
     """Fingerprints of the videos in `rows`. Interrupted, it continues: surveys are kept one by one."""
     names = [str(manifest.video_ids[row]) for row in rows]
@@ -86,10 +69,7 @@ def gather(manifest: Manifest, rows: Sequence[int], surveys: Path, num_workers: 
     vectors = kept.with_suffix(".bin")
     failures: dict[int, VideoError] = {}
     if (index := _read_kept(kept, vectors)) is None:
-        jobs = [
-            _Job(manifest.path_of(row), float(seconds), survey_path(surveys, name))
-            for row, seconds, name in zip(rows, durations, names, strict=True)
-        ]
+        jobs = survey_jobs(manifest, rows, surveys)
         index, failures = _make(jobs, vectors, num_workers, progress)
         if not failures:  # a disk that was away is asked again
             with atomic_path(kept) as temporary:
@@ -98,7 +78,7 @@ def gather(manifest: Manifest, rows: Sequence[int], surveys: Path, num_workers: 
 
 
 def _make(
-    jobs: Sequence[_Job], vectors: Path, num_workers: int, progress: Progress
+    jobs: Sequence[SurveyJob], vectors: Path, num_workers: int, progress: Progress
 ) -> tuple[_Index, dict[int, VideoError]]:
     """Look at all videos; their vectors go into a nameless file as they come, and from there to `vectors` in the order of `jobs`."""
     counts, unread = np.zeros(len(jobs), np.int64), np.zeros(len(jobs), np.float32)
@@ -108,7 +88,7 @@ def _make(
     vectors.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=vectors.parent) as heap:
         with progress("looking at videos", len(jobs)) as advance:
-            for number, result in map_isolated(_of_one, jobs, num_workers, _limits_of):
+            for number, result in map_isolated(_of_one, jobs, num_workers, limits_of):
                 told = result.as_error() if isinstance(result, Failed) else result
                 if isinstance(told, _Looked):
                     begins[number], counts[number] = heap.tell(), len(told.fingerprint)
@@ -128,25 +108,13 @@ def _make(
     return _Index(counts, np.concatenate([np.zeros(0, np.float32), *times]), unread, checksum), failures
 
 
-def _limits_of(job: _Job) -> Limits:
-    return survey_limits(job.duration_seconds)
-
-
-def _of_one(job: _Job) -> _Looked | VideoError:
+def _of_one(job: SurveyJob) -> _Looked | VideoError:
     """Runs in a worker process."""
-    try:
-        return _looked(read_survey(job.survey), job)
-    except UserError:
-        pass  # there is none yet, or it is damaged or of another version
-    try:
-        survey = survey_video(job.path, job.duration_seconds)
-    except VideoError as error:
-        return error
-    write_survey(survey, job.survey)
-    return _looked(survey, job)
+    read = read_or_make(job)
+    return read if isinstance(read, VideoError) else _looked(read[0], job)
 
 
-def _looked(survey: Survey, job: _Job) -> _Looked:
+def _looked(survey: Survey, job: SurveyJob) -> _Looked:
     num_absent = max(
         0, int(job.duration_seconds * SAMPLES_PER_SECOND) - len(survey)
     )  # made when it was listed as shorter

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from surgrec.core.atomic import remove_leftovers
 from surgrec.core.lock import only_writer
-from surgrec.corpus.fingerprints import default_surveys
 from surgrec.corpus.ledger import Ledger, LedgerError, Tombstone, add_tombstones, ledger_file, today
 from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.surveys import default_surveys
 
 _HASHES = ("sha256", "original_sha256")
 

@@ -21,9 +21,9 @@ from surgrec.corpus.contamination import (
     without,
 )
 from surgrec.corpus.contamination_report import as_html, as_json, as_text
-from surgrec.corpus.fingerprints import default_surveys, survey_path
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION, Manifest
 from surgrec.corpus.survey import write_survey
+from surgrec.corpus.surveys import default_surveys, survey_path
 from tests.corpus.moving import cropped, survey_of
 
 test_rows.__test__ = False  # type: ignore[attr-defined]

@@ -12,9 +12,10 @@ import pytest
 from surgrec.core.console import progress
 from surgrec.corpus import fingerprints
 from surgrec.corpus.fingerprint import fingerprint
-from surgrec.corpus.fingerprints import Gathered, default_surveys, gather, survey_path
+from surgrec.corpus.fingerprints import Gathered, gather
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.survey import Survey, read_survey, write_survey
+from surgrec.corpus.surveys import default_surveys, survey_path
 from tests.corpus.moving import survey_of
 from tests.corpus.test_contamination import manifest_of, row
 

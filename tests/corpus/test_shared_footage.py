@@ -52,6 +52,15 @@ def test_brief_copies_of_brief_videos_are_found(seconds):
     assert copy.second == 3
 
 
+@pytest.mark.parametrize("per_second", [4, 16])
+def test_movement_too_quick_for_any_other_shift_is_found_at_its_own(per_second):
+    """Every picture is new, so a shift by one picture leaves nothing in common."""
+    luma = np.random.default_rng(0).integers(0, 256, (40, 32, 32)).astype(np.uint8)
+    found = align(Pictures(luma[8:32], per_second), Pictures(luma, per_second), 8 / per_second, 1.0)
+    assert found is not None and found.change > 0.95
+    assert found.shift_seconds == pytest.approx(8 / per_second, abs=0.01)
+
+
 def test_other_footage_is_no_copy():
     assert copies([survey_of(seed, 12) for seed in range(100, 112)], CORPUS) == []
 
