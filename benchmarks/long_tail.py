@@ -1,0 +1,220 @@
+"""What balanced draws are worth on a corpus with a long tail: natural, temperature 0.5, uniform and clusters, for the same steps.
+
+    surgrec synthesize --out corpus --scale small
+    surgrec synthesize --out held_out --scale small --seed 1
+    python benchmarks/long_tail.py --corpus corpus --held-out held_out --work work --out benchmarks/results
+
+In: a synthesised corpus to train on, in which a dozen sources share the hours as 38 % to 1.4 %, and others of other seeds, all of whose
+cases are new. Every variant is trained with every policy and seed; a run that is there is not trained again. Then frozen features of
+held-out windows go to one linear probe over all sources, on cases that it has not seen, and what it says is scored apart: on the head, the
+largest sources that have half of the training hours, and on the tail, the smallest that have a tenth.
+
+Out: balanced accuracy over phases, and its difference from natural, paired over the same windows. Intervals are of a bootstrap over cases,
+all seeds of a policy together; `seeds` is what each gives by itself, and its spread is what another seed alone does. The clusters
+are of features of the natural run of the same variant and seed, which is what a user has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from probe_synthesised import POOLINGS, Window, pooled_features, read_windows
+
+from surgrec.config.build import load_run
+from surgrec.core.atomic import write_text
+from surgrec.core.console import progress, run_command
+from surgrec.corpus.manifest import Manifest
+from surgrec.evaluation.frozen import HeldOut, held_out_predictions
+from surgrec.evaluation.metrics import balanced_accuracy
+from surgrec.evaluation.splits import folds_by_group
+
+VARIANTS, POLICIES = (
+    ("mae", "jepa"),
+    ("natural", "temperature", "uniform", "clusters"),
+)  # natural first: it gives the clusters
+CLUSTERS = ("64", "8")
+HEAD_SHARE, TAIL_SHARE = 0.5, 0.1
+NUM_FOLDS = 5
+
+
+# -- training
+
+
+def command(*arguments: object) -> None:
+    """Run a command of surgrec; its output goes to this one's."""
+    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True)
+
+
+def train(variant: str, policy: str, seed: int, corpus: Path, work: Path, more: Sequence[str]) -> Path:
+    """The folder of the run, trained where it is not whole."""
+    name = f"{variant}_{policy}_{seed}"
+    run, done = work / name, work / f"{name}.done"
+    if not done.exists():
+        mix = [f"mix.policy={policy}", "mix.alpha=0.5"]
+        if policy == "clusters":
+            mix.append(f"mix.clusters={clusters_of(variant, seed, corpus, work)}")
+        command(
+            "surgrec.train", f"+variant={variant}", "+experiment=quickstart", f"mix.manifests=[{corpus / 'manifest.parquet'}]",
+            f"seed={seed}", f"name={name}", f"paths.runs={work}", *mix, *more,
+        )  # fmt: skip
+        done.touch()
+    return run
+
+
+def clusters_of(variant: str, seed: int, corpus: Path, work: Path) -> Path:
+    """Clusters of the moments of the training corpus, as the natural run sees them."""
+    natural = f"{variant}_natural_{seed}"
+    release, features, file = (work / f"{natural}.{kind}" for kind in ("release", "features", "clusters.parquet"))
+    if not file.exists():
+        if not release.exists():
+            command("surgrec", "export", "--run", work / natural, "--out", release)
+        command("surgrec", "extract", "--model", release, "--videos", corpus / "manifest.parquet", "--out", features)
+        command("surgrec", "corpus", "cluster", "--features", features, "--clusters", *CLUSTERS, "--out", file)
+    return file
+
+
+# -- scores
+
+
+def head_and_tail(manifest: Manifest) -> dict[str, set[str]]:
+    """Sources by part."""
+    hours: dict[str, float] = {}
+    for source, seconds in zip(manifest.sources.tolist(), manifest.column("duration_seconds").tolist(), strict=True):
+        hours[source] = hours.get(source, 0.0) + seconds
+    ordered, total = sorted(hours, key=lambda source: -hours[source]), sum(hours.values())
+    running = np.cumsum([hours[source] for source in ordered]) / total
+    num_head = int(np.searchsorted(running, HEAD_SHARE)) + 1
+    num_tail = max(1, int(np.sum(1 - np.concatenate([[0.0], running[:-1]]) <= TAIL_SHARE + 1e-9)))
+    return {"all": set(ordered), "head": set(ordered[:num_head]), "tail": set(ordered[-num_tail:])}
+
+
+def held_out(features: torch.Tensor, windows: list[Window]) -> tuple[HeldOut, np.ndarray]:
+    """Predictions of a phase for every window, and which source each is of."""
+    names = sorted({window.phase for window in windows})
+    labels = np.array([names.index(window.phase) for window in windows])
+    groups, sources = [window.group for window in windows], [window.source for window in windows]
+    folds = folds_by_group(groups, 0, NUM_FOLDS, strata=sources)
+    order = np.concatenate([fold.test for fold in folds])
+    return held_out_predictions(features, labels, groups, folds, "linear"), np.array(sources)[order]
+
+
+def only(result: HeldOut, mask: np.ndarray) -> HeldOut:
+    """The rows of a part."""
+    return HeldOut(result.labels[mask], result.predictions[mask], result.groups[mask], result.num_classes)
+
+
+def joined(results: Sequence[HeldOut]) -> HeldOut:
+    """Those of all seeds; a case is one group in all of them, so that it is drawn with all that was said of it."""
+    parts = [np.concatenate([getattr(one, name) for one in results]) for name in ("labels", "predictions", "groups")]
+    return HeldOut(parts[0], parts[1], parts[2], results[0].num_classes)
+
+
+def measure(
+    variant: str, runs: dict[tuple[str, int], Path], held: list[Path], parts: dict[str, set[str]]
+) -> list[dict[str, object]]:
+    """One row for every pooling, part and policy, and for the random start."""
+    manifest = Manifest.read([folder / "manifest.parquet" for folder in held])
+    windows = read_windows(held, manifest)
+    loaded = {key: load_run(folder) for key, folder in runs.items()}
+    first = next(iter(loaded.values()))
+    encoders = {f"{policy}/{seed}": run.objective.released_encoder.eval() for (policy, seed), run in loaded.items()}
+    features = pooled_features(encoders, first, manifest, windows)
+    predicted: dict[tuple[str, str], tuple[HeldOut, np.ndarray]] = {}
+    with progress("fitting probes", len(features)) as advance:
+        for key, values in features.items():
+            predicted[key] = held_out(values, windows)
+            advance()
+    policies, seeds = list(dict.fromkeys(policy for policy, _ in runs)), sorted({seed for _, seed in runs})
+    rows: list[dict[str, object]] = []
+    for pooling in POOLINGS:
+        for part, sources in parts.items():
+            of_part = {}
+            for policy in policies:
+                found = [predicted[f"{policy}/{seed}", pooling] for seed in seeds]
+                of_part[policy] = [only(result, np.isin(of, sorted(sources))) for result, of in found]
+            for policy, results in of_part.items():
+                score = joined(results).score(balanced_accuracy)
+                rows.append(
+                    {
+                        "variant": variant, "pooling": pooling, "part": part, "policy": policy,
+                        "windows": len(results[0].labels), "score": [score.estimate, score.low, score.high],
+                        "seeds": [result.score(balanced_accuracy).estimate for result in results],
+                    }
+                )  # fmt: skip
+                if policy != "natural":
+                    gain = joined(results).minus(joined(of_part["natural"]), balanced_accuracy)
+                    rows[-1]["gain"] = [gain.estimate, gain.low, gain.high]
+    return rows
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Markdown."""
+    titles = ["variant", "pooling", "part", "windows", "policy", "score", "less natural", "seeds"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for row in rows:
+        cells = [str(row[name]) for name in ("variant", "pooling", "part", "windows", "policy")]
+        cells += [_show(row["score"]), _show(row["gain"], "+") if "gain" in row else ""]
+        cells.append(", ".join(f"{value:.3f}" for value in row["seeds"]))  # type: ignore[attr-defined]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _show(values: object, sign: str = "") -> str:
+    assert isinstance(values, list)
+    return f"{values[0]:{sign}.3f} ({values[1]:{sign}.3f} to {values[2]:{sign}.3f})"
+
+
+def main() -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--corpus", type=Path, required=True, help="synthesised, to train on")
+    add("--held-out", type=Path, nargs="+", required=True, help="synthesised, of other seeds")
+    add("--work", type=Path, required=True, help="folder of the runs; what is there is not done again")
+    add("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options for every run, for instance trainer.steps=300",
+    )
+    add("--out", type=Path, help="folder for long_tail_DATE.md and .json")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    parts = head_and_tail(Manifest.read([options.corpus / "manifest.parquet"]))
+    rows = []
+    for variant in options.variants:
+        runs = {
+            (policy, seed): train(variant, policy, seed, options.corpus, options.work, options.set)
+            for seed in options.seeds
+            for policy in POLICIES
+        }
+        rows += measure(variant, runs, options.held_out, parts)
+    date = datetime.date.today().isoformat()
+    head = (
+        f"{date}, {os.cpu_count()} cores of {platform.processor() or platform.machine()}, torch {torch.__version__}; seeds "
+        f"{', '.join(map(str, options.seeds))}{'; ' if options.set else ''}{' '.join(options.set)}. Head: "
+        f"{', '.join(sorted(parts['head']))}. Tail: {', '.join(sorted(parts['tail']))}."
+    )
+    print(f"{head}\n\n{table(rows)}")
+    if options.out:
+        stem = options.out / f"long_tail_{date}"
+        write_text(stem.with_suffix(".md"), f"# Draws on a long tail\n\n{head}\n\n{table(rows)}\n")
+        write_text(stem.with_suffix(".json"), json.dumps({"about": head, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
