@@ -287,6 +287,10 @@ class ReaderPool:
     def _judge(self, reading: Reading, status: int | None, reason: str | None) -> None:
         """Ban the video that was being read, if it has ended processes often enough."""
         assert reading.row is not None
+        known = self._bans.get(reading.row)
+        if known is not None and known.from_position <= reading.position:
+            self._deaths.pop()  # explained: this process was reading the video when another's end was its last
+            return
         place = reading.position, reading.row
         is_kill = status == -signal.SIGKILL and reason is None
         before = self._strikes[place]

@@ -150,8 +150,10 @@ class PackReader:
             )
         if num_frames == 0:
             raise VideoError("no_frames")
-        if not 0 < width * height <= MAX_PIXELS:
-            raise VideoError("corrupt", "the pack declares impossible pictures")
+        if width * height == 0:
+            raise VideoError("corrupt", "the pack declares empty pictures")
+        if width * height > MAX_PIXELS:
+            raise VideoError("too_large", f"the pack declares pictures of {width}x{height} pixels")
         num_blocks = -(-num_frames // _ROWS)
         if position + _ROW.itemsize * (num_frames + 1) + _SUMMARY.itemsize * num_blocks + _FOOTER.size != num_bytes:
             raise VideoError("corrupt", "the index does not fit the pack")

@@ -122,7 +122,7 @@ def test_processes_that_always_die_end_the_run_with_a_sentence() -> None:
 
 def test_a_source_whose_videos_all_crash_ends_the_run_with_a_sentence(corpus: Manifest) -> None:
     harm = {f"gamma_{number:02d}": "crash" for number in range(2)}
-    with pytest.raises(DataError, match=r"source 'gamma': none of the 2 videos .*crashed"):
+    with pytest.raises(DataError, match=r"source 'gamma': none of 2 videos .*crashed"):
         read_all(reader_of(HarmfulReader, corpus, harm=harm), ReadAhead(2))
 
 
