@@ -57,6 +57,7 @@ def follow() -> None:
         assert matches, "block {} prints:\n{}\nand says:\n{}".format(number, "\n".join(found), "\n".join(expected))
 
 
+@pytest.mark.slow
 def test_the_page_follows_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "embedded" / "quickstart")
     monkeypatch.chdir(tmp_path)

@@ -167,6 +167,7 @@ def corpus_beside(indexed: Path, folder: Path) -> Path:
     return Path(shutil.copy(indexed, folder / "m.parquet"))
 
 
+@pytest.mark.slow
 def test_killed_before_any_renaming_it_ends_the_same(manifest: Path, tmp_path: Path) -> None:
     """All 5 of them: three surveys, the findings, the manifest."""
     indexed = Path(shutil.copy(manifest, tmp_path / "indexed.parquet"))

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from surgrec.corpus.alignment import (
-    BRIEF_SECONDS,
     Alignment,
     Pictures,
     align,
@@ -56,12 +55,13 @@ class Verdict:
     min_structure: float = 0.4
     min_sum: float = 1.25
     min_sum_brief: float = 1.4
-    beyond_doubt: float = 1.6
-    min_distinct: float = 0.2
+    brief_seconds: float = 4.0
+    beyond_doubt: float = 1.5
+    min_distinct: float = 0.3
 
     def accepts(self, found: Alignment) -> bool:
         """Whether the two stretches are the same footage."""
-        needed = self.min_sum_brief if found.overlap_seconds < BRIEF_SECONDS else self.min_sum
+        needed = self.min_sum_brief if found.overlap_seconds < self.brief_seconds else self.min_sum
         is_strong = found.change + found.structure >= needed
         return is_strong and found.change >= self.min_change and found.structure >= self.min_structure
 

@@ -116,6 +116,7 @@ def test_every_encoder_has_its_decoder_and_predictor(variant: str, size: str) ->
     )
 
 
+@pytest.mark.slow
 def test_published_decoders_and_predictors() -> None:
     """VideoMAE V2's decoders; V-JEPA 2's predictor at ViT-L, and at ViT-B one that takes about the same share of the step."""
     decoders = {size: head_size(compose_config(["+variant=mae", f"backbone={size}", *BY_SIZE])) for size in SIZES}

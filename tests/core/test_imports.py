@@ -44,6 +44,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
         surgrec.no_such_name  # noqa: B018
 
 
+@pytest.mark.slow
 def test_timm_and_torchvision_work_behind_the_guard() -> None:
     program = """
 import surgrec.core.torchvision_guard, torch, timm, torchvision
@@ -60,6 +61,7 @@ from . import part
 """
 
 
+@pytest.mark.slow
 def test_the_guard_mends_a_torchvision_whose_operators_are_missing(tmp_path: Path) -> None:
     """A stand-in for a torchvision of another build: its first import dies at an operator that nobody declared."""
     package = tmp_path / "torchvision"

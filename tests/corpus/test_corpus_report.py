@@ -174,6 +174,7 @@ def test_the_same_corpus_gives_the_same_bytes_whatever_the_order_of_its_rows(man
     assert moments[0] == moments[1]
 
 
+@pytest.mark.slow
 def test_a_corpus_of_the_published_size_is_a_small_page(tmp_path: Path) -> None:
     names = [f"source{i % 40}_{i:012x}" for i in range(10_535)]
     rows = [video(i, 810.0, source=f"source{i % 40}", video_id=name, group_id=f"g{i}") for i, name in enumerate(names)]

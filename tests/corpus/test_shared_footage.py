@@ -82,6 +82,7 @@ def test_alignment_recovers_crop_and_shift():
     assert found.structure > 0.6
 
 
+@pytest.mark.slow
 def test_every_one_of_many_copies_of_a_moment_is_found():
     """A clip that a corpus holds forty times: what is left after taking out what was found must be clean."""
     kinds = [survey_of(40, 3, change=TRANSFORMATIONS[name]) for name in ("none", "brightened")]
@@ -90,6 +91,7 @@ def test_every_one_of_many_copies_of_a_moment_is_found():
     assert {copy.second for copy in found} == set(range(40))
 
 
+@pytest.mark.slow
 def test_every_turn_of_a_loop_is_found():
     loop = survey_of(41, 60)
     for turn in range(12):

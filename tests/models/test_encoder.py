@@ -130,6 +130,7 @@ def test_bfloat16_autocast_is_close(family: str) -> None:
     assert torch.nn.functional.cosine_similarity(exact, half.float(), dim=-1).min() > 0.999
 
 
+@pytest.mark.slow
 @both_families
 def test_compiles_to_one_graph_without_recompiling(family: str) -> None:
     encoder, video = small_encoder(family, depth=1), videos()

@@ -90,6 +90,7 @@ def test_parts_that_nothing_would_train_or_that_do_not_fit_are_refused(
         JEPA(encoder, predictor, Schedule(0.9, 10), Ramp(0.5, 0, 0) if is_dense else None)
 
 
+@pytest.mark.slow
 def test_one_graph_serves_every_step_of_the_ramp() -> None:
     objective, masks, video = small_dense_jepa(context_weight=Ramp(0.5, 0, 2)), masks_of("jepa"), random_video()
     torch._dynamo.reset()

@@ -102,6 +102,7 @@ def test_another_configuration_in_the_same_folder_is_an_error_that_shows_the_dif
     assert "optim.lr 0.001 -> 0.0005" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_vjepa21_on_its_own_masks_continues_in_the_middle_of_its_ramp(
     warm: Warm, footage: Path, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_four_processes_train_as_one(strategy: str, warm: Warm, footage: Path, a
     assert_same_training(tmp_path / "four", alone / "jepa")
 
 
+@pytest.mark.slow
 def test_what_two_processes_saved_one_process_and_another_strategy_continue(
     warm: Warm, footage: Path, alone: Path, tmp_path: Path
 ) -> None:
