@@ -200,8 +200,8 @@ def _cluster(options: argparse.Namespace) -> None:
     found.write(options.out)
     sizes = np.bincount(paths[:, 0])
     print(
-        f"{len(ids)} moments of {len(names)} videos are in {len(found.paths)} leaves; clusters of the top level hold {sizes.min()} to "
-        f"{sizes.max()} each\nnext: surgrec preview ... mix=clusters mix.clusters={options.out}"
+        f"{counted(len(ids), 'moment')} of {counted(len(names), 'video')} in {counted(len(found.paths), 'cluster')} of the lowest level; "
+        f"those of the top level hold {sizes.min()} to {sizes.max()} each\nnext: surgrec preview ... mix=clusters mix.clusters={options.out}"
     )
 
 

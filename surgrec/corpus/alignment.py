@@ -92,7 +92,9 @@ def align(first: Pictures, second: Pictures, shift_seconds: float, scale: float)
     scales = tuple((scale * factor, scale * factor) for factor in (0.93, 1.0, 1.075))
     reach = _BRIEF_GUESS_SECONDS if first.duration_seconds < BRIEF_SECONDS else _GUESS_SECONDS
     most = round(reach / coarse_step)
-    coarse = [shift_seconds + number * coarse_step for number in range(-most, most + 1)]  # the guess itself is one of them
+    coarse = [
+        shift_seconds + number * coarse_step for number in range(-most, most + 1)
+    ]  # the guess itself is one of them
     best = _best(first, second, coarse, scales)
     if best is None or best.change < _HOPELESS:
         return best

@@ -46,7 +46,7 @@ def test_what_changes_is_noticed(written: Path, tmp_path: Path) -> None:
     assert len(open_manifest([written], tmp_path / "cache", 1)) == 9 and len(first) == 26
     stone = Tombstone(first.id_of(0), "f" * 64, "chole", "g", "2026-01-01")
     add_tombstones(ledger_file(written), [stone])
-    with pytest.raises(ManifestError, match="were removed"):
+    with pytest.raises(ManifestError, match="removed video"):
         open_manifest([written], tmp_path / "cache", 1)
 
 

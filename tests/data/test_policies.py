@@ -43,6 +43,7 @@ def manifest() -> Manifest:
                 "domain": domain,
                 "procedure": procedure,
                 "usable": usable,
+                "duration_seconds": 1 + 5 * seconds / 4,
             }
             videos.append(row)
     return manifest_of(videos)

@@ -7,7 +7,7 @@ import pytest
 
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.clips import Clip, ClipReader, ClipSpec
-from surgrec.data.loader import ClipLoader, PositionPlan
+from surgrec.data.loader import ClipLoader, PositionPlan, ReadAhead
 from surgrec.data.mixture import Course, Mixture, MixtureOptions, Weighting
 from surgrec.data.sampler import Sampler
 
@@ -44,5 +44,5 @@ def test_ranks_share_out_one_sequence(corpus: Manifest, expected: list, world_si
 
 @pytest.mark.parametrize("num_workers", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4))])
 def test_workers_change_nothing(corpus: Manifest, expected: list, num_workers: int) -> None:
-    with ClipLoader(reader_of(corpus), PositionPlan(BATCH), 1, STEPS, num_workers) as loader:
+    with ClipLoader(reader_of(corpus), PositionPlan(BATCH), 1, STEPS, ReadAhead(num_workers)) as loader:
         assert facts([clip for batch in loader for clip in batch.clips]) == expected[BATCH:]
