@@ -201,7 +201,8 @@ def _cluster(options: argparse.Namespace) -> None:
     sizes = np.bincount(paths[:, 0])
     print(
         f"{counted(len(ids), 'moment')} of {counted(len(names), 'video')} in {counted(len(found.paths), 'cluster')} of the lowest level; "
-        f"those of the top level hold {sizes.min()} to {sizes.max()} each\nnext: surgrec preview ... mix=clusters mix.clusters={options.out}"
+        f"those of the top level hold {sizes.min()} to {sizes.max()} each\n"
+        f"next: surgrec preview ... mix=clusters mix.clusters={options.out}"
     )
 
 
