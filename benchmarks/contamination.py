@@ -62,13 +62,14 @@ def plant(
         for _, result in map_isolated(make_copy, jobs, workers):
             assert result is None, result
             advance()
-    for (_, copy, _, number), row in zip(jobs, origins.tolist(), strict=True):
+    for number, ((_, copy, _, _), row) in enumerate(zip(jobs, origins.tolist(), strict=True)):
         info = probe(copy)
         rows.append(
             corpus.table.slice(row, 1).to_pylist()[0]
             | {
                 "video_id": f"copy-{number:05d}", "source": "copies", "group_id": f"copy-{number:05d}", "root": str(folder),
-                "path": copy.name, "sha256": f"copy {number}", "split": None, "num_frames": info.num_frames,
+                "path": copy.name, "sha256": f"copy {number}", "size_bytes": copy.stat().st_size,
+                "modified_nanoseconds": None, "split": None, "num_frames": info.num_frames,
                 "duration_seconds": info.duration_seconds, "fps": info.fps, "width": info.width, "height": info.height,
             }
         )  # fmt: skip

@@ -15,6 +15,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy import fft  # four times as fast as numpy's
 
 from surgrec.corpus.survey import DENSE_PER_SECOND, LUMA_SIDE, SAMPLES_PER_SECOND, Survey, area_weights
 
@@ -23,8 +24,9 @@ Floats = npt.NDArray[np.float32]
 _LAG_SECONDS, _BRIEF_LAG_SECONDS = 0.5, 0.25  # between the pictures of a change
 BRIEF_SECONDS = 2.5  # what two videos have in common is brief below
 _MIN_CHANGES = 4
-_MAX_CHANGES = 24  # the liveliest are enough to find the crop
+_MAX_CHANGES, _FEW_CHANGES = 24, 8  # the liveliest are enough to find the crop, and fewer to see that there is none
 _NOISE = 2.0  # of 255: change that is smaller counts less
+_BLANK = 6.0  # of 255: standard deviation of a picture that shows nothing
 _PADDED = 96  # pixels; two pictures of up to 1.5 x 32 do not meet around the edge
 _MIN_AREA = 0.6  # of the smaller picture must be seen by both
 _GUESS_SECONDS, _BRIEF_GUESS_SECONDS = 0.25, 1.5  # how far off a guessed shift may be
@@ -33,7 +35,10 @@ _FINE_SCALES = (0.94, 1.0, 1.06)
 _ELSEWHERE_SECONDS = tuple(
     sign * quarter / 4 for sign in (-1, 1) for quarter in range(3, 17)
 )  # 0.75 to 4 s before and after
-_HOPELESS = 0.2  # correlation of change below which nothing is refined
+_HOPELESS, _UNLIKELY = (
+    0.2,
+    0.3,
+)  # correlation of change below which nothing is refined: of few pictures, and of all near the best shift
 _STRUCTURE_PICTURES = 16
 
 
@@ -95,11 +100,13 @@ def align(first: Pictures, second: Pictures, shift_seconds: float, scale: float)
     coarse = [
         shift_seconds + number * coarse_step for number in range(-most, most + 1)
     ]  # the guess itself is one of them
-    best = _best(first, second, coarse, scales)
+    best = _best(first, second, coarse, scales, num_changes=_FEW_CHANGES)
     if best is None or best.change < _HOPELESS:
         return best
-    best = _best(first, second, (best.shift_seconds - step, best.shift_seconds + step), scales, best)
+    best = _best(first, second, (best.shift_seconds + by for by in (-step, 0.0, step)), scales)
     assert best is not None, "it was there before"
+    if best.change < _UNLIKELY:
+        return best
     stretched = tuple((best.height * y, best.width * x) for y in _FINE_SCALES for x in _FINE_SCALES)
     fine = [best.shift_seconds + by for by in (-step / 2, 0.0, step / 2)]
     best = _best(first, second, fine, stretched, best)
@@ -115,15 +122,26 @@ def elsewhere(first: Pictures, second: Pictures, found: Alignment) -> float:
     return -1.0 if best is None else best.change
 
 
+def throughout(first: Pictures, second: Pictures, found: Alignment) -> float:
+    """The correlation of change over all pictures: that of the liveliest few, by which the best place was found, may be chance."""
+    common = common_stretch(first, second, found.shift_seconds)
+    assert common is not None, "it was found there"
+    apart = lag(first, found.overlap_seconds)
+    mine, theirs = changes(common[1], apart), changes(placed(common[2], found), apart)
+    energy = float(np.square(mine).sum()) * float(np.square(theirs).sum())
+    return float((mine * theirs).sum()) / max(energy, 1e-3) ** 0.5
+
+
 def _best(
     first: Pictures,
     second: Pictures,
     shifts_seconds: Iterable[float],
     scales: tuple[tuple[float, float], ...],
     so_far: Alignment | None = None,
+    num_changes: int = _MAX_CHANGES,
 ) -> Alignment | None:
-    """The one of the greatest change of these and `so_far`."""
-    tries = (so_far, *(_try(first, second, shift, scales) for shift in shifts_seconds))
+    """The one of the greatest change, of so many pictures, of these and `so_far`."""
+    tries = (so_far, *(_try(first, second, shift, scales, num_changes) for shift in shifts_seconds))
     return max((found for found in tries if found is not None), key=lambda found: found.change, default=None)
 
 
@@ -148,8 +166,11 @@ def lag(pictures: Pictures, overlap_seconds: float) -> int:
 
 
 def changes(pictures: Floats, apart: int) -> Floats:
-    """Differences of pictures so many samples `apart`, without their mean, about unit energy each, (n - apart, 32, 32)."""
+    """Differences of pictures so many samples `apart`, without their mean, about unit energy each, (n - apart, 32, 32); 0 where one of the
+    two is black or blank: what appears is the round or square view then, which all videos of an endoscope share."""
     change = pictures[apart:] - pictures[:-apart]
+    is_blank = pictures.std(axis=(1, 2)) < _BLANK
+    change[is_blank[apart:] | is_blank[:-apart]] = 0.0
     change -= change.mean(axis=(1, 2), keepdims=True)
     change /= np.sqrt(np.square(change).mean(axis=(1, 2), keepdims=True)) + _NOISE
     return change
@@ -170,6 +191,7 @@ def _try(
     second: Pictures,
     shift_seconds: float,
     scales: tuple[tuple[float, float], ...],
+    num_changes: int,
 ) -> Alignment | None:
     common = common_stretch(first, second, shift_seconds)
     if common is None:
@@ -177,12 +199,12 @@ def _try(
     overlap = len(common[1]) / first.per_second
     apart = lag(first, overlap)
     mine, theirs = changes(common[1], apart), changes(common[2], apart)
-    if len(mine) > _MAX_CHANGES:
+    if len(mine) > num_changes:
         energy = np.square(mine).mean(axis=(1, 2)) * np.square(theirs).mean(axis=(1, 2))
-        liveliest = np.sort(np.argsort(-energy)[:_MAX_CHANGES])
+        liveliest = np.sort(np.argsort(-energy)[:num_changes])
         mine, theirs = mine[liveliest], theirs[liveliest]
-    transformed = np.fft.rfft2(theirs, (_PADDED, _PADDED))
-    energy_of_theirs = np.fft.rfft2(np.square(theirs).sum(axis=0), (_PADDED, _PADDED))
+    transformed = fft.rfft2(theirs, (_PADDED, _PADDED)).conj()
+    energy_of_theirs = fft.rfft2(np.square(theirs).sum(axis=0), (_PADDED, _PADDED))
     best: Alignment | None = None
     for height, width in scales:
         change, top, left = _best_shift(mine, transformed, energy_of_theirs, height, width)
@@ -203,12 +225,10 @@ def _best_shift(
     down, across = area_weights(LUMA_SIDE, rows), area_weights(LUMA_SIDE, columns)
     scaled = np.matmul(np.matmul(down, mine), across.T)
     size = (_PADDED, _PADDED)
-    product = np.fft.irfft2((theirs * np.fft.rfft2(scaled, size).conj()).sum(axis=0), size)
+    product = fft.irfft2(np.einsum("nij,nij->ij", theirs, fft.rfft2(scaled, size)).conj(), size)
     mask, area = _masks(rows, columns)
-    their_energy = np.fft.irfft2(energy * mask.conj(), size)
-    my_energy = np.fft.irfft2(
-        _mask(LUMA_SIDE, LUMA_SIDE) * np.fft.rfft2(np.square(scaled).sum(axis=0), size).conj(), size
-    )
+    their_energy = fft.irfft2(energy * mask.conj(), size)
+    my_energy = fft.irfft2(_mask(LUMA_SIDE, LUMA_SIDE) * fft.rfft2(np.square(scaled).sum(axis=0), size).conj(), size)
     correlation = product / np.sqrt(np.maximum(their_energy, 1e-3) * np.maximum(my_energy, 1e-3))
     correlation[area < _MIN_AREA * min(rows * columns, LUMA_SIDE**2)] = -1.0
     top, left = np.unravel_index(int(correlation.argmax()), size)
@@ -219,14 +239,14 @@ def _best_shift(
 
 @cache
 def _mask(rows: int, columns: int) -> npt.NDArray[np.complexfloating]:
-    return np.fft.rfft2(np.ones((rows, columns)), (_PADDED, _PADDED))
+    return fft.rfft2(np.ones((rows, columns)), (_PADDED, _PADDED))
 
 
 @cache
 def _masks(rows: int, columns: int) -> tuple[npt.NDArray[np.complexfloating], npt.NDArray[np.float64]]:
     """The transform of a picture's area, and how many pixels it shares with a whole one at every shift."""
     mask = _mask(rows, columns)
-    return mask, np.fft.irfft2(_mask(LUMA_SIDE, LUMA_SIDE) * mask.conj(), (_PADDED, _PADDED))
+    return mask, fft.irfft2(_mask(LUMA_SIDE, LUMA_SIDE) * mask.conj(), (_PADDED, _PADDED))
 
 
 # -- structure

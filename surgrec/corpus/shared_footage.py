@@ -25,6 +25,7 @@ from surgrec.corpus.alignment import (
     lag,
     pictures_of,
     placed,
+    throughout,
 )
 from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
 from surgrec.corpus.neighbours import BLOCK, Cells, Pairs
@@ -48,8 +49,8 @@ _LOCAL_SECONDS, _LOCAL_CORRELATION = 2.0, 0.4
 
 @dataclass(frozen=True)
 class Verdict:
-    """When an alignment is a copy: both correlations high and, where their sum is not beyond doubt, that of change clearly higher than at
-    other moments. Measured: see docs/contamination.md."""
+    """When an alignment is a copy: both correlations high, that of change not of a few pictures only and, where the sum is not beyond
+    doubt, clearly higher than at other moments. Measured: see docs/contamination.md."""
 
     min_change: float = 0.55
     min_structure: float = 0.4
@@ -58,6 +59,7 @@ class Verdict:
     brief_seconds: float = 4.0
     beyond_doubt: float = 1.5
     min_distinct: float = 0.3
+    min_throughout: float = 0.3
 
     def accepts(self, found: Alignment) -> bool:
         """Whether the two stretches are the same footage."""
@@ -300,6 +302,8 @@ def judge(candidate: Candidate, first: Pictures, second: Pictures, verdict: Verd
     stretch = first.between(start, candidate.end_seconds + _PAD_SECONDS)
     found = _best_alignment(stretch, second, candidate.shift_seconds + start, candidate.scale, verdict)
     if found is None or not verdict.accepts(found):
+        return None
+    if throughout(stretch, second, found) < verdict.min_throughout:
         return None
     is_doubtful = found.change + found.structure < verdict.beyond_doubt
     if is_doubtful and found.change - elsewhere(stretch, second, found) < verdict.min_distinct:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surgrec.corpus.alignment import Pictures, align
+from surgrec.corpus.alignment import Pictures, align, pictures_of
 from surgrec.corpus.fingerprint import fingerprint
-from surgrec.corpus.shared_footage import Moments, find_copies
-from tests.corpus.moving import TRANSFORMATIONS, cropped, survey_of
+from surgrec.corpus.shared_footage import Candidate, Moments, Verdict, find_copies, judge
+from tests.corpus.moving import HEIGHT, TRANSFORMATIONS, WIDTH, cropped, survey_of
 
 
 def copies(first, second):
@@ -63,6 +63,27 @@ def test_movement_too_quick_for_any_other_shift_is_found_at_its_own(per_second):
 
 def test_other_footage_is_no_copy():
     assert copies([survey_of(seed, 12) for seed in range(100, 112)], CORPUS) == []
+
+
+@pytest.mark.parametrize("seconds", [7, 12])
+def test_a_black_gap_in_the_round_view_of_two_endoscopes_is_no_common_footage(seconds):
+    """What appears after it is first of all the view, the same in both, and nothing in a video changes as much."""
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1.33 : 1.33 : WIDTH * 1j]
+    view = (y**2 + x**2 < 1)[..., None]
+
+    def seen(frames):
+        frames = np.where(view, frames, 2).astype(np.uint8)
+        frames[len(frames) // 2 : 2 * len(frames) // 3] = 2 + 4 * view
+        return frames
+
+    surveys = [survey_of(seed, seconds, change=seen) for seed in range(40, 46)]
+    assert copies(surveys[:3], surveys[3:]) == []
+    for one in surveys[:3]:  # whatever the fingerprints may propose
+        for other in surveys[3:]:
+            pictures = pictures_of(one, other)
+            for shift in np.arange(-2, 2.1, 0.5).tolist():
+                candidate = Candidate(0, 0, False, shift, seconds / 2 - 1, seconds / 2 + 1, 1.0, 1.0)
+                assert judge(candidate, *pictures, Verdict()) is None
 
 
 def test_a_still_picture_is_a_copy_of_nothing_that_moves():
