@@ -5,7 +5,8 @@
 
 Videos of the corpus are drawn, changed, encoded anew and put in a test set of their own; then the audit compares that set with the whole
 corpus. Each copy has one true origin; whatever else is reported is a false alarm. Innocent pairs are pairs of a copy and another video of
-the same procedure. Copies that are there already are kept, so that an interrupted run continues.
+the same procedure. Copies that are there already are kept, so that an interrupted run continues. `--draw 1` takes other videos and other
+changes: what a rule was chosen on says little of the rule.
 """
 
 from __future__ import annotations

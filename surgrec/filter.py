@@ -166,7 +166,8 @@ def _filter(manifest: Manifest, rows: list[int], surveys: Path, thresholds, work
     from surgrec.corpus.filters.videos import filter_videos
     from surgrec.corpus.surveys import survey_jobs
 
-    rows = sorted(rows, key=lambda row: -manifest.column("duration_seconds")[row])
+    duration_seconds = manifest.column("duration_seconds")
+    rows = sorted(rows, key=lambda row: -duration_seconds[row])
     jobs = survey_jobs(manifest, rows, surveys)
     outcomes = {}
     with progress("looking at videos", len(jobs)) as advance:

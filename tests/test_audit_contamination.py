@@ -165,9 +165,8 @@ def test_what_is_allowed_all_the_same_is_told_by_the_release(folder, tmp_path):
 
 def test_what_was_never_compared_is_not_called_clean_by_the_release(folder, tmp_path):
     corpus = shutil.copy(folder / "corpus.parquet", tmp_path / "corpus.parquet")
-    options = (
-        f"mix.held_out=[{folder / 'tests.parquet'}]", "allow_contamination=true", "trainer.steps=1", "data.frame_interval_seconds=0.2"
-    )  # fmt: skip
+    held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"
+    options = (held_out, "allow_contamination=true", "trainer.steps=1", "data.frame_interval_seconds=0.2")
     start(compose_config(overrides("mae", corpus, tmp_path, "run", *options)))
     assert run_command(lambda: export.main(["--run", str(tmp_path / "run"), "--out", str(tmp_path / "release")])) == 0
     card = (tmp_path / "release" / "README.md").read_text()

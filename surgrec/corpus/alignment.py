@@ -32,13 +32,10 @@ _MIN_AREA = 0.6  # of the smaller picture must be seen by both
 _GUESS_SECONDS, _BRIEF_GUESS_SECONDS = 0.25, 1.5  # how far off a guessed shift may be
 _COARSE_STEP_SECONDS, _GUESS_STEP_SECONDS = 1 / 8, 1 / 16
 _FINE_SCALES = (0.94, 1.0, 1.06)
-_ELSEWHERE_SECONDS = tuple(
-    sign * quarter / 4 for sign in (-1, 1) for quarter in range(3, 17)
-)  # 0.75 to 4 s before and after
-_HOPELESS, _UNLIKELY = (
-    0.2,
-    0.3,
-)  # correlation of change below which nothing is refined: of few pictures, and of all near the best shift
+# 0.75 to 4 s before and after
+_ELSEWHERE_SECONDS = tuple(sign * quarter / 4 for sign in (-1, 1) for quarter in range(3, 17))
+# correlation of change below which nothing is refined: of few pictures, and of all near the best shift
+_HOPELESS, _UNLIKELY = 0.2, 0.3
 _STRUCTURE_PICTURES = 16
 
 
@@ -97,9 +94,8 @@ def align(first: Pictures, second: Pictures, shift_seconds: float, scale: float)
     scales = tuple((scale * factor, scale * factor) for factor in (0.93, 1.0, 1.075))
     reach = _BRIEF_GUESS_SECONDS if first.duration_seconds < BRIEF_SECONDS else _GUESS_SECONDS
     most = round(reach / coarse_step)
-    coarse = [
-        shift_seconds + number * coarse_step for number in range(-most, most + 1)
-    ]  # the guess itself is one of them
+    # the guess itself is one of them
+    coarse = [shift_seconds + number * coarse_step for number in range(-most, most + 1)]
     best = _best(first, second, coarse, scales, num_changes=_FEW_CHANGES)
     if best is None or best.change < _HOPELESS:
         return best
@@ -124,12 +120,20 @@ def elsewhere(first: Pictures, second: Pictures, found: Alignment) -> float:
 
 def throughout(first: Pictures, second: Pictures, found: Alignment) -> float:
     """The correlation of change over all pictures: that of the liveliest few, by which the best place was found, may be chance."""
-    common = common_stretch(first, second, found.shift_seconds)
-    assert common is not None, "it was found there"
-    apart = lag(first, found.overlap_seconds)
-    mine, theirs = changes(common[1], apart), changes(placed(common[2], found), apart)
+    _, mine, theirs = changes_in_place(first, second, found, found.shift_seconds)
     energy = float(np.square(mine).sum()) * float(np.square(theirs).sum())
     return float((mine * theirs).sum()) / max(energy, 1e-3) ** 0.5
+
+
+def changes_in_place(
+    first: Pictures, second: Pictures, found: Alignment, shift_seconds: float
+) -> tuple[int, Floats, Floats]:
+    """(index into `first` of the first common sample, the changes of both where they show the same), which they must have in common."""
+    common = common_stretch(first, second, shift_seconds)
+    assert common is not None, "it was found there"
+    start, mine, theirs = common
+    apart = lag(first, found.overlap_seconds)
+    return start, changes(mine, apart), changes(placed(theirs, found), apart)
 
 
 def _best(

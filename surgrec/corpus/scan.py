@@ -31,7 +31,7 @@ from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION
 from surgrec.corpus.refusal import DUPLICATE, NO_GROUP, Refusal
 from surgrec.corpus.unchanged import sha256_of
 from surgrec.corpus.walk import FoundFile, find_files
-from surgrec.video.errors import VideoError, unforeseen
+from surgrec.video.errors import VideoError, error_or
 from surgrec.video.probe import probe
 
 VIDEO_SUFFIXES = frozenset(
@@ -210,19 +210,13 @@ def _limits_of(path: Path) -> Limits:
 
 
 def _read(path: Path) -> Facts | VideoError:
-    """Probe and hash one file; runs in a worker process."""
-    try:
-        info = probe(path)  # reads all packets, so that a file of ordinary size is in memory when it is hashed
-        digest = sha256_of(path)
-    except VideoError as error:
-        return error
-    except OSError as error:
-        return VideoError("missing", f"the file cannot be read: {error.strerror}")
-    except MemoryError:
-        raise
-    except Exception as error:  # one damaged file must not end the scan of all others
-        return unforeseen(error)
-    return {"sha256": digest, **{name: getattr(info, name) for name in _FACTS[1:]}}
+    """Runs in a worker process."""
+    return error_or(lambda: _facts_of(path))
+
+
+def _facts_of(path: Path) -> Facts:
+    info = probe(path)  # reads all packets, so that a file of ordinary size is in memory when it is hashed
+    return {"sha256": sha256_of(path), **{name: getattr(info, name) for name in _FACTS[1:]}}
 
 
 # -- rows

@@ -19,12 +19,10 @@ from surgrec.corpus.alignment import (
     Alignment,
     Pictures,
     align,
-    changes,
-    common_stretch,
+    changes_in_place,
     elsewhere,
     lag,
     pictures_of,
-    placed,
     throughout,
 )
 from surgrec.corpus.fingerprint import HOP_SECONDS, WINDOWS, Fingerprint, mirrored
@@ -32,13 +30,10 @@ from surgrec.corpus.neighbours import BLOCK, Cells, Pairs
 from surgrec.corpus.survey import Survey
 
 _FLOOR = 0.62  # cosine below which a moment is no candidate
-_NEAREST = (
-    8,
-    128,
-)  # moments of the first set that one of the second may look like, for each relation of the two pictures, and
-_ALL_NEAREST = (
-    2e6  # those of all moments: where there are few, a moment of still footage finds all copies, not only the closest
-)
+# moments of the first set that one of the second may look like, for each relation of the two pictures, and those of all
+# moments: where there are few, a moment of still footage finds all copies, not only the closest
+_NEAREST = (8, 128)
+_ALL_NEAREST = 2e6
 _EVERY_HALF_SECOND = 1e9  # pairs of moments above which only those of whole seconds of the larger set are compared
 _VOTE_ABOVE = 0.6  # a hit counts with what its cosine exceeds this by
 _MIN_VOTES, _MIN_VOTES_A_MOMENT = 0.3, 0.06  # the lesser counts: a video of few moments has few votes
@@ -329,11 +324,8 @@ def _best_alignment(
 def _extent(first: Pictures, second: Pictures, found: Alignment, start_seconds: float) -> tuple[float, float]:
     """From where to where in the first video the change of the two agrees: the stretch that was aligned, and on from there."""
     per_second = first.per_second
-    common = common_stretch(first, second, found.shift_seconds - start_seconds)
-    assert common is not None, "a part of it was aligned"
-    offset, mine, theirs = common
+    offset, a, b = changes_in_place(first, second, found, found.shift_seconds - start_seconds)
     apart = lag(first, found.overlap_seconds)
-    a, b = changes(mine, apart), changes(placed(theirs, found), apart)
     window = np.ones(min(len(a), round(_LOCAL_SECONDS * per_second)))
     product, mine_energy, their_energy = (
         np.convolve((x * y).mean(axis=(1, 2)), window, mode="same") for x, y in ((a, b), (a, a), (b, b))

@@ -18,7 +18,7 @@ from surgrec.corpus.isolated import Limits
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.survey import Survey, read_survey, survey_limits, survey_video, write_survey
 from surgrec.corpus.unchanged import FACTS, refuse_changed
-from surgrec.video.errors import VideoError, unforeseen
+from surgrec.video.errors import VideoError, error_or
 
 _COLUMNS = (*FACTS, "duration_seconds", "num_frames")  # of a row, that a job reads
 
@@ -64,22 +64,13 @@ def read_or_make(job: SurveyJob) -> tuple[Survey, bool] | VideoError:
         return read_survey(job.survey), False
     except UserError:
         pass
-    survey = _make(job)
+    survey = error_or(lambda: _make(job))
     if isinstance(survey, VideoError):
         return survey
     write_survey(survey, job.survey)
     return survey, True
 
 
-def _make(job: SurveyJob) -> Survey | VideoError:
-    try:
-        refuse_changed(job.path, job.row)
-        return survey_video(job.path, job.duration_seconds)
-    except VideoError as error:
-        return error
-    except OSError as error:
-        return VideoError("missing", f"the file cannot be read: {error.strerror}")
-    except MemoryError:
-        raise
-    except Exception as error:  # one damaged file must not end the work on all others
-        return unforeseen(error)
+def _make(job: SurveyJob) -> Survey:
+    refuse_changed(job.path, job.row)
+    return survey_video(job.path, job.duration_seconds)

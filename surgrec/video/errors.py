@@ -7,7 +7,11 @@ because every backend raises it and the corpus and the data path catch it: a bad
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from pathlib import PurePath
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 REASONS = {
     "missing": "there is no such file",
@@ -49,3 +53,18 @@ def unforeseen(error: Exception) -> VideoError:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return VideoError("corrupt", f"reading it failed in an unforeseen way ({type(error).__name__}{place})")
+
+
+def error_or(read: Callable[[], Result]) -> Result | VideoError:
+    """What reading a file gives, or why it gave nothing: one damaged file must not end the work on all others. Only want of memory is
+    raised, which tells of the process and not of the file."""
+    try:
+        return read()
+    except VideoError as error:
+        return error
+    except OSError as error:
+        return VideoError("missing", f"the file cannot be read: {error.strerror}")
+    except MemoryError:
+        raise
+    except Exception as error:
+        return unforeseen(error)
