@@ -38,10 +38,8 @@ from surgrec.evaluation.frozen import HeldOut, held_out_predictions
 from surgrec.evaluation.metrics import balanced_accuracy
 from surgrec.evaluation.splits import folds_by_group
 
-VARIANTS, POLICIES = (
-    ("mae", "jepa"),
-    ("natural", "temperature", "uniform", "clusters"),
-)  # natural first: it gives the clusters
+VARIANTS = ("mae", "jepa")
+POLICIES = ("natural", "temperature", "uniform", "clusters")  # natural first: it gives the clusters
 CLUSTERS = ("64", "8")
 HEAD_SHARE, TAIL_SHARE = 0.5, 0.1
 NUM_FOLDS = 5

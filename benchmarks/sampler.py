@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ import torch
 from surgrec.config.build import DataPath, build_data
 from surgrec.config.compose import compose_config
 from surgrec.config.schema import Config
+from surgrec.core.atomic import write_text
 from surgrec.core.console import run_command
 from surgrec.corpus.manifest import SCHEMA
 from surgrec.data.pool import prepare_fork_server
@@ -145,17 +147,11 @@ def drawn(manifest: Path, policy: str) -> dict[str, float]:
     sampler = build(manifest, policy).sampler
     rates: dict[str, float] = {}
     table = sampler.mixture.draws
-    touched = [
-        values.max() for values in (table.videos["sum"], table.guide, sampler._windows["sum"])
-    ]  # every page, once
-    assert np.isfinite(touched).all()
+    for values in (table.videos["sum"], table.guide, sampler._windows["sum"]):
+        assert np.isfinite(values.max())  # touches every page, once
     for name, first in (("begin", 0), ("end", 10**9)):
-        seconds = [
-            _seconds(
-                lambda first=first, turn=turn: sampler.draw(np.arange(first + turn * BATCH, first + (turn + 1) * BATCH))
-            )
-            for turn in range(REPEATS * 4)
-        ]  # type: ignore[misc]
+        batches = [np.arange(first + turn * BATCH, first + (turn + 1) * BATCH) for turn in range(REPEATS * 4)]
+        seconds = [_seconds(partial(sampler.draw, batch)) for batch in batches]
         rates[name] = BATCH / statistics.median(seconds)
     return rates
 
@@ -308,9 +304,8 @@ def main() -> int:
     earlier = (
         json.loads(stem.with_suffix(".json").read_text()) if options.out and stem.with_suffix(".json").is_file() else []
     )
-    results = [
-        one for one in earlier if one["videos"] not in options.videos
-    ]  # other sizes, measured in a run of their own
+    # other sizes, measured in a run of their own
+    results = [one for one in earlier if one["videos"] not in options.videos]
     for number in options.videos:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             manifest = Path(folder) / "manifest.parquet"
@@ -326,9 +321,8 @@ def main() -> int:
     text = report(results)
     print(text)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem.with_suffix(".md").write_text(text)
-        stem.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
+        write_text(stem.with_suffix(".md"), text)
+        write_text(stem.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
     return 0
 
 

@@ -89,3 +89,30 @@ def test_contamination_scale(tmp_path: Path) -> None:
     assert row["corpus_moments"] < 20_000 and row["peak_gigabytes"] > 0 and row["candidates"] > 0
     assert row["proposed"]["30 s, 0.9"] == row["proposed"]["300 s, 0.9"] == 1.0
     assert "0.0005x" in text
+
+
+@pytest.mark.slow
+def test_sampler(tmp_path: Path) -> None:
+    content, text = _run("sampler.py", "--videos", 200, 2000, "--folder", tmp_path, out=tmp_path / "out")
+    assert [one["videos"] for one in content] == [200, 2000]
+    for one in content:
+        assert set(one["draws"]) == {"temperature", "hierarchical", "capped"} and len(one["peers"]) == 2
+        assert one["open"] > 0 and one["workers"]["own"] < 100
+    assert "2,000 videos over 200" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+def test_long_tail(tmp_path: Path) -> None:
+    for name, seed in (("corpus", 0), ("held_out", 1)):
+        assert synthesize(["--out", str(tmp_path / name), "--scale", "quickstart", "--seed", str(seed)]) == 0
+    where = ["--corpus", tmp_path / "corpus", "--held-out", tmp_path / "held_out", "--work", tmp_path / "work"]
+    content, text = _run("long_tail.py", *where, "--seeds", 0, "--set", "trainer.steps=2", out=tmp_path / "out")
+    rows = {(row["variant"], row["pooling"], row["part"], row["policy"]): row for row in content["rows"]}
+    assert len(rows) == len(content["rows"]) == 2 * 2 * 3 * 4
+    for (_, _, _, policy), row in rows.items():
+        assert len(row["seeds"]) == 1 and ("gain" in row) == (policy != "natural")
+        assert 0 <= row["score"][1] <= row["score"][0] <= row["score"][2] <= 1
+    windows = {part: rows["mae", "mean", part, "natural"]["windows"] for part in ("all", "head", "tail")}
+    assert windows["tail"] > 0 and windows["head"] + windows["tail"] < windows["all"]
+    assert "Head: colon_screening" in text
