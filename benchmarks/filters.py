@@ -251,9 +251,8 @@ def written(frames: Frames, fps: float, folder: Path) -> Path:
 def narrow_band(frames: Frames, start: int, stop: int) -> Frames:
     """Light of two narrow bands: what is red under white light is dark; green and blue light stay apart, so that hues differ a little."""
     result = frames.copy()
-    light = np.array(
-        [[0.05, 0.05, 0.05], [0.30, 0.70, 0.15], [0.05, 0.15, 0.60]], np.float32
-    )  # from R, G, B to R, G, B
+    # from R, G, B to R, G, B
+    light = np.array([[0.05, 0.05, 0.05], [0.30, 0.70, 0.15], [0.05, 0.15, 0.60]], np.float32)
     result[start:stop] = np.clip(frames[start:stop].astype(np.float32) @ light, 0, 255)
     return result
 

@@ -97,10 +97,8 @@ ROWS = (
     Row("jepa-base", "jepa", "base", 256, batch=2),
     Row("jepa-large", "jepa", "large", 256, batch=1),
 )
-SMALL = (
-    Row("mae-nano", "mae", "nano", 64, batch=2),
-    Row("jepa-nano", "jepa", "nano", 64, batch=2),
-)  # to try the script itself
+# to try the script itself
+SMALL = (Row("mae-nano", "mae", "nano", 64, batch=2), Row("jepa-nano", "jepa", "nano", 64, batch=2))
 
 
 def useful_flops(row: Row, is_dual: bool) -> int:

@@ -34,10 +34,8 @@ _NUM_FILES = 8  # of which the disk is read
 _NUM_COPIES = 3  # excerpts that are prepared
 _BATCH_ON_CPU, _BATCH_ON_GPU = 4, 64  # samples of the measured step, at most
 _PREPARED = "original_sha256"  # the column of a manifest that training copies fill in
-_BUDGETS = {
-    False: (5.0, 5),
-    True: (1.0, 2),
-}  # seconds of a measurement and its repeats at least, by whether it is to be quick
+# seconds of a measurement and its repeats at least, by whether it is to be quick
+_BUDGETS = {False: (5.0, 5), True: (1.0, 2)}
 _APART = 2**20  # positions between those that two measurements read, so that neither finds the other's files warm
 
 

@@ -35,9 +35,8 @@ def train(config: Config) -> int:
         keep_freed_memory()
     try:
         runtime.on_first(lambda: provide_footage(config))
-        runtime.on_first(
-            lambda: open_footage(config)
-        )  # writes what the other processes map, where the manifest is large
+        # writes what the other processes map, where the manifest is large
+        runtime.on_first(lambda: open_footage(config))
         known: list[Standing] = []  # of test material in the footage; the first process asks
         runtime.on_first(lambda: known.append(judge_footage(config)))
         run = build_run(config, runtime)

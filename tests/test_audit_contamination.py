@@ -123,9 +123,8 @@ def test_a_file_that_was_replaced_is_not_looked_at_under_the_old_name(folder, tm
     shutil.copy(folder / "ours" / "jane1.mp4", tmp_path / "ours" / "jane2.mp4")
     assert audit_with(tmp_path) == 2
     assert "changed" in capsys.readouterr().out
-    assert (
-        len(list((tmp_path / "corpus.surveys").glob("*.npz"))) == 3
-    )  # none of the replaced one, and nothing gathered is kept
+    # none of the replaced one, and nothing gathered is kept
+    assert len(list((tmp_path / "corpus.surveys").glob("*.npz"))) == 3
 
 
 def test_a_report_does_not_replace_the_verdict(folder, capsys):

@@ -341,9 +341,8 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     step = Step(runtime, learner, objective, masker, augment)
     readers = [build_reader(phase.config, data.manifest, data.mixture).reader for phase in phases]
     for phase, reader, its_augment in zip(phases, readers, augments, strict=True):
-        reader.regions = its_augment.of_clips(
-            phase.config.data.repeats
-        )  # no more is decoded than the augmentation shows
+        # no more is decoded than the augmentation shows
+        reader.regions = its_augment.of_clips(phase.config.data.repeats)
 
     def make_loader(first_step: int) -> LoaderChain | DeviceFeed:
         loader = LoaderChain([

@@ -127,9 +127,8 @@ def _check_dense(node: JEPAConfig) -> None:
     usual = JEPAConfig(head_width=None, head_depth=None, head_heads=None)
     for option in ("levels", "context_weight", "context_ramp_steps"):
         value, default = (getattr(one, option) for one in (node, usual))
-        is_default = value == default or (
-            isinstance(default, tuple) and tuple(value) == default
-        )  # a list while composing
+        # a list while composing
+        is_default = value == default or (isinstance(default, tuple) and tuple(value) == default)
         if not (node.dense or is_default):
             raise UserError(
                 f"objective.{option}={value} does nothing without objective.dense=true; add that, or leave {option} out"

@@ -132,9 +132,8 @@ def course_of(config: Config) -> Course:
     steps = sorted(step for step in edges if step < spans.num_steps)
     begins = [-(-spans.positions_before(step) // clips_per_draw) for step in steps]
     num_draws = -(-spans.positions_before(spans.num_steps) // clips_per_draw)
-    kept = [
-        index for index, begin in enumerate(begins) if begin < ([*begins, num_draws][index + 1])
-    ]  # one draw at least
+    # one draw at least
+    kept = [index for index, begin in enumerate(begins) if begin < ([*begins, num_draws][index + 1])]
     clips = [phases[spans.number_at(steps[index])].config.data for index in kept]
     after = [*steps, spans.num_steps]
     middles = [(after[index] + after[index + 1] - 1) / 2 for index in kept]

@@ -160,9 +160,8 @@ def _draws_of(
     if stretch.clusters is not None:  # as they were, not as the file that the configuration names is now
         config = replace(config, mix=replace(config.mix, clusters=str(clusters_copy(run, stretch.clusters))))
     mixture = build_mixture(config, manifest)
-    sampler = Sampler(
-        mixture, config.seed, 0.0, config.data.clips_per_open
-    )  # which video is drawn has nothing to do with a clip's length
+    # which video is drawn has nothing to do with a clip's length
+    sampler = Sampler(mixture, config.seed, 0.0, config.data.clips_per_open)
     drawable = _drawable(mixture)
     sought = {str(name) for name in ids[drawable[is_wanted[drawable]]]}
     first, stop = (spans.positions_before(step) // repeats for step in (stretch.from_step, stop_step))

@@ -12,9 +12,8 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of malloc.h
 _LARGEST = 1 << 30  # blocks above are still given back at once
-_NEVER = (
-    -1
-)  # the largest of C's unsigned sizes; the largest number that mallopt takes would be 2 GB, less than a step frees
+# the largest of C's unsigned sizes; the largest number that mallopt takes would be 2 GB, less than a step frees
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:

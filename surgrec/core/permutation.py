@@ -34,9 +34,8 @@ def permuted(
     value: Words = index.astype(np.uint64)
     with np.errstate(over="ignore"):
         keys = mix(salt.astype(np.uint64) ^ key_of(seed, purpose))
-    bits: Words = np.frexp(np.maximum(size - 1, 1).astype(np.float64))[1].astype(
-        np.uint64
-    )  # 2**bits >= size, and at least 2
+    # 2**bits >= size, and at least 2
+    bits: Words = np.frexp(np.maximum(size - 1, 1).astype(np.float64))[1].astype(np.uint64)
     keys = np.broadcast_to(keys, index.shape)
     outside = np.arange(len(index))
     while len(outside):

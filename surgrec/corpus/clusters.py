@@ -124,9 +124,8 @@ def _overlaps(
     moment_row, begin, stop, leaf = moments
     row, start, end = intervals
     scale = 2.0 + max(float(stop.max(initial=0.0)), float(end.max(initial=0.0)))
-    first = np.searchsorted(
-        moment_row * scale + stop, row * scale + start, side="right"
-    )  # the first that ends after the start
+    # the first that ends after the start
+    first = np.searchsorted(moment_row * scale + stop, row * scale + start, side="right")
     last = np.searchsorted(moment_row * scale + begin, row * scale + end, side="left")
     number = np.maximum(last - first, 0)
     interval = np.repeat(np.arange(len(row)), number)

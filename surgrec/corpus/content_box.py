@@ -20,14 +20,10 @@ _LIT_FRAMES = (
     0.15  # a pixel counts as lit by its brightness in the brightest 15 % of the frames: no flash or title decides
 )
 _BLACK_FRAME = 24  # of 255: a frame whose bright end (98 %) is darker shows nothing and is left out; where all are, so is the video
-_DARKEST, _BRIGHTEST_DARK = (
-    12.0,
-    28.0,
-)  # bounds of what is called dark: below, the black of clean files; above, noisy analogue black
-_DARK_SHARE, _DARK_FLOOR = (
-    0.1,
-    8.0,
-)  # dark is below this share of the lit level plus this; a dim video has dim edges too
+# bounds of what is called dark: below, the black of clean files; above, noisy analogue black
+_DARKEST, _BRIGHTEST_DARK = 12.0, 28.0
+# dark is below this share of the lit level plus this; a dim video has dim edges too
+_DARK_SHARE, _DARK_FLOOR = 0.1, 8.0
 _THINNEST = 0.07  # of the short side: what is thinner is text or a rule
 _SMALLEST_PART = 0.15  # of the largest lit area: a smaller one apart from it is a logo or a panel
 _SMALLEST_BOX = 0.06  # of the picture: less is a lamp in a dark picture and no view

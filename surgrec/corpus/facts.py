@@ -41,9 +41,8 @@ Amounts = tuple[float, ...] | Unknown
 # open: a link; form: a form that is answered by a link; registration: an account; request: somebody decides;
 # closed: not given out (any more).
 Access = Literal["open", "form", "registration", "request", "closed"]
-Media = Literal[
-    "videos", "frames", "images"
-]  # what the source's files are: videos, pictures of videos in order, single pictures
+# what the source's files are: videos, pictures of videos in order, single pictures
+Media = Literal["videos", "frames", "images"]
 GroupKind = Literal["patient", "case", "lesion", "video", "subject"]
 # same_videos: the same recordings, whole; subset: some recordings are in both; same_patients_possible: the authors or the
 # circumstances do not exclude it.

@@ -115,9 +115,8 @@ def _of_one(job: SurveyJob) -> _Looked | VideoError:
 
 
 def _looked(survey: Survey, job: SurveyJob) -> _Looked:
-    num_absent = max(
-        0, int(job.duration_seconds * SAMPLES_PER_SECOND) - len(survey)
-    )  # made when it was listed as shorter
+    # made when it was listed as shorter
+    num_absent = max(0, int(job.duration_seconds * SAMPLES_PER_SECOND) - len(survey))
     whole = np.ones(len(survey), np.bool_)
     num_lost = np.count_nonzero(_in_moments(whole) & ~_in_moments(survey.is_readable))
     return _Looked(fingerprint(survey), float(num_absent + num_lost) / SAMPLES_PER_SECOND)

@@ -141,9 +141,8 @@ def _files_left(tables: Mapping[Path, pa.Table], ledger: Ledger) -> tuple[Path, 
         shown = {
             file for name in names for file in (*surveys.glob(f"{name}.npz"), *surveys.glob(f".{name}.*.partial.npz"))
         }
-        files |= shown | (
-            set(surveys.glob("fingerprints_*")) if shown else set()
-        )  # of all videos together; made anew from the rest
+        # of all videos together; made anew from the rest
+        files |= shown | (set(surveys.glob("fingerprints_*")) if shown else set())
     return tuple(sorted(files))
 
 

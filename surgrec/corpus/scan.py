@@ -38,9 +38,8 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".flv", ".ogv", ".mxf")
 ) | frozenset((".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts"))
 _FACTS = ("sha256", "num_frames", "duration_seconds", "fps", "width", "height", "codec")  # what reading a file tells
-_FOUND_LATER = tuple(
-    name for name in ("usable", "content_box") if name in SCHEMA.names
-)  # by stages that decode every frame
+# by stages that decode every frame
+_FOUND_LATER = tuple(name for name in ("usable", "content_box") if name in SCHEMA.names)
 _MAY_PASS = "missing"  # a reason that another try may find gone
 _READING_SECONDS = 60.0  # for any file, on top of its bytes
 _SLOW_BYTES_PER_SECOND = 2e6

@@ -81,9 +81,8 @@ def audit_splits(
         ClassCount(label, names.shown(label), {name: count[label] for name, count in counts.items()})
         for label in splits.labels()
     )
-    ordered = sorted(
-        findings, key=lambda finding: SEVERITIES.index(finding.severity)
-    )  # stable: else as they were found
+    # stable: else as they were found
+    ordered = sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
     return Audit(grouping.said, summaries, classes, tuple(ordered))
 
 

@@ -68,9 +68,8 @@ def mixed_classes(splits: Splits, names: ClassNames) -> list[Finding]:
             examples += [clip.path for clip in negatives]
     if not rows:
         return []
-    severity: Severity = (
-        "error" if len(rows) > 1 else "warning"
-    )  # a single one may be the negatives, under several names
+    # a single one may be the negatives, under several names
+    severity: Severity = "error" if len(rows) > 1 else "warning"
     return [
         Finding(
             "negatives_labelled_as_event",
@@ -199,9 +198,8 @@ def _bogus(splits: Splits, names: ClassNames, label: str, is_a_heading: bool, nu
     rank = 1 + sum(count > num["train"] for count in Counter(clip.label for clip in splits.train).values())
     why = "the heading of a table, not a class" if is_a_heading else "a state of the annotation or a score, not a class"
     once = "" if num_groups is None else f" It has exactly one clip in each of {counted(num_groups, 'group')}."
-    is_sure = (
-        names.origin != "file name" or num_groups is not None
-    )  # some word of a file name may be a heading by chance
+    # some word of a file name may be a heading by chance
+    is_sure = names.origin != "file name" or num_groups is not None
     severity: Severity = "error" if is_a_heading and is_sure else "warning"
     share = num["train"] / len(splits.train)
     evidence: dict[str, Value] = {"label": label, "train_share": share, "train_rank": rank}

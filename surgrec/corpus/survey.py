@@ -37,11 +37,8 @@ SLOWEST_FRAME_SECONDS = 10.0  # that a frame is reckoned to be shown for at most
 
 _STILL_SIDE = 256  # pixels: captions are small
 _SPREAD_FRAMES = 24  # from all over the video, for the content box and for what stands still
-_LONG_SECONDS, _LONG_STRETCHES, _STRETCH_FRAMES = (
-    240.0,
-    4,
-    12,
-)  # of a longer video: so many from each quarter, looked at apart
+# of a longer video: so many from each quarter, looked at apart
+_LONG_SECONDS, _LONG_STRETCHES, _STRETCH_FRAMES = 240.0, 4, 12
 _CHUNK_FRAMES = 64
 _ARRAYS = ("times_seconds", "luma", "chroma", "is_readable", "dense_luma")
 _BOXES = ("box", "inscribed")

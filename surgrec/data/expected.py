@@ -13,12 +13,8 @@ import numpy as np
 from surgrec.corpus.card import Card
 from surgrec.data.shares import Floats, Integers, down_a_tree, effective_number
 
-POLICIES = {
-    "natural": (1.0, 1.0),
-    "temperature 0.5": (0.5,),
-    "uniform": (0.0,),
-    "hierarchical": (0.0, 0.5),
-}  # of sources alone, or of domains and sources
+# of sources alone, or of domains and sources
+POLICIES = {"natural": (1.0, 1.0), "temperature 0.5": (0.5,), "uniform": (0.0,), "hierarchical": (0.0, 0.5)}
 
 
 def shares_markdown(cards: Sequence[Card], hours_drawn: float) -> str:

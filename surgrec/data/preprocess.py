@@ -25,9 +25,8 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 def resize(frames: torch.Tensor, height: int, width: int, interpolation: str) -> torch.Tensor:
     """uint8 (T, H, W, 3) to float32 (T, 3, height, width), 0 to 255, antialiased where it shrinks."""
-    planes = (
-        rearrange(frames, "t h w c -> t c h w").contiguous().float()
-    )  # a third faster than channels side by side, the same values
+    # a third faster than channels side by side, the same values
+    planes = rearrange(frames, "t h w c -> t c h w").contiguous().float()
     resized = interpolate(planes, size=(height, width), mode=interpolation, align_corners=False, antialias=True)
     return resized.clamp_(0, 255) if interpolation == "bicubic" else resized  # bicubic overshoots at edges
 

@@ -89,9 +89,8 @@ class DrawTable:
     def find(self, strata: Integers, uniform: Floats) -> Integers:
         """The videos (n,) at the points `uniform` in [0, 1) of the weights of their strata; one of weight 0 is never found."""
         begin, end = self._sums[strata], self._sums[strata + 1]
-        target = np.minimum(
-            begin + uniform * (end - begin), np.nextafter(end, -np.inf)
-        )  # rounding must not reach the end
+        # rounding must not reach the end
+        target = np.minimum(begin + uniform * (end - begin), np.nextafter(end, -np.inf))
         bucket = (target / self.width).astype(np.int64)  # exact: the width is a power of two
         low = self.guide[bucket].astype(np.int64)
         high = self.guide[bucket + 1].astype(np.int64) + 1

@@ -22,9 +22,8 @@ from surgrec.evaluation.probes import Standardiser, fit_linear_probe, knn_predic
 from surgrec.evaluation.splits import Split
 from surgrec.evaluation.statistics import Interval, bootstrap_interval, group_confusions, paired_difference
 
-Probe = Literal[
-    "majority", "knn", "linear", "attentive"
-]  # "majority": the commonest class of train rows, the floor of every table
+# "majority": the commonest class of train rows, the floor of every table
+Probe = Literal["majority", "knn", "linear", "attentive"]
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,8 @@ class OnlineProbe:
         with progress("probing", num_rounds) as advance:
             for number in range(num_rounds):
                 index = number * fabric.world_size + fabric.global_rank
-                chunk = chunks[
-                    min(index, len(chunks) - 1)
-                ]  # one too many is encoded all the same: sharded ranks go together
+                # one too many is encoded all the same: sharded ranks go together
+                chunk = chunks[min(index, len(chunks) - 1)]
                 tokens = self._tokens(chunk, failures)
                 if index < len(chunks) and tokens is not None:
                     features[chunk.start : chunk.stop] = tokens.double().mean(1).cpu()

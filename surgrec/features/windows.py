@@ -73,9 +73,8 @@ class WindowPlan:
         """
         uncovered = duration_seconds - self.window_seconds - self.frame_interval_seconds + 1e-6
         to_cover = int(np.floor(uncovered / self.stride_seconds)) + 2 if uncovered >= 0 else 1
-        inside = int(
-            np.ceil((duration_seconds - 1e-6) / self.stride_seconds)
-        )  # a long stride must not start past the end
+        # a long stride must not start past the end
+        inside = int(np.ceil((duration_seconds - 1e-6) / self.stride_seconds))
         return max(1, min(to_cover, inside))
 
     def over(self, duration_seconds: float) -> Windows:

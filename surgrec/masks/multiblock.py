@@ -61,9 +61,8 @@ class MultiBlockMasker:
         grid = self.grid
         num_context, num_target = self.counts(group)
         priority = uniforms(self.seed, f"multiblock order {index}", at, grid.num_cells)
-        order = np.argsort(
-            priority + self._covered(index, group, at), axis=1
-        )  # outside the blocks first, each part shuffled
+        # outside the blocks first, each part shuffled
+        order = np.argsort(priority + self._covered(index, group, at), axis=1)
         return MaskSet(
             tube_ids(order[:, :num_context], grid.t, grid.num_cells),
             tube_ids(order[:, grid.num_cells - num_target :], grid.t, grid.num_cells),

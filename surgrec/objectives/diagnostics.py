@@ -53,9 +53,8 @@ def health(
     """
     context = outcome.context[0].float()
     tokens = _some(context.flatten(0, 1)).double()
-    directions = (
-        functional.normalize(context, dim=-1).mean(1).double()
-    )  # a mean of cosines is a cosine of means of unit vectors
+    # a mean of cosines is a cosine of means of unit vectors
+    directions = functional.normalize(context, dim=-1).mean(1).double()
     sums = [tokens.T @ tokens, _moments(tokens), directions.sum(0), directions.square().sum(), _count(directions)]
     for predicted, target in zip(outcome.predictions, targets, strict=True):
         predicted, target = (_some(each.flatten(0, 1)).float() for each in (predicted, target))

@@ -84,9 +84,8 @@ def fractal(
     rows, columns = shape
     fy = np.fft.fftfreq(rows, extent[0] / rows).astype(np.float32)[:, None]
     fx = np.fft.rfftfreq(columns, extent[1] / columns).astype(np.float32)[None, :]
-    fx = fx[
-        :, : int(min(1.7 * high * extent[1], columns)) + 2
-    ]  # beyond, the amplitude is below 0.03 %; irfft2 fills with 0
+    # beyond, the amplitude is below 0.03 %; irfft2 fills with 0
+    fx = fx[:, : int(min(1.7 * high * extent[1], columns)) + 2]
     square = fy * fy + fx * fx
     cut = square * (1 / high**2)
     amplitude = np.exp(np.log(np.maximum(square, 1e-12)) * (-exponent / 2) - cut * cut) * (square >= low * low)

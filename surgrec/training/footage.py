@@ -21,15 +21,8 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import FINGERPRINT_VERSION, Manifest
 from surgrec.training.folder import RunFolder
 
-_COLUMNS = (
-    "video_id",
-    "source",
-    "domain",
-    "procedure",
-    "group_id",
-    "sha256",
-    "usable",
-)  # all that decides what is drawn, and who it is
+# all that decides what is drawn, and who it is
+_COLUMNS = ("video_id", "source", "domain", "procedure", "group_id", "sha256", "usable")
 
 
 @dataclass(frozen=True)

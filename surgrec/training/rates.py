@@ -154,9 +154,8 @@ def measure_step(run: Run, clips: Sequence[Clip], num_samples: int, budget: Budg
     on_device = [replace(clip, pixels=clip.pixels.to(device)) for clip in clips]
     update = Update(run.runtime, run.trained, run.plan.clip_norm)
     chosen = [on_device[number % len(on_device)] for number in range(num_samples // repeats)]
-    positions = np.concatenate(
-        [clip.position * repeats + np.arange(repeats) for clip in chosen]
-    )  # of the boxes that were decoded
+    # of the boxes that were decoded
+    positions = np.concatenate([clip.position * repeats + np.arange(repeats) for clip in chosen])
     batch = ClipBatch(chosen, positions, 0, 0, repeats)
 
     def step() -> None:

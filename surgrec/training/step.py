@@ -52,9 +52,8 @@ class Step:
         clips: list[Clip] = []
         for micro in range(count):
             batch = next(batches)
-            clips += [
-                replace(clip, pixels=_SEEN) for clip in batch.clips
-            ]  # or they would fill the device until the next step
+            # or they would fill the device until the next step
+            clips += [replace(clip, pixels=_SEEN) for clip in batch.clips]
             with self.runtime.fabric.no_backward_sync(self.learner, enabled=micro < count - 1):  # type: ignore[arg-type]
                 outcome, targets = self._forward(batch)
                 self.runtime.fabric.backward(outcome.loss / count)

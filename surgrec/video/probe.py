@@ -33,10 +33,8 @@ from surgrec.video.decode import PACK_SUFFIX
 from surgrec.video.errors import VideoError
 from surgrec.video.pack import CODEC, PackReader
 
-_GAP_SECONDS, _GAP_INTERVALS = (
-    60.0,
-    100,
-)  # without a new picture: longer, and longer than so many usual intervals, is a gap
+# without a new picture: longer, and longer than so many usual intervals, is a gap
+_GAP_SECONDS, _GAP_INTERVALS = 60.0, 100
 _LONGEST_PICTURE_SECONDS = 600.0  # a video that shows its pictures for longer, on the average, is none
 
 

@@ -95,9 +95,8 @@ def test_l2_is_chosen_by_validation_rows() -> None:
     split = split_of(100)
     assert fit_linear_probe(features, labels, split, NUM_CLASSES, l2_grid=(1e6, 1e-3)).l2 == 1e-3
     labels[split.validation] = 0
-    labels[split.train] = (
-        torch.arange(len(split.train)) % NUM_CLASSES
-    )  # nothing can be learned: all tie, strongest wins
+    # nothing can be learned: all tie, strongest wins
+    labels[split.train] = torch.arange(len(split.train)) % NUM_CLASSES
     features = torch.zeros_like(features)
     assert fit_linear_probe(features, labels, split, NUM_CLASSES).l2 == max(L2_GRID)
 

@@ -49,10 +49,8 @@ def test_disjoint_exact_equal_in_time_and_addressed(masker):
 
 def test_tube_counts_are_those_of_videomae():
     (masks,) = TubeMasker(GRID_224, 0.9, seed=0).draw([0, 1])
-    assert masks.context.shape == (2, 160) and masks.target.shape == (
-        2,
-        1408,
-    )  # Tong et al. 2022: int(.9 * 196) = 176 cells
+    # Tong et al. 2022: int(.9 * 196) = 176 cells
+    assert masks.context.shape == (2, 160) and masks.target.shape == (2, 1408)
     cells = masks.context.reshape(2, 8, 20) % GRID_224.num_cells
     assert (cells == cells[:, :1]).all(), "a tube shows the same cells at every time step"
 

@@ -120,9 +120,8 @@ def test_a_clip_of_which_nothing_would_be_seen_gets_other_places() -> None:
     (mask,) = large.draw(np.arange(400))
     assert mask.context.shape == (400, 2 * 8)  # one column is the least that is left, and then the cut for all
     (alone,) = large.draw([399])
-    assert torch.equal(
-        alone.target[0, : mask.target.shape[1]], mask.target[399]
-    )  # placed again or not, of its own position
+    # placed again or not, of its own position
+    assert torch.equal(alone.target[0, : mask.target.shape[1]], mask.target[399])
 
 
 def test_blocks_that_always_hide_everything_are_refused() -> None:

@@ -141,9 +141,8 @@ def test_compiles_to_one_graph_without_recompiling(family: str) -> None:
         ids = random_ids(2, 48, 20)
         close(compiled(video, ids), encoder(video, ids))
     assert counter.frame_count == 1
-    close(
-        compiled(torch.randn(1, 3, 6, 48, 64)).shape, torch.Size((1, 144, 48))
-    )  # other sizes get a graph of their own
+    # other sizes get a graph of their own
+    close(compiled(torch.randn(1, 3, 6, 48, 64)).shape, torch.Size((1, 144, 48)))
     torch._dynamo.reset()
 
 

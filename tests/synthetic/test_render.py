@@ -75,9 +75,8 @@ def test_single_frames_do_not_tell_twin_phases_apart(domain: str, look: str) -> 
     more = frames([one_phase(domain, one, video=video) for video in range(200, 208)], 4)
     other = frames([one_phase(domain, one, case=1, video=video) for video in videos], 2)
     assert distance(first, second) < 0.2 * distance(first, other)
-    assert mean_difference(first, second) < 1.2 * mean_difference(
-        first, more
-    )  # no more than videos of one phase differ
+    # no more than videos of one phase differ
+    assert mean_difference(first, second) < 1.2 * mean_difference(first, more)
 
 
 def mean_difference(one: npt.NDArray[np.uint8], two: npt.NDArray[np.uint8]) -> float:

@@ -277,8 +277,7 @@ def test_no_step_waits_for_the_device_between_logs(
         monkeypatch.setattr(loop, "count_sources", count)
         pretrain(run)
     assert len(counts) == 6
-    assert counts[1:] == [counts[1]] * 5, waits.names[
-        counts[1] : counts[5]
-    ]  # from the second step's update to the sixth's
+    # from the second step's update to the sixth's
+    assert counts[1:] == [counts[1]] * 5, waits.names[counts[1] : counts[5]]
     # the first and the last step are logged, so they are waited for; of the others the host reads what is there already
     assert waits.reads == [(1, 1), (2, 3), (3, 4), (4, 5), (5, 6), (6, 6)]

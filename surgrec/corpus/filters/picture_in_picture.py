@@ -51,10 +51,8 @@ def insets(stills: Stills, stretch: int, config: PictureInPicture, edges: StillE
     ):
         return []  # everything stands still
     across, down = mean_strengths(stills, stretch)
-    upright, level = (
-        _lines(across, config),
-        _lines(down.T, config),
-    )  # level: transposed, so that both have their lines along axis 0
+    # level: transposed, so that both have their lines along axis 0
+    upright, level = (_lines(across, config), _lines(down.T, config))
     kept: list[tuple[Rectangle, float]] = []
     for box, score in _rectangles(_Lines.found(upright, config), _Lines.found(level, config), config):
         is_apart = all(box.overlap(other) < 0.5 * min(box.area, other.area) for other, _ in kept)
