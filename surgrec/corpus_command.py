@@ -16,9 +16,10 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -386,7 +387,8 @@ def _remove(options: argparse.Namespace) -> None:
     _print_removal(removal)
     if not removal.video_ids:
         return
-    _clear_files(removal.files, options.delete_copies)
+    mapped = _mapped_manifests(options.runs, removal.video_ids)
+    _clear_files([*removal.files, *mapped], options.delete_copies)
     if options.runs is None:
         print("what has seen them: add --runs DIR, with the folder of your runs")
         return
@@ -416,12 +418,24 @@ def _print_removal(removal: Removal) -> None:
         )
 
 
+def _mapped_manifests(runs: Path | None, names: Collection[str]) -> list[Path]:
+    """Folders beside the runs that hold manifests which list the videos, with the names of their files."""
+    from surgrec.config.footage import CACHE
+    from surgrec.corpus.mapped import holding
+
+    caches = [] if runs is None else sorted(runs.glob(f"{CACHE}_*"))
+    return [folder for cache in caches for folder in holding(cache, names)]
+
+
 def _clear_files(files: Sequence[Path], is_deleted: bool) -> None:
     """List, or delete, what this package made of the videos; named by ids, so that it may be printed."""
     if not files:
         return
     for file in files if is_deleted else ():
-        file.unlink(missing_ok=True)
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
     told = "deleted" if is_deleted else "they still show them; --delete-copies deletes"
     print(f"  {told}: {counted(len(files), 'file')}")
     for file in files[:_SHOWN_FILES]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surgrec.config.application import run_application
 from surgrec.config.compose import headline
-from surgrec.config.footage import provide_footage, resolve_footage, standing
+from surgrec.config.footage import course_of, provide_footage, resolve_footage, standing
 from surgrec.config.phases import Phase, phases_of, rate_of
 from surgrec.config.schema import Config, JEPAConfig
 from surgrec.core.wording import counted
@@ -72,20 +72,19 @@ def mixture_lines(config: Config, data: DataPath) -> list[str]:
 
     table, phases = data.mixture.table, phases_of(config)
     num_clips = sum(phase.span.num_steps * phase.span.batch for phase in phases) // config.data.repeats
-    num_seconds = sum(_clip_seconds(phase) * phase.span.num_steps * phase.span.batch for phase in phases)
-    num_seconds /= config.data.repeats
+    drawn = data.mixture.hours_drawn(course_of(config))
 
-    def line(source: str, videos: int, hours: float, share: float) -> str:
-        passes = share * num_seconds / (3600 * hours)
+    def line(source: str, videos: int, hours: float, share: float, hours_drawn: float) -> str:
+        passes = hours_drawn / hours
         return f"  {source:<28}{videos:>7}{hours:>10,.3f}{share:>8.1%}{share * num_clips:>15,.0f}{passes:>13,.1f}"
 
-    rows = zip(table.sources, table.num_videos, table.hours, table.shares, strict=True)
+    rows = zip(table.sources, table.num_videos, table.hours, table.shares, drawn, strict=True)
     effective = effective_number(table.shares, table.hours)
     return [
         f"mixture ({_policy(config, table.rehearsed)}): {', then '.join(_clips_of(phase) for phase in phases)}",
         f"  {'source':<28}{'videos':>7}{'hours':>10}{'share':>8}{'clips':>15}{'passes':>13}",
         *(line(*row) for row in sorted(rows, key=lambda row: -row[2]) if row[1]),
-        line("all", table.num_videos.sum(), table.hours.sum(), 1.0),
+        line("all", table.num_videos.sum(), table.hours.sum(), 1.0, drawn.sum()),
         f"  effective footage        {effective:,.3f} hours, {effective / table.hours.sum():.0%} of all (docs/sampling.md)",
         *_node_lines(data),
     ]

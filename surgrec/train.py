@@ -14,7 +14,7 @@ from pathlib import Path
 
 from surgrec.config.application import run_application
 from surgrec.config.compose import claim_folder, headline
-from surgrec.config.footage import judge_footage, open_footage, provide_footage, resolve_footage
+from surgrec.config.footage import judge_footage, provide_footage, resolve_footage, write_footage
 from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
 from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK
@@ -35,8 +35,7 @@ def train(config: Config) -> int:
         keep_freed_memory()
     try:
         runtime.on_first(lambda: provide_footage(config))
-        # writes what the other processes map, where the manifest is large
-        runtime.on_first(lambda: open_footage(config))
+        runtime.on_first(lambda: write_footage(config))
         known: list[Standing] = []  # of test material in the footage; the first process asks
         runtime.on_first(lambda: known.append(judge_footage(config)))
         run = build_run(config, runtime)

@@ -13,12 +13,14 @@ import pytest
 from surgrec.__main__ import main as console
 from surgrec.config.build import build_data
 from surgrec.config.compose import claim_folder, compose_config
+from surgrec.config.footage import cache_of
 from surgrec.config.seen import note_release
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
 from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.ledger import Ledger, ledger_file
 from surgrec.corpus.manifest import Manifest
+from surgrec.corpus.mapped import open_manifest
 from surgrec.corpus_command import main
 from surgrec.features.origin import Origin
 from surgrec.features.store import claim_store
@@ -192,6 +194,22 @@ def test_copies_of_a_removed_video_are_listed_and_deleted_when_asked(
     assert "file" not in capsys.readouterr().out
 
 
+def test_files_beside_the_runs_that_name_a_removed_video_are_listed_and_deleted_when_asked(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = cache_of(tmp_path / "runs")
+    folder = cache / open_manifest([manifest], cache, 1).name
+    other = tmp_path / "other.parquet"
+    Manifest(Manifest.read([manifest]).table.slice(0, 1)).write(other)
+    kept = cache / open_manifest([other], cache, 1).name
+    assert Manifest.read([other]).id_of(0) != "large_007"
+    command = ("remove", "large_007", "--manifest", manifest, "--runs", tmp_path / "runs")
+    assert corpus(*command) == 0
+    assert f"deletes: 1 file\n    {folder}\n" in capsys.readouterr().out and folder.is_dir()
+    assert corpus(*command, "--delete-copies") == 0
+    assert not folder.exists() and kept.is_dir()
+
+
 def test_no_run_is_made_from_a_manifest_that_lists_what_was_removed(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +261,7 @@ def test_clusters_of_extracted_features(file_format: str, tmp_path: Path, capsys
         )
         == 0
     )
-    assert "9 moments of 3 videos are in 3 leaves" in capsys.readouterr().out
+    assert "9 moments of 3 videos in 3 clusters of the lowest level" in capsys.readouterr().out
     clusters = Clusters.read(out)
     assert len(set(zip(clusters.video_ids.to_pylist(), clusters.leaves.tolist(), strict=True))) == 3
     arguments = ["corpus", "cluster", "--features", str(tmp_path), "--clusters", "3", "--out", str(out)]

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from surgrec.config.build import build_masker, build_objective
+from surgrec.config.build import build_data, build_masker, build_objective
 from surgrec.config.compose import compose_config
 from surgrec.config.estimate import estimate
 from surgrec.config.footage import resolve_footage
@@ -67,6 +67,26 @@ def test_pictures_and_tables(variant: str, manifest: Path, tmp_path: Path, capsy
     effective = 1 / sum(shares[source] ** 2 / HOURS[source] for source in HOURS)
     assert f"effective footage        {effective:,.3f} hours, {effective / sum(HOURS.values()):.0%} of all" in said
     assert not torch.distributed.is_initialized()
+
+
+def test_passes_are_of_the_seconds_that_each_phase_draws(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A schedule whose last stage, of longer clips, draws from the small source alone."""
+    more = [
+        "trainer.steps=10",
+        "trainer.phases=[{steps: 10, num_frames: 8, lr_end: 0.0}]",
+        "+mix.schedule.weights.source.large=0",
+    ]
+    config = compose_config(overrides("mae", manifest, tmp_path, "look", *more))
+    assert preview(config) == 0
+    row = re.search(r"^  small +\d+ +([\d.]+) +[\d.]+% +[\d,]+ +([\d,.]+)$", capsys.readouterr().out, re.M)
+    assert row is not None
+    interval = config.data.frame_interval_seconds
+    mixture, batch = build_data(config).mixture, config.data.global_batch_size
+    first = mixture.strata.shares[:-1, mixture.table.sources.index("small")].sum() * batch * 4 * interval
+    expected = (first + 10 * batch * 8 * interval) / (3600 * HOURS["small"])
+    assert float(row[2]) == pytest.approx(expected, abs=0.06)
 
 
 def test_the_captions_name_video_and_moment(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

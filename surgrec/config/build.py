@@ -242,11 +242,13 @@ def build_data(config: Config) -> DataPath:
 def left_out_sentence(data: DataPath) -> str:
     """What the user is told of videos that are never drawn; empty where there are none."""
     of_all = f"of {counted(len(data.manifest), 'video')}"
-    told = (
-        (data.mixture.num_left_out, "no usable footage in"),
-        (data.mixture.num_unclustered, "in no cluster of mix.clusters:"),
-    )
-    return "; ".join(f"{why} {number} {of_all}, left out" for number, why in told if number)
+    mixture = data.mixture
+    told = [f"no usable footage in {mixture.num_left_out} {of_all}, left out"] if mixture.num_left_out else []
+    if mixture.hours_unclustered > 1e-6 * (in_clusters := float(mixture.table.hours.sum())):
+        share = mixture.hours_unclustered / (mixture.hours_unclustered + in_clusters)
+        whole = f", among them the whole of {mixture.num_unclustered} {of_all}" if mixture.num_unclustered else ""
+        told.append(f"in no cluster of mix.clusters: {share:.0%} of the usable hours{whole}, left out")
+    return "; ".join(told)
 
 
 def build_reader(config: Config, manifest: Manifest, mixture: Mixture) -> DataPath:

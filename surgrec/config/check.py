@@ -10,7 +10,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from surgrec.config.schema import Config, JEPAConfig, PhaseConfig, Policy
+from surgrec.config.schema import Config, JEPAConfig, MixConfig, MixScheduleConfig, PhaseConfig, Policy
 from surgrec.core.errors import UserError
 from surgrec.optim.schedules import Shape
 
@@ -84,25 +84,56 @@ def _check_mix(config: Config) -> None:
     _require(
         "mix.max_passes", node.max_passes, node.max_passes is None or 0 < node.max_passes < math.inf, "null, or above 0"
     )
-    given = {f"alphas.{level}": alpha for level, alpha in vars(node.alphas).items() if level != "video"}
-    given["schedule.alpha"] = node.schedule.alpha
-    for option, alpha in given.items():
-        if alpha is not None and node.policy is not Policy.temperature:
-            raise UserError(
-                f"mix.{option} does nothing under mix.policy={node.policy.value}; set mix.policy=temperature, or leave it out"
-            )
+    _check_alphas(config)
     schedule = node.schedule
     if not schedule.is_given:
+        usual = MixScheduleConfig()
+        for option in ("first_step", "last_step", "shape"):
+            if getattr(schedule, option) != getattr(usual, option):
+                raise UserError(
+                    f"mix.schedule.{option} does nothing, since nothing changes; give mix.schedule an alpha, alphas or weights"
+                )
         return
     last = config.trainer.steps if schedule.last_step is None else schedule.last_step
     if not 0 <= schedule.first_step < last:
         raise UserError(
             f"mix.schedule goes from step {schedule.first_step} to step {last}; first_step must be at least 0 and below last_step"
         )
+    if schedule.first_step >= (steps := config.trainer.steps + sum(phase.steps for phase in config.trainer.phases)):
+        raise UserError(f"mix.schedule.first_step={schedule.first_step} is not reached by a run of {steps} steps")
     if schedule.shape is Shape.constant:
         raise UserError("mix.schedule.shape=constant changes nothing; set linear or cosine")
     if schedule.alphas.video is not None:
         raise UserError("mix.schedule.alphas.video cannot change within a run; set mix.alphas.video")
+
+
+def _check_alphas(config: Config) -> None:
+    """Each is a number that something is made of."""
+    node, end = config.mix, config.mix.schedule
+    own, later = (
+        {f"{key}.{level}": alpha for level, alpha in vars(alphas).items()}
+        for key, alphas in (("alphas", node.alphas), ("schedule.alphas", end.alphas))
+    )
+    given = {name: alpha for name, alpha in {**own, **later, "schedule.alpha": end.alpha}.items() if alpha is not None}
+    for option, alpha in {**given, "alpha": node.alpha}.items():
+        _require(f"mix.{option}", alpha, math.isfinite(alpha) and alpha >= 0, "a number of at least 0")
+    of_levels = {option: alpha for option, alpha in given.items() if not option.endswith(".video")}
+    if node.alpha != MixConfig().alpha:
+        of_levels["alpha"] = node.alpha
+    for option in of_levels:
+        if node.policy is not Policy.temperature:
+            raise UserError(
+                f"mix.{option} does nothing under mix.policy={node.policy.value}; set mix.policy=temperature, or leave it out"
+            )
+    levels = {*node.levels, "source"}
+    has_own = {level for level in levels if own.get(f"alphas.{level}") is not None}
+    # where all levels have their own, the alpha of all is none's: at the beginning, and at the end
+    ends = {level for level in levels if later.get(f"schedule.alphas.{level}") is not None}
+    for option, covered in (("schedule.alpha", has_own | ends), ("alpha", has_own)):
+        if option in of_levels and covered == levels:
+            raise UserError(
+                f"mix.{option} does nothing, since each of mix.levels has its own in mix.alphas; change these, or leave it out"
+            )
 
 
 def _check_momentum(node: JEPAConfig) -> None:

@@ -27,8 +27,8 @@ from surgrec.optim.schedules import Shape
 
 SCHEDULE_STAGES = 64  # of a mixture that changes: shares are constant in each
 MIXTURE_VERSION = 1  # of what `Mixture.save` writes
+CACHE = ".footage"
 _MANIFEST = "manifest.parquet"
-_CACHE = ".footage"
 
 
 def resolve_footage(config: Config) -> None:
@@ -70,11 +70,25 @@ def open_footage(config: Config) -> tuple[Manifest, Mixture]:
 
     Every rank and worker maps the same files into memory. They may be deleted while no run is going on.
     """
-    cache = Path(config.paths.runs) / _CACHE
+    cache = cache_of(Path(config.paths.runs))
     manifest = open_manifest([Path(path) for path in config.mix.manifests], cache)
     if not isinstance(manifest, MappedManifest):
         return manifest, build_mixture(config, manifest)
     return manifest, kept(cache / f"mixture_{_key(config, manifest)}", lambda: build_mixture(config, manifest))
+
+
+def write_footage(config: Config) -> None:
+    """Have the files of a large footage written, those of every phase, which the other processes then map."""
+    _, mixture = open_footage(config)
+    if mixture.draws.folder is not None:
+        for phase in phases_of(config):
+            clip = phase.config.data
+            mixture.draws.windows((clip.num_frames - 1) * clip.frame_interval_seconds)
+
+
+def cache_of(runs: Path) -> Path:
+    """Where these files are: a folder for each user, since no other may look into it."""
+    return runs / f"{CACHE}_{os.getuid()}"
 
 
 def _key(config: Config, manifest: MappedManifest) -> str:

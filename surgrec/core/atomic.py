@@ -9,13 +9,16 @@ from __future__ import annotations
 import glob
 import json
 import os
+import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zipfile import BadZipFile
 
+Content = TypeVar("Content")
 _OLD_SECONDS = 600.0
 _LEFT_BEHIND_SECONDS = 24 * 3600
 
@@ -82,6 +85,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
+def read_or_write(folder: Path, read: Callable[[Path], Content], write: Callable[[Path], object]) -> Content:
+    """What `read` makes of `folder`, which `write` fills first where it is not there, and anew where what is there cannot be read: half of
+    it deleted, or damaged. Several processes may do this at once."""
+    if folder.is_dir():
+        try:
+            return read(folder)
+        except PermissionError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            discarded = folder.with_name(f".{folder.name}.{_unique()}.partial")
+            with suppress(FileNotFoundError):  # another process was faster
+                folder.rename(discarded)
+            shutil.rmtree(discarded, ignore_errors=True)
+    partial = partial_folder(folder)
+    write(partial)
+    publish(partial, folder)
+    return read(folder)
+
+
 def publish(partial: Path, folder: Path) -> None:
     """Give a folder of files its name, unless another process was faster."""
     sync_path(partial)
@@ -100,7 +122,11 @@ def partial_folder(folder: Path) -> Path:
     for leftover in folder.parent.glob(".*.partial"):
         if time.time() - leftover.stat().st_mtime > _LEFT_BEHIND_SECONDS:  # its writer may be on another machine
             shutil.rmtree(leftover, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{_unique()}.partial")
     partial.mkdir()
     return partial
+
+
+def _unique() -> str:
+    """Of this process among those of all machines and containers that share a disk, where process numbers repeat."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"

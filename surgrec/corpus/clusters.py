@@ -62,13 +62,22 @@ class Clusters:
             )
         try:
             table = pq.read_table(path, partitioning=None).select(SCHEMA.names).cast(SCHEMA).combine_chunks()
-            flat = table["path"].combine_chunks().flatten().to_numpy()
-            paths = flat.reshape(len(table), -1)
+            lengths = pc.list_value_length(table["path"]).to_numpy()
+            paths = table["path"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
         except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError, OSError, ValueError):
             raise ClustersError(f"{path} is no file of clusters; make it again with `surgrec corpus cluster`") from None
         if not len(table):
             raise ClustersError(f"{path} has no moments; cluster a store with features")
         start, end = (table[name].to_numpy() for name in ("start_seconds", "end_seconds"))
+        if (
+            (lengths != paths.shape[1]).any()
+            or paths.min() < 0
+            or not (np.isfinite(start) & (start <= end) & (end < np.inf)).all()
+        ):
+            raise ClustersError(
+                f"{path} contradicts itself: every moment has a start, a later end and a cluster at each of the same levels; make it again "
+                "with `surgrec corpus cluster`"
+            )
         return cls.of(table["video_id"].combine_chunks(), start, end, paths, path.name)
 
     def write(self, path: Path) -> None:
@@ -88,8 +97,8 @@ class Clusters:
         """Leaf and row (n,) of every part of the usable intervals (row, start, end) that lies in a moment of a cluster; and (n, 4) its
         start and end, and those of the interval.
 
-        Moments of one leaf that follow on one another in a video are one. Where moments overlap, the later begins where the earlier
-        ends, so that no second is in two leaves.
+        Moments of one leaf that follow on one another in a video are one. Where moments overlap, the earlier ends where the later begins,
+        so that no second is in two leaves, and what follows on a second is what its moment shows.
         """
         moment_row = pc.index_in(self.video_ids, ids.combine_chunks()).to_numpy(zero_copy_only=False)
         is_known = np.isfinite(moment_row.astype(np.float64))
@@ -97,9 +106,9 @@ class Clusters:
         moment_row = moment_row[order].astype(np.int64)
         first = np.lexsort((self.start_seconds[order], moment_row))
         order, moment_row = order[first], moment_row[first]
-        begin, stop, leaf = self.start_seconds[order].copy(), self.end_seconds[order], self.leaves[order]
+        begin, stop, leaf = self.start_seconds[order], self.end_seconds[order].copy(), self.leaves[order]
         follows = np.flatnonzero(moment_row[1:] == moment_row[:-1]) + 1
-        begin[follows] = np.maximum(begin[follows], stop[follows - 1])
+        stop[follows - 1] = np.minimum(stop[follows - 1], begin[follows])
         moment_row, begin, stop, leaf = _joined(moment_row, begin, stop, leaf)
         return _overlaps((moment_row, begin, stop, leaf), (row, start, end))
 

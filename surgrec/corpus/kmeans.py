@@ -102,7 +102,10 @@ def _lloyd(points: Vectors, centres: Vectors) -> Vectors:
         moved = centres.copy()
         moved[is_full] = np.add.reduceat(points[order], first[is_full], axis=0) / counts[is_full][:, None]
         empty = np.flatnonzero(~is_full)
-        moved[empty] = points[np.argsort(-distance, kind="stable")[: len(empty)]]
+        farthest = np.argsort(-distance, kind="stable")[
+            : len(empty)
+        ]  # fewer where there are few points: then the rest stay
+        moved[empty[: len(farthest)]] = points[farthest]
         centres = moved
     return centres
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+import shutil
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from surgrec.core.atomic import partial_folder, publish, sync_path, write_json
+from surgrec.core.atomic import read_or_write, sync_path, write_json
 from surgrec.corpus.ledger import Ledger
 from surgrec.corpus.manifest import FINGERPRINT_VERSION, Manifest
 
@@ -25,6 +29,7 @@ MAPPED_FROM = 100_000  # rows; below, reading takes less than a second and littl
 _TABLE, _FACTS = "manifest.arrow", "manifest.json"
 _ROWS_PER_BATCH = 1 << 16
 _FOOTER_BYTES = 1 << 16
+_UNUSED_SECONDS = 30 * 24 * 3600.0
 
 
 class MappedManifest(Manifest):
@@ -52,17 +57,42 @@ def open_manifest(paths: Sequence[Path], cache: Path, mapped_from: int = MAPPED_
     """
     if sum(map(_num_rows, paths)) < mapped_from:
         return Manifest.read(paths)
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache.chmod(0o700)
     folder = cache / f"manifest_{_key(paths)}"
-    if not (folder / _FACTS).is_file():
-        manifest = Manifest.read(paths)
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial = partial_folder(folder)
-        with pa.OSFile(str(partial / _TABLE), "wb") as sink, pa.ipc.new_file(sink, manifest.table.schema) as writer:
-            writer.write_table(manifest.table, max_chunksize=_ROWS_PER_BATCH)
-        sync_path(partial / _TABLE)
-        write_json(partial / _FACTS, {"fingerprint": manifest.fingerprint, "num_rows": len(manifest)})
-        publish(partial, folder)
-    return MappedManifest(folder)
+    is_new = not folder.exists()
+    manifest = read_or_write(folder, MappedManifest, lambda partial: _write(Manifest.read(paths), partial))
+    os.utime(folder)
+    if is_new:
+        _remove_unused(cache)
+    return manifest
+
+
+def _write(manifest: Manifest, folder: Path) -> None:
+    with pa.OSFile(str(folder / _TABLE), "wb") as sink, pa.ipc.new_file(sink, manifest.table.schema) as writer:
+        writer.write_table(manifest.table, max_chunksize=_ROWS_PER_BATCH)
+    sync_path(folder / _TABLE)
+    write_json(folder / _FACTS, {"fingerprint": manifest.fingerprint})
+
+
+def _remove_unused(cache: Path) -> None:
+    """Files of manifests as they were before, and of mixtures of them, that no run has opened for long."""
+    for folder in (*cache.glob("manifest_*"), *cache.glob("mixture_*")):
+        if time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def holding(cache: Path, names: Collection[str]) -> list[Path]:
+    """The folders in `cache` of manifests that list one of the videos `names`, by id."""
+    wanted = pa.array(sorted(names), pa.string())
+
+    def lists_one(folder: Path) -> bool:
+        try:
+            return bool(pc.any(pc.is_in(MappedManifest(folder).table["video_id"], wanted)).as_py())
+        except (OSError, ValueError, KeyError):
+            return True  # nobody knows what it holds
+
+    return [folder for folder in sorted(cache.glob("manifest_*")) if lists_one(folder)]
 
 
 def _num_rows(path: Path) -> int:

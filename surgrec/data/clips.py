@@ -178,7 +178,7 @@ class ClipReader:
 
     def name_of(self, row: int) -> str:
         """What people may be told of the video of a manifest row: its id."""
-        return str(self.manifest.video_ids[row])
+        return self.manifest.id_of(row)
 
     def _frames(self, path: Path, position: int, start_seconds: float) -> Frames:
         """Of the clip that starts at `start_seconds`."""

@@ -17,18 +17,17 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from surgrec.core.atomic import partial_folder, publish, write_json
+from surgrec.core.atomic import read_or_write, sync_path, write_json
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.errors import DataError
-from surgrec.data.shares import Floats, Integers, Policy, shares_of, summed
+from surgrec.data.shares import Floats, Integers, Policy, summed
 from surgrec.data.strata import (
     Course,
     MixtureOptions,
@@ -44,11 +43,34 @@ from surgrec.data.strata import (
 from surgrec.data.table import DrawTable
 
 __all__ = [
-    "Course", "Floats", "Footage", "Integers", "Mixture", "MixtureOptions", "MixtureTable", "Policy", "Rehearsal", "Weighting", "shares_of"
+    "Course", "Floats", "Footage", "Integers", "Mixture", "MixtureOptions", "MixtureTable", "Policy", "Rehearsal", "Weighting"
 ]  # fmt: skip
 
 
-_FACTS, _SHARES = "mixture.json", "shares.npz"
+_FACTS = "mixture.json"
+_ARRAYS = ("hours", "shares", "num_videos", "paths", "strata_hours", "strata_shares", "chances")
+_CAPPED = ("counts", "kind", "before", "total")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where passes are capped, a draw's place among all draws of its stratum with clips of its length, so that the videos within may each
+    have their part of them: the length's number of each stage, `kind` (S,); how many there are before the stage, `before` (S, G); and in
+    all, `total` (K, G)."""
+
+    kind: Integers
+    before: Integers
+    total: Integers
+
+    @classmethod
+    def of(cls, counts: Integers, course: Course) -> Ranks:
+        """From counts (S, G)."""
+        lengths, kind = np.unique(course.seconds, return_inverse=True)
+        total, before = np.zeros((len(lengths), counts.shape[1]), dtype=np.int64), np.zeros_like(counts)
+        for stage, number in enumerate(kind.tolist()):
+            before[stage] = total[number]
+            total[number] += counts[stage]
+        return cls(kind.astype(np.int64), before, total)
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,7 @@ class Mixture:
 
     Args:
         manifest: every source to draw from.
-        policy, alpha: see `shares_of`; `clusters` needs its option.
+        policy, alpha: see `exponent_of`; `clusters` needs its option.
         rehearsal: which sources are general video, and their share of all clips; None: all sources are in one part.
         options: see there.
         course: the run's, which a schedule and `max_passes` need; None without them.
@@ -98,7 +120,10 @@ class Mixture:
     Attributes:
         table, strata, draws: see there.
         num_left_out: videos without usable footage.
-        num_unclustered: videos with usable footage of which no cluster knows a moment.
+        num_unclustered, hours_unclustered: videos with usable footage of which no cluster knows a moment; usable hours, of these and of
+            all others, that lie in no moment.
+        chances: (S, G + 1), of every stage the running sums of its shares or, where passes are capped, of its counts, from 0 on.
+        ranks: where passes are capped.
 
     Raises:
         DataError: no video of the manifest has usable footage.
@@ -124,6 +149,7 @@ class Mixture:
         tree = plant(manifest, policy, options)
         paths, stratum, row, spans = _divided(tree, manifest, row, start, end)
         self.num_unclustered = num_videos - _count_distinct(row, len(manifest))
+        self.hours_unclustered = (float((end - start).sum()) - float((spans[:, 1] - spans[:, 0]).sum())) / 3600.0
         placed = _placed(stratum, row, _rank(manifest.table["video_id"]), spans, len(paths))
         stratum_of_video = np.repeat(np.arange(len(paths)), np.diff(placed.first_video))
         hours = summed(placed.seconds, stratum_of_video, len(paths)) / 3600.0
@@ -132,8 +158,9 @@ class Mixture:
         shares, counts = shares_of_strata(
             policy, alpha, rehearsal, options, self.course, tree, paths, hours, is_rehearsal[source_index]
         )
-        names = tuple(tuple(tree.names[level][code] for level, code in enumerate(path)) for path in paths.tolist())
-        self.strata = Strata(tree.levels, names, source_index, hours, shares, counts)
+        self.strata = Strata(tree.levels, tree.names, paths, hours, shares, counts)
+        self.chances = _running(shares if counts is None else counts)
+        self.ranks = None if counts is None or self.course is None else Ranks.of(counts, self.course)
         weights = video_weights(placed.seconds, placed.first_video, options, self.strata, self.course)
         self.draws = DrawTable.build(placed.rows, weights, placed.first_video, placed.first_interval, placed.spans)
         num_videos_of = _videos_of_sources(source_index[stratum_of_video], placed.rows, tree, len(manifest))
@@ -147,53 +174,52 @@ class Mixture:
     def open(cls, folder: Path) -> Mixture:
         """The mixture that `kept` left in `folder`. Takes no memory that grows with the number of videos."""
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        small = np.load(folder / _SHARES)
+        names = (*_ARRAYS, *(_CAPPED if facts["is_capped"] else ()))
+        mapped = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names}
         self = cls.__new__(cls)
         self.num_left_out, self.num_unclustered = facts["num_left_out"], facts["num_unclustered"]
+        self.hours_unclustered = facts["hours_unclustered"]
         course = facts["course"]
-        self.course = course and Course(
-            tuple(course["first"]), course["num_draws"], tuple(course["seconds"]), tuple(course["progress"])
+        self.course = (
+            None
+            if course is None
+            else Course(
+                tuple(course["first"]), course["num_draws"], tuple(course["seconds"]), tuple(course["progress"])
+            )
         )
-        counts = small["counts"] if facts["is_capped"] else None
-        self.strata = Strata(
-            tuple(facts["levels"]),
-            tuple(map(tuple, facts["names"])),
-            small["source_index"],
-            small["strata_hours"],
-            small["strata_shares"],
-            counts,
-        )
+        nodes = tuple(map(tuple, facts["nodes"]))
+        paths, hours, shares = (mapped[name] for name in ("paths", "strata_hours", "strata_shares"))
+        self.strata = Strata(tuple(facts["levels"]), nodes, paths, hours, shares, mapped.get("counts"))
+        self.chances = mapped["chances"]
+        self.ranks = Ranks(mapped["kind"], mapped["before"], mapped["total"]) if "counts" in mapped else None
         self.table = MixtureTable(
-            tuple(facts["sources"]), small["hours"], small["shares"], small["num_videos"], tuple(facts["rehearsed"])
+            nodes[-1], mapped["hours"], mapped["shares"], mapped["num_videos"], tuple(facts["rehearsed"])
         )
         self.draws = DrawTable.open(folder)
         return self
 
     def save(self, folder: Path) -> None:
         """Write everything into `folder`, which is not yet where anybody looks for it."""
-        strata, table = self.strata, self.table
-        arrays: dict[str, Any] = {
-            "source_index": strata.source_index,
-            "strata_hours": strata.hours,
-            "strata_shares": strata.shares,
-        }
-        if strata.counts is not None:
-            arrays["counts"] = strata.counts
-        np.savez(
-            folder / _SHARES, hours=table.hours, shares=table.shares, num_videos=table.num_videos, **arrays
-        )  # fmt: skip
+        strata, table, ranks = self.strata, self.table, self.ranks
+        arrays = [table.hours, table.shares, table.num_videos, strata.paths, strata.hours, strata.shares, self.chances]
+        capped = (
+            [] if ranks is None or strata.counts is None else [strata.counts, ranks.kind, ranks.before, ranks.total]
+        )
+        for name, values in zip((*_ARRAYS, *_CAPPED), [*arrays, *capped], strict=False):
+            np.save(folder / f"{name}.npy", values)
+            sync_path(folder / f"{name}.npy")
         self.draws.save(folder)
         write_json(
             folder / _FACTS,
             {
-                "sources": table.sources,
                 "rehearsed": table.rehearsed,
                 "levels": strata.levels,
-                "names": strata.names,
+                "nodes": strata.nodes,
                 "course": None if self.course is None else asdict(self.course),
-                "is_capped": strata.counts is not None,
+                "is_capped": bool(capped),
                 "num_left_out": self.num_left_out,
                 "num_unclustered": self.num_unclustered,
+                "hours_unclustered": self.hours_unclustered,
             },
         )
 
@@ -202,6 +228,12 @@ class Mixture:
         if self.draws.folder is not None:
             return (Mixture.open, (self.draws.folder,))
         return (_restored, (vars(self),))
+
+    def hours_drawn(self, course: Course) -> Floats:
+        """Of each source in a run, as expected, (n,); a second that is drawn again counts again."""
+        seconds = course.draws * np.array(course.seconds)
+        shares = np.broadcast_to(self.strata.shares, (len(seconds), len(self.strata.paths)))
+        return summed(seconds @ shares / 3600.0, self.strata.source_index, len(self.table.sources))
 
     @property
     def footage(self) -> Footage:
@@ -214,12 +246,8 @@ class Mixture:
 
 
 def kept(folder: Path, build: Callable[[], Mixture]) -> Mixture:
-    """The mixture in `folder`, built and written there first where it is not: whole or not at all, whoever is killed meanwhile."""
-    if not (folder / _FACTS).is_file():
-        partial = partial_folder(folder)
-        build().save(partial)
-        publish(partial, folder)
-    return Mixture.open(folder)
+    """The mixture in `folder`, built and written there first where it is not."""
+    return read_or_write(folder, Mixture.open, lambda partial: build().save(partial))
 
 
 def _restored(attributes: dict[str, object]) -> Mixture:
@@ -302,6 +330,12 @@ def _count_distinct(row: Integers, size: int) -> int:
     return int(is_there.sum())
 
 
+def _running(rows: npt.NDArray) -> npt.NDArray:
+    """Running sums of each row (S, G) that begin with 0 and, of shares, end with 1: (S, G + 1)."""
+    sums = np.concatenate([np.zeros((len(rows), 1), dtype=rows.dtype), np.cumsum(rows, axis=1)], axis=1)
+    return sums if sums.dtype.kind == "i" else sums / sums[:, -1:]
+
+
 def _offsets(counts: Integers) -> Integers:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -326,7 +360,7 @@ def _table(
     """The sources, each with the sum of its strata."""
     size = len(sources)
     mean = strata.shares[0] if course is None else course.draws @ strata.shares / course.num_draws
-    is_whole = len(strata.names) == size  # each source is a stratum: no sum, so that no rounding either
+    is_whole = len(strata.paths) == size  # each source is a stratum: no sum, so that no rounding either
     shares = mean if is_whole else summed(mean, strata.source_index, size)
     hours = strata.hours if is_whole else summed(strata.hours, strata.source_index, size)
     return MixtureTable(sources, hours, shares, num_videos, tuple(np.array(sources)[is_rehearsal].tolist()))

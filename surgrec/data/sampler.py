@@ -39,7 +39,7 @@ class Sampler:
     intervals is long enough starts at the beginning of one of them (drawn by length); the reader then repeats its last frame.
 
     Draws are independent of one another, unless passes are capped: then the run's draws are a permutation of a list in which each stratum
-    has its count, and each video its own to within one draw.
+    has its count, and each video its own to within one draw (of every length of clip that the run's phases have).
 
     Args:
         mixture: strata, shares, footage.
@@ -61,16 +61,8 @@ class Sampler:
         self.clip_seconds = clip_seconds
         self.clips_per_open = clips_per_open
         self._windows = mixture.draws.windows(clip_seconds)
-        strata = mixture.strata
-        self._source = strata.source_index
+        self._source = mixture.strata.source_index
         self._first_draw = np.array(mixture.course.first if mixture.course is not None else (0,), dtype=np.int64)
-        if strata.counts is None:
-            shares = _running(strata.shares)
-            self._shares = shares / shares[:, -1:]
-        else:
-            self._counts = _running(strata.counts)
-            self._before = np.cumsum(strata.counts, axis=0) - strata.counts
-            self._total = strata.counts.sum(axis=0)
 
     def __reduce__(self) -> tuple[object, ...]:
         """What is in files goes to another process by their names."""
@@ -97,16 +89,16 @@ class Sampler:
     def sources(self, positions: npt.ArrayLike) -> Integers:
         """(n,) index of the source at each position, whatever fails; cheaper than the whole draw."""
         groups, _ = self._groups(np.asarray(positions, dtype=np.int64))
-        return self._source[self._stratum(groups)[0]]
+        return self._source[self._stratum(groups)[1]]
 
     def _draw(self, positions: Integers, attempt: int, excluded: Integers) -> Draws:
         table = self.mixture.draws
         groups, has_own = self._groups(positions)
-        strata, rank = self._stratum(groups)
+        stage, strata, place = self._stratum(groups)
         uniform = uniforms(self.seed, f"clip/{attempt}", positions, 2)
         of_video = uniform[..., 0] if has_own else uniforms(self.seed, f"clip/{attempt}", groups, 1)[..., 0]
-        if rank is not None and attempt == 0:
-            of_video = self._systematic(strata, rank)
+        if place is not None and attempt == 0:
+            of_video = self._systematic(stage, strata, place)
         videos = table.find(strata, of_video)
         rows = table.rows(videos)
         if len(excluded):
@@ -123,27 +115,30 @@ class Sampler:
 
     # -- strata
 
-    def _stratum(self, groups: Integers) -> tuple[Integers, Integers | None]:
-        """The stratum of each draw; where passes are capped, also how many draws of that stratum the list has before it."""
+    def _stratum(self, groups: Integers) -> tuple[Integers, Integers, Integers | None]:
+        """Stage and stratum of each draw; where passes are capped, also how many draws of that stratum its stage's list has before it."""
+        chances = self.mixture.chances
         stage = np.searchsorted(self._first_draw, groups, side="right") - 1
-        if self.mixture.strata.counts is not None:
-            return self._listed(groups, stage)
-        uniform = uniforms(self.seed, "source", groups, 1)[..., 0]
-        return _find_in_row(self._shares, stage, uniform), None
-
-    def _listed(self, groups: Integers, stage: Integers) -> tuple[Integers, Integers]:
-        """The same from a stage's list, in which stratum after stratum has its count; a permutation says who is where."""
-        size = self._counts[:, -1]
+        if self.mixture.strata.counts is None:
+            uniform = uniforms(self.seed, "source", groups, 1)[..., 0]
+            return stage, _find_in_row(chances, stage, uniform), None
+        # of the list in which stratum after stratum has its count, a permutation says who is where
+        size = chances[:, -1]
         place = (groups - self._first_draw[stage]) % size[stage]  # beyond the end of the run, the last list again
         place = permuted(self.seed, "source", place, size[stage], stage)
-        strata = _find_in_row(self._counts, stage, place)
-        return strata, place - self._counts[stage, strata] + self._before[stage, strata]
+        strata = _find_in_row(chances, stage, place)
+        return stage, strata, place - chances[stage, strata]
 
-    def _systematic(self, strata: Integers, rank: Integers) -> Floats:
-        """Points in [0, 1), for the draws of a stratum evenly apart: a video has its expected number of them, rounded up or down."""
-        total = self._total[strata]
-        shift = uniforms(self.seed, "video shift", strata, 1)[..., 0]
-        return (permuted(self.seed, "video", rank, total, strata) + shift) / total
+    def _systematic(self, stage: Integers, strata: Integers, place: Integers) -> Floats:
+        """Points in [0, 1), for the draws of a stratum of one length of clip evenly apart: a video has its expected number of them, rounded
+        up or down."""
+        ranks = self.mixture.ranks
+        assert ranks is not None, "passes are capped"
+        kind = ranks.kind[stage]
+        total, which = ranks.total[kind, strata], kind * len(self._source) + strata
+        shift = uniforms(self.seed, "video shift", which, 1)[..., 0]
+        rank = ranks.before[stage, strata] + place
+        return (permuted(self.seed, "video", rank, total, which) + shift) / total
 
     # -- videos that failed
 
@@ -167,7 +162,8 @@ class Sampler:
     def _one_of(self, stratum: int, point: float, excluded: Integers) -> int:
         """The video at `point` in [0, 1) of all that are not excluded."""
         table = self.mixture.draws
-        same_source = np.flatnonzero(self._source == self._source[stratum])
+        is_drawn = (self.mixture.strata.shares > 0).any(axis=0)
+        same_source = np.flatnonzero((self._source == self._source[stratum]) & is_drawn)
         for strata in ([stratum], same_source.tolist()):
             videos = np.concatenate([np.arange(*table.first_video[one : one + 2]) for one in strata])
             weights = np.concatenate([table.weights(one) for one in strata])
@@ -178,13 +174,8 @@ class Sampler:
                 return int(videos[np.searchsorted(running, target, side="right")])
         name = self.mixture.table.sources[int(self._source[stratum])]
         raise DataError(
-            f"source {name!r} has no video left to draw; check that its folder is mounted, then index it again"
+            f"source {name!r} has no video left to draw that can be read; check that its folder is mounted, then index it again"
         )
-
-
-def _running(rows: npt.NDArray) -> npt.NDArray:
-    """Running sums of each row (S, G) that begin with 0: (S, G + 1)."""
-    return np.concatenate([np.zeros((len(rows), 1), dtype=rows.dtype), np.cumsum(rows, axis=1)], axis=1)
 
 
 def _find_in_row(running: npt.NDArray, row: Integers, value: npt.NDArray) -> Integers:

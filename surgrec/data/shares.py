@@ -6,11 +6,12 @@ the equations of docs/sampling.md: pure functions of numbers, that know neither 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linprog
+from scipy.sparse import csr_array, vstack
 
 from surgrec.core.errors import UserError
 from surgrec.data.errors import DataError
@@ -19,6 +20,7 @@ Policy = Literal["natural", "uniform", "temperature", "clusters"]
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 _ROUNDS = 500  # of scaling down what is over its cap; what is left after them is settled while counting
+_MOST_UNKNOWNS = 200_000  # of a linear programme, which takes seconds then
 
 
 def exponent_of(policy: str, alpha: float, name: str = "mix.alpha") -> float:
@@ -28,19 +30,6 @@ def exponent_of(policy: str, alpha: float, name: str = "mix.alpha") -> float:
     if not (np.isfinite(alpha) and alpha >= 0):
         raise UserError(f"mixture exponent {alpha} is not a number of at least 0; set {name} to one, such as 0.5")
     return {"natural": 1.0, "uniform": 0.0, "temperature": alpha, "clusters": 0.0}[policy]
-
-
-def shares_of(hours: Mapping[str, float] | npt.ArrayLike, policy: str, alpha: float = 0.5) -> Floats:
-    """Share of every source, in the order given, summing to 1; a source without hours has share 0.
-
-    Args:
-        hours: usable hours of each source, none negative, one positive at least.
-        policy: `natural`, `uniform` or `temperature`.
-        alpha: exponent of `temperature`, not negative; the other policies ignore it.
-    """
-    exponent = exponent_of(policy, alpha)
-    values = np.asarray(list(hours.values()) if isinstance(hours, Mapping) else hours, dtype=np.float64)
-    return among_siblings(values, exponent, np.ones_like(values))
 
 
 def among_siblings(hours: Floats, exponent: float, weights: Floats) -> Floats:
@@ -130,9 +119,22 @@ def counts_under_caps(shares: Floats, draws: Integers, costs: Floats, caps: Floa
         ValueError: the caps do not allow so many draws.
     """
     wanted = _scaled(shares, draws, costs, caps)
+    try:
+        return _counted(wanted, shares, draws, costs, caps)
+    except ValueError:
+        if len(draws) == 1 or shares.size > _MOST_UNKNOWNS:
+            raise
+    return _counted(_planned(wanted, shares, draws, costs, caps), shares, draws, costs, caps)
+
+
+def _counted(wanted: Floats, shares: Floats, draws: Integers, costs: Floats, caps: Floats) -> Integers:
+    """Whole numbers near `wanted` times the draws; stages that may draw from few have their draws first."""
     counts = np.zeros(shares.shape, dtype=np.int64)
     left = caps.astype(np.float64).copy()
-    for stage, (number, cost) in enumerate(zip(draws.tolist(), costs.tolist(), strict=True)):
+    for stage in np.argsort((shares > 0) @ caps - draws * costs, kind="stable").tolist():
+        number, cost = int(draws[stage]), float(costs[stage])
+        if not number:
+            continue
         room = np.where(shares[stage] > 0, np.floor(np.maximum(left, 0.0) / cost * (1 + 1e-12)), 0.0)
         counts[stage] = _whole(number * wanted[stage], number, room)
         left -= cost * counts[stage]
@@ -142,7 +144,7 @@ def counts_under_caps(shares: Floats, draws: Integers, costs: Floats, caps: Floa
 def _scaled(shares: Floats, draws: Integers, costs: Floats, caps: Floats) -> Floats:
     """`shares` (S, G) times a factor for each of G, rows normed again, so that none takes more than its cap in all."""
     if len(shares) == 1:
-        return filled(shares[0], caps / (draws[0] * costs[0]))[None]
+        return filled(shares[0], caps / (draws[0] * costs[0]))[None] if draws[0] else shares
     factor, taken_by = np.ones(shares.shape[1]), draws * costs
     scaled = shares
     for _ in range(_ROUNDS):
@@ -155,6 +157,33 @@ def _scaled(shares: Floats, draws: Integers, costs: Floats, caps: Floats) -> Flo
             break
         factor[is_over] *= caps[is_over] / taken[is_over]
     return scaled
+
+
+def _planned(wanted: Floats, shares: Floats, draws: Integers, costs: Floats, caps: Floats) -> Floats:
+    """Shares (S, G) that pass no cap, a draw of every stage to spare in each, as near to `wanted` as a linear programme finds them: least
+    is drawn above what is wanted. Raises `ValueError` where there are none."""
+    stage, stratum = np.nonzero((shares > 0) & (draws > 0)[:, None])
+    number, unknown = len(stage), np.arange(len(stage))
+    drawn = draws[stage].astype(np.float64)
+    rows_of_stage = csr_array((np.ones(number), (stage, unknown)), shape=(len(draws), 2 * number))
+    taken = csr_array((drawn * costs[stage], (stratum, unknown)), shape=(len(caps), 2 * number))
+    above = csr_array(
+        (np.tile([1.0, -1.0], number), (np.repeat(unknown, 2), np.stack([unknown, unknown + number], 1).ravel()))
+    )
+    spare = np.bincount(stratum, weights=costs[stage], minlength=len(caps))
+    for kept_back in (spare, np.zeros_like(spare)):
+        solved = linprog(
+            np.concatenate([np.zeros(number), drawn]),
+            A_ub=vstack([taken, above]),
+            b_ub=np.concatenate([np.maximum(caps - kept_back, 0.0), wanted[stage, stratum]]),
+            A_eq=rows_of_stage,
+            b_eq=(draws > 0).astype(np.float64),
+        )
+        if solved.success:
+            plan = np.zeros(shares.shape)
+            plan[stage, stratum] = solved.x[:number]
+            return plan
+    raise ValueError("the caps do not allow so many draws")
 
 
 def _whole(wanted: Floats, number: int, room: Floats) -> Integers:

@@ -88,16 +88,26 @@ class Course:
 class Strata:
     """What a share belongs to, G of them, ordered by source, then by place in the tree.
 
-    `names`: of the node at each of `levels`, the source last. `source_index` (G,) in the table. `shares` (S, G), one row a stage of the
-    run (one where it has none). `counts` (S, G): where passes are capped, how often each is drawn, exactly.
+    `paths` (G, L): the number of its node at each of `levels`, the source last, in the level's `nodes`. `hours` (G,). `shares` (S, G), one
+    row a stage of the run (one where it has none). `counts` (S, G): where passes are capped, how often each is drawn, exactly.
     """
 
     levels: tuple[str, ...]
-    names: tuple[tuple[str, ...], ...]
-    source_index: Integers
+    nodes: tuple[tuple[str, ...], ...]
+    paths: Integers
     hours: Floats
     shares: Floats
     counts: Integers | None = None
+
+    @property
+    def source_index(self) -> Integers:
+        """(G,) in the table."""
+        return self.paths[:, -1]
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """Of the nodes above each, the source last; for reports, since there may be many."""
+        return [tuple(self.nodes[level][code] for level, code in enumerate(path)) for path in self.paths.tolist()]
 
 
 # -- the tree
@@ -206,9 +216,11 @@ def shares_of_strata(
         _check_parts(rehearsal, hours, is_rehearsal)
     stages = course.progress if course is not None else (0.0,)
     tilts = [_tilt(policy, alpha, options, progress, tree, paths) for progress in stages]
+    end = [] if options.end is None else [_tilt(policy, alpha, options, 1.0, tree, paths)]
     shares = np.zeros((len(stages), len(hours)))
     for part, total in parts:
         if total:
+            _check_weights([*tilts, *end], hours, part, is_rehearsal if rehearsal is not None else None)
             for stage, (exponents, weights) in enumerate(tilts):
                 shares[stage, part] = total * down_a_tree(paths[part], hours[part], exponents, weights[part])
     if options.max_passes is None:
@@ -218,9 +230,15 @@ def shares_of_strata(
     drawn = np.zeros(len(stages), dtype=np.int64)
     for number, (part, total) in enumerate(part for part in parts if part[1]):
         is_last = number == sum(1 for _, share in parts if share) - 1
-        draws = course.draws - drawn if is_last else np.rint(total * course.draws).astype(np.int64)
+        # of the draws so far, so that what is rounded off in one stage is not lost in all
+        draws = (
+            course.draws - drawn
+            if is_last
+            else np.diff(np.rint(total * np.cumsum([0, *course.draws]))).astype(np.int64)
+        )
         drawn = drawn + draws
-        counts[:, part] = _capped(shares[:, part] / total, draws, course, hours[part], options.max_passes)
+        named = [tree.sources[code] for code in paths[part, -1].tolist()]
+        counts[:, part] = _capped(shares[:, part] / total, draws, course, hours[part], options.max_passes, named)
     return counts / np.maximum(course.draws, 1)[:, None], counts
 
 
@@ -279,21 +297,65 @@ def _check_names(weighting: Weighting, tree: Tree, key: str) -> None:
                 raise UserError(f"{key}.weights.{level}.{name}={weight} must be a number of at least 0")
 
 
-def _capped(shares: Floats, draws: Integers, course: Course, hours: Floats, max_passes: float) -> Integers:
-    """How often each stratum is drawn in each stage (S, G). Raises `UserError` with what is possible."""
+def _check_weights(
+    tilts: list[tuple[Floats, Floats]],
+    hours: Floats,
+    part: npt.NDArray[np.bool_],
+    is_rehearsal: npt.NDArray[np.bool_] | None,
+) -> None:
+    """Raise `UserError` where, at some point of the run, no stratum of the part has both hours and weights."""
+    if not hours[part].any():
+        return  # told with the other reasons for it
+    for number, (_, weights) in enumerate(tilts):
+        if ((hours > 0) & (weights > 0).all(axis=1))[part].any():
+            continue
+        which = "source of the mixture"
+        if is_rehearsal is not None:
+            which = "rehearsed source" if is_rehearsal[part].all() else "source but those that are rehearsed"
+        key = "mix.weights" if number == 0 else "mix.schedule.weights"
+        raise UserError(
+            f"{key} leaves no {which} with a weight above 0; give one that has usable footage another weight"
+        )
+
+
+def _capped(
+    shares: Floats, draws: Integers, course: Course, hours: Floats, max_passes: float, sources: list[str]
+) -> Integers:
+    """How often each stratum, of one of `sources`, is drawn in each stage (S, G). Raises `UserError` with what is possible."""
     seconds = np.array(course.seconds)
     caps = np.where((shares > 0).any(axis=0), max_passes * 3600.0 * hours, 0.0)
-    asked = float(draws @ seconds)
     try:
         return counts_under_caps(shares, draws, seconds, caps)
     except ValueError:
-        there = caps.sum() / max_passes
-        needed = np.ceil(100 * asked / there) / 100 if there else np.inf
+        stages, is_open = _tightest(shares, draws * seconds, caps)
+        asked, allowed = float((draws * seconds)[stages].sum()), float(caps[is_open].sum())
+        needed = np.ceil(100 * max_passes * asked / allowed) / 100 if allowed else np.inf
+        if len(stages) == len(draws):
+            whose, when, instead = "", "the run", f"take about {min(1.0, allowed / asked):.0%} of trainer.steps"
+        else:
+            first, last = course.first[stages[0]], ([*course.first, course.num_draws])[stages[-1] + 1]
+            names = sorted({sources[index] for index in np.flatnonzero(is_open).tolist()})
+            whose = f" of {', '.join(names[:8])}{' and others' if len(names) > 8 else ''}"
+            when = f"from {first / course.num_draws:.0%} to {last / course.num_draws:.0%} of the run, where nothing else has a share, it"
+            instead = "change mix.schedule"
         raise UserError(
-            f"mix.max_passes={max_passes:g} allows {caps.sum() / 3600:,.2f} hours of clips from {there / 3600:,.2f} hours of footage, and "
-            f"the run draws {asked / 3600:,.2f}: it takes {needed:g} passes at least, somewhat more where a stratum has little footage; "
-            f"raise mix.max_passes, take about {min(1.0, caps.sum() / asked):.0%} of trainer.steps, or add footage"
+            f"mix.max_passes={max_passes:g} allows {allowed / 3600:,.2f} hours of clips from {allowed / max_passes / 3600:,.2f} hours of "
+            f"footage{whose}, and {when} draws {asked / 3600:,.2f}: it takes {needed:g} passes at least, somewhat more where a stratum has little "
+            f"footage; raise mix.max_passes, {instead}, or add footage"
         ) from None
+
+
+def _tightest(shares: Floats, taken: Floats, caps: Floats) -> tuple[list[int], npt.NDArray[np.bool_]]:
+    """The stretch of stages that asks for most of what its strata allow, and which these are (G,). Any stretch: where a schedule leads
+    away from a source, it is the last stages."""
+    num = len(taken)
+    stretches = [(first, last) for first in range(num) for last in range(first, num)]
+    best: tuple[float, int, list[int]] = (-1.0, 0, [])
+    for first, last in stretches:
+        is_open = (shares[first : last + 1] > 0).any(axis=0)
+        ratio = float(taken[first : last + 1].sum() / max(caps[is_open].sum(), 1e-9))
+        best = max(best, (ratio, last - first, list(range(first, last + 1))))  # of equal ones the longest
+    return best[2], np.asarray((shares[best[2]] > 0).any(axis=0))
 
 
 def video_weights(

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from surgrec.config.build import build_reader
 from surgrec.config.compose import compose_config
-from surgrec.config.footage import build_mixture, open_footage
+from surgrec.config.footage import build_mixture, cache_of, open_footage, write_footage
+from surgrec.config.phases import phases_of
 from surgrec.corpus import mapped
 from surgrec.corpus.ledger import Tombstone, add_tombstones, ledger_file
 from surgrec.corpus.manifest import Manifest, ManifestError
@@ -67,10 +69,67 @@ def test_a_large_footage_draws_what_it_would_in_memory(
         ours, theirs = pickle.loads(sent).draw(positions), Sampler(in_memory, 0, 2.4).draw(positions)
         for name in ("rows", "source_index", "start_seconds"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    assert len(list((tmp_path / ".footage").glob("mixture_*"))) == 3
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / ".footage").rglob("*.npy")}
+    assert len(list((cache_of(tmp_path)).glob("mixture_*"))) == 3
+    before = {file: file.stat().st_mtime_ns for file in (cache_of(tmp_path)).rglob("*.npy")}
     open_footage(config)
-    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / ".footage").rglob("*.npy")}
+    assert before == {file: file.stat().st_mtime_ns for file in (cache_of(tmp_path)).rglob("*.npy")}
+
+
+@pytest.mark.parametrize(
+    "lost", ["manifest.json", "manifest.arrow", "mixture.json", "videos.npy", "chances.npy", "strata.npz"]
+)
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_what_is_half_deleted_or_damaged_is_written_anew(
+    lost: str, how: str, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped.open_manifest, "__defaults__", (1,))
+    config = compose_config(["+variant=mae", f"mix.manifests=[{written}]", f"paths.runs={tmp_path}"])
+    write_footage(config)
+    (file,) = cache_of(tmp_path).glob(f"*/{lost}")
+    if how == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:20])
+    manifest, mixture = open_footage(config)
+    assert manifest.table.equals(Manifest.read([written]).table)
+    in_memory = build_mixture(config, Manifest.read([written]))
+    drawn = [Sampler(one, 0, 2.4).draw(np.arange(1000)).rows for one in (mixture, in_memory)]
+    np.testing.assert_array_equal(*drawn)
+    assert not list(cache_of(tmp_path).glob(".*"))
+
+
+def test_the_first_process_writes_all_that_the_others_map(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mapped.open_manifest, "__defaults__", (1,))
+    phases = "trainer.phases=[{steps: 10, num_frames: 64, lr_end: 0.0}]"
+    config = compose_config(["+variant=mae", f"mix.manifests=[{written}]", f"paths.runs={tmp_path}", phases])
+    write_footage(config)
+    before = sorted(cache_of(tmp_path).rglob("*"))
+    assert sum(file.name.startswith("windows_") for file in before) == 2
+    manifest, mixture = open_footage(config)
+    for phase in phases_of(config):
+        build_reader(phase.config, manifest, mixture)
+    assert sorted(cache_of(tmp_path).rglob("*")) == before
+
+
+def test_files_of_manifests_as_they_were_are_removed_when_nobody_has_opened_them_for_long(
+    written: Path, tmp_path: Path
+) -> None:
+    first = open_manifest([written], tmp_path / "cache", 1)
+    Manifest(first.table.slice(0, 9)).write(written)
+    open_manifest([written], tmp_path / "cache", 1)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    os.utime(tmp_path / "cache" / first.name, (0, 0))
+    Manifest(first.table.slice(0, 8)).write(written)
+    open_manifest([written], tmp_path / "cache", 1)
+    assert len(list((tmp_path / "cache").iterdir())) == 2 and not (tmp_path / "cache" / first.name).exists()
+
+
+def test_the_folder_is_made_private_where_it_is_not(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o755)
+    open_manifest([written], tmp_path / "cache", 1)
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
 
 
 KILLED = """
@@ -87,8 +146,7 @@ def fatal(partial, folder):
     if folder.name.startswith(where):
         os.kill(os.getpid(), signal.SIGKILL)
     publish(partial, folder)
-from surgrec.data import mixture
-mapped.publish = mixture.publish = fatal
+atomic.publish = fatal
 open_footage(compose_config(["+variant=mae", f"mix.manifests=[{manifest}]", f"paths.runs={runs}"]))
 """
 
@@ -100,7 +158,7 @@ def test_what_is_killed_while_it_writes_is_written_by_the_next(
     command = [sys.executable, "-c", KILLED, "mixture", str(written), str(tmp_path)]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    names = [path.name for path in (tmp_path / ".footage").iterdir()]
+    names = [path.name for path in (cache_of(tmp_path)).iterdir()]
     assert any(name.startswith("manifest_") for name in names) and not any(
         name.startswith("mixture_") for name in names
     )

@@ -12,6 +12,7 @@ from scipy.stats import chi2
 from surgrec.core.errors import UserError
 from surgrec.corpus.clusters import Clusters
 from surgrec.corpus.manifest import Manifest
+from surgrec.data.errors import DataError
 from surgrec.data.mixture import Course, Mixture, MixtureOptions, Rehearsal, Weighting
 from surgrec.data.sampler import Sampler
 from tests.data.conftest import manifest_of
@@ -92,7 +93,7 @@ MIXTURES = {
 
 
 def stratum_of(mixture: Mixture, sampler: Sampler, positions: np.ndarray) -> np.ndarray:
-    return sampler._stratum(positions // sampler.clips_per_open)[0]
+    return sampler._stratum(positions // sampler.clips_per_open)[1]
 
 
 def assert_drawn_by(counts: np.ndarray, shares: np.ndarray) -> None:
@@ -207,6 +208,51 @@ def test_caps_hold_over_the_stages_of_a_schedule_and_phases_of_other_clips(seed:
         np.testing.assert_array_equal(drawn, mixture.strata.counts[stage])
 
 
+def test_in_phases_of_other_clips_each_video_keeps_its_cap_to_within_a_draw_of_each() -> None:
+    videos = [{"video_id": f"a_{number:03d}", "usable": [(0.0, 30.0 + number % 7)]} for number in range(200)]
+    course = Course((0, 1_000, 3_000), 4_000, (2.0, 2.0, 8.0), (0.0, 0.5, 1.0))
+    hours = sum(video["usable"][0][1] for video in videos) / 3600
+    asked = (3_000 * 2 + 1_000 * 8) / 3600
+    options = MixtureOptions(max_passes=1.02 * asked / hours)
+    mixture = Mixture(manifest_of(videos), "natural", options=options, course=course)
+    rows = Sampler(mixture, 3, 1.5).draw(np.arange(4_000)).rows
+    seconds = np.bincount(rows, weights=np.where(np.arange(4_000) < 3_000, 2.0, 8.0), minlength=200)
+    footage = mixture.footage
+    share = footage.video_seconds / footage.video_seconds.sum()
+    assert (np.abs(seconds[footage.rows] - asked * 3600 * share) <= 2.0 + 8.0).all()
+
+
+def test_a_schedule_that_leads_away_from_the_large_source_holds_its_cap_where_it_can() -> None:
+    """The last quarter draws from two small sources alone, nearly all that their caps allow: nothing may have been taken before."""
+    videos = [
+        {"video_id": f"{name}_0", "source": name, "usable": [(0.0, hours * 3600.0)]}
+        for name, hours in (("large", 100.0), ("middle", 2.0), ("small", 1.0))
+    ]
+    stages = tuple(range(0, 4_000, 100))
+    progress = tuple(min(1.0, number / 29) for number in range(40))
+    course = Course(stages, 4_000, (80.0,) * 40, progress)  # 88.9 hours, a quarter of them at the end
+    end = Weighting(weights={"source": {"large": 0.0}})
+    for passes, is_possible in ((9.0, True), (8.2, True), (7.9, False)):
+        options = MixtureOptions(max_passes=passes, end=end)
+        if not is_possible:
+            with pytest.raises(
+                UserError, match=r"footage of middle, small, and from 7\d% to 100% of the run.*change mix\.schedule"
+            ):
+                Mixture(manifest_of(videos), "temperature", 0.5, None, options, course)
+            continue
+        mixture = Mixture(manifest_of(videos), "temperature", 0.5, None, options, course)
+        assert (mixture.strata.counts.sum(axis=1) == 100).all()
+        assert (80.0 * mixture.strata.counts.sum(axis=0) <= (1 + 1e-9) * passes * 3600 * mixture.table.hours).all()
+        np.testing.assert_allclose(mixture.hours_drawn(course), 80.0 * mixture.strata.counts.sum(axis=0) / 3600)
+
+
+def test_a_small_rehearsal_under_a_cap_is_not_rounded_away() -> None:
+    course = Course(tuple(range(0, 6_400, 100)), 6_400, (CLIP_SECONDS,) * 64, tuple(np.linspace(0, 1, 64).tolist()))
+    options = MixtureOptions(end_alpha=1.0, end=Weighting(), max_passes=3.0)
+    mixture = Mixture(manifest(), "temperature", 0.0, Rehearsal(0.002, ("phaco",)), options, course)
+    assert mixture.strata.counts.sum(axis=0)[mixture.table.sources.index("phaco")] == round(0.002 * 6_400)
+
+
 def test_a_cap_that_cannot_be_says_what_can() -> None:
     options = MixtureOptions(max_passes=0.5)
     with pytest.raises(
@@ -275,6 +321,18 @@ def test_a_stratum_without_another_video_takes_one_of_its_source() -> None:
     assert set(rows.rows[chole].tolist()) == {ids.index("chole_8")}
 
 
+def test_what_has_no_share_is_drawn_for_no_failure_either() -> None:
+    videos = [
+        {"video_id": f"{procedure}_{number}", "source": "web", "procedure": procedure, "usable": [(0.0, 60.0)]}
+        for procedure, number in (("p", 0), ("p", 1), ("q", 0), ("q", 1))
+    ]
+    options = MixtureOptions(("procedure",), Weighting(weights={"procedure": {"q": 0.0}}))
+    sampler = Sampler(Mixture(manifest_of(videos), "uniform", options=options), 3, CLIP_SECONDS)
+    assert set(sampler.draw(np.arange(500), 1, {0}).rows.tolist()) == {1}
+    with pytest.raises(DataError, match="source 'web' has no video left"):
+        sampler.draw(np.arange(500), 2, {0, 1})
+
+
 # -- names and numbers that cannot be
 
 
@@ -286,7 +344,8 @@ def test_a_stratum_without_another_video_takes_one_of_its_source() -> None:
         ("uniform", MixtureOptions(weighting=Weighting(weights={"source": {"chol": 1.0}})), "mix.weights.source names chol, .*mean chole"),
         ("uniform", MixtureOptions(weighting=Weighting(weights={"domain": {"robotic": 1.0}})), "mix.weights.domain does nothing"),
         ("uniform", MixtureOptions(weighting=Weighting(weights={"source": {"chole": -1.0}})), "mix.weights.source.chole=-1.0 must be"),
-        ("uniform", MixtureOptions(weighting=Weighting(weights={"source": dict.fromkeys(PLACES, 0.0)})), "mix.weights"),
+        ("uniform", MixtureOptions(weighting=Weighting(weights={"source": dict.fromkeys(PLACES, 0.0)})), "mix.weights leaves no source"),
+        ("uniform", MixtureOptions(end=Weighting(weights={"source": dict.fromkeys(PLACES, 0.0)})), "mix.schedule.weights leaves no source"),
         ("temperature", MixtureOptions(weighting=Weighting({"procedure": 1.0})), "mix.alphas.procedure is of no level"),
         ("temperature", MixtureOptions(weighting=Weighting({"source": -1.0})), "set mix.alphas.source to one"),
         ("temperature", MixtureOptions(weighting=Weighting({"video": -1.0})), "set mix.alphas.video to one"),
@@ -297,4 +356,10 @@ def test_a_stratum_without_another_video_takes_one_of_its_source() -> None:
 )  # fmt: skip
 def test_wrong_options_are_named(policy: str, options: MixtureOptions, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        Mixture(manifest(), policy, options=options)
+        Mixture(manifest(), policy, options=options, course=TWO_STAGES)
+
+
+def test_a_part_without_weights_is_named() -> None:
+    options = MixtureOptions(weighting=Weighting(weights={"source": {"phaco": 0.0}}))
+    with pytest.raises(UserError, match="leaves no rehearsed source with a weight above 0"):
+        Mixture(manifest(), "uniform", 0.5, Rehearsal(0.5, ("phaco",)), options)
