@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 from surgrec.config.application import run_application
 from surgrec.config.footage import provide_footage, resolve_footage
 from surgrec.config.schema import Config, Strategy
 from surgrec.core.console import progress
+from surgrec.core.cores import usable_cores
+from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.config.build import DataPath
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from surgrec.training.rates import Budget
 
 FLAGS = ("--quick", "--json")
+_PREFIX = "surgrec-doctor-"
 _NUM_FILES = 8  # of which the disk is read
 _NUM_COPIES = 3  # excerpts that are prepared
 _BATCH_ON_CPU, _BATCH_ON_GPU = 4, 64  # samples of the measured step, at most
@@ -41,7 +49,8 @@ _APART = 2**20  # positions between those that two measurements read, so that ne
 
 def doctor(config: Config, is_quick: bool = False, is_json: bool = False) -> int:
     """Measure, and print what was found."""
-    with TemporaryDirectory(prefix="surgrec-doctor-") as temporary:
+    _remove_leftovers()
+    with _cleared_away(), TemporaryDirectory(prefix=_PREFIX) as temporary:
         _find_footage(config, Path(temporary))
         from surgrec.training.bottleneck import judge
 
@@ -52,6 +61,31 @@ def doctor(config: Config, is_quick: bool = False, is_json: bool = False) -> int
         return 0
     print("\n".join(lines_of(rates, verdict, sizes)))
     return 0
+
+
+@contextmanager
+def _cleared_away() -> Iterator[None]:
+    """Let a request to end this process first clear away excerpts of footage, as Ctrl-C does."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP) if is_main}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _remove_leftovers() -> None:
+    """What a doctor of this user left that was killed more than an hour ago."""
+    for folder in Path(gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            status = folder.stat()
+            if status.st_uid == os.getuid() and time.time() - status.st_mtime > 3600:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _find_footage(config: Config, temporary: Path) -> None:
@@ -67,6 +101,8 @@ def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dic
     """The rates of all parts, and sizes that explain them: bytes of a clip on disk and decoded, bytes a second, samples of a step."""
     from surgrec.config.build import build_augment, build_data, build_read_ahead, build_run, build_runtime
     from surgrec.core.memory import keep_freed_memory
+    from surgrec.data.failures import FailureRates
+    from surgrec.data.loader import PositionPlan
     from surgrec.training.bottleneck import Rates
     from surgrec.training.rates import (
         Budget,
@@ -76,11 +112,12 @@ def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dic
         measure_disk,
         measure_loader,
         measure_step,
-        readable_rows,
     )  # fmt: skip
 
     budget = Budget(*_BUDGETS[is_quick])
-    repeats = config.data.repeats
+    repeats, ahead = config.data.repeats, build_read_ahead(config)
+    PositionPlan(config.data.global_batch_size, repeats=repeats)  # what cannot be is told before anything is measured
+    FailureRates(config.data.max_failure_rate)
     config.runtime.strategy, config.runtime.accumulation, config.probe.every = Strategy.single, 1, None
     runtime = build_runtime(config)
     if not runtime.has_cuda:
@@ -89,17 +126,17 @@ def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dic
     num_samples = min(config.data.global_batch_size, largest) // repeats * repeats
     with progress("measuring", 7) as advance:
         data = build_data(config)
-        rows = readable_rows(data.reader, 0, _NUM_FILES)
         decoding = measure_decoding(data.reader, 0, num_samples // repeats, budget)
         advance(note="disk")
         block = max(int(decoding.bytes_per_clip), 4096)
+        rows = decoding.moments[:_NUM_FILES]
         bytes_per_second = measure_disk([path for path, _ in rows], block, budget)
         advance(note="training copies")
         is_prepared = _is_prepared(data)
         prepared = {} if is_prepared else measure_prepared(data, rows[:_NUM_COPIES], temporary, budget)
         advance(note="loading processes")
-        ahead = replace(build_read_ahead(config), max_failure_rate=1.0)
-        loader = measure_loader(data.reader, ahead, _APART, budget) if ahead.num_workers else decoding.clips_per_second
+        every = replace(ahead, max_failure_rate=1.0)  # whatever fails is told, and a run would end by it
+        loader = measure_loader(data.reader, every, _APART, budget) if ahead.num_workers else decoding.clips_per_second
         advance(note="training step")
         run = build_run(_with_batch(config, num_samples), runtime)
         step = measure_step(run, decoding.clips, num_samples, budget)
@@ -113,10 +150,15 @@ def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dic
     sizes = {
         "disk_bytes_per_second": bytes_per_second, "disk_bytes_per_clip": decoding.bytes_per_clip,
         "decoded_bytes_per_clip": clip_bytes, "samples_per_step": float(num_samples),
+        "reads": float(decoding.num_reads), "failed_reads": float(sum(decoding.failures.values())),
     }  # fmt: skip
+    if decoding.failures:
+        reasons = ", ".join(f"{count} times {reason}" for reason, count in sorted(decoding.failures.items()))
+        failed = f"{sum(decoding.failures.values())} of {counted(decoding.num_reads, 'read')} failed ({reasons})"
+        print(f"{failed}; their time is in the rates, as it is in a run", file=sys.stderr)
     rates = Rates(
         disk=bytes_per_second / block, core=decoding.clips_per_second, loader=loader, augment=augment, copy=copy, step=step,
-        cores=len(os.sched_getaffinity(0)), workers=ahead.num_workers, repeats=repeats, has_device=runtime.has_cuda,
+        cores=usable_cores(), workers=ahead.num_workers, repeats=repeats, has_device=runtime.has_cuda,
         is_prepared=is_prepared, prepared=prepared,
     )  # fmt: skip
     return rates, sizes

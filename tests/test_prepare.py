@@ -230,6 +230,16 @@ def test_packs(corpus: Path, tmp_path: Path) -> None:
         assert indices_in(video.read([0.0, 1.0]).pixels) == [0, 25]
 
 
+def test_packs_of_an_earlier_version_are_not_up_to_date(corpus: Path, tmp_path: Path) -> None:
+    assert run(corpus, tmp_path / "out", "--format", "frames") == 0
+    claimed = tmp_path / "out" / "prepared.json"
+    content = json.loads(claimed.read_text())
+    del content["parameters"]["pack_version"]  # as the first version wrote it
+    claimed.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="are of version 1, which this version of surgrec does not read"):
+        run(corpus, tmp_path / "out", "--format", "frames")
+
+
 def test_training_reads_the_same_clips_from_originals_copies_and_packs(corpus: Path, tmp_path: Path) -> None:
     manifests = [corpus]
     for kind in ("video", "frames"):

@@ -35,7 +35,7 @@ from surgrec.corpus.survey import SLOWEST_FRAME_SECONDS
 from surgrec.corpus.unchanged import refuse_changed, sha256_of
 from surgrec.video.decode import PACK_SUFFIX
 from surgrec.video.errors import VideoError, unforeseen
-from surgrec.video.pack import CODEC
+from surgrec.video.pack import CODEC, VERSION
 from surgrec.video.probe import probe
 from surgrec.video.transcode import CopySpec, PixelBox, copy_size, timeline, write_frames, write_video, writing_failed
 from surgrec.video.verify import verify_pack, verify_video
@@ -86,7 +86,7 @@ class State:
 def claim(folder: Path, spec: CopySpec) -> None:
     """Write down the parameters of a new folder. Raises `UserError` where it holds copies made with others."""
     path = folder / "prepared.json"
-    wanted = spec.parameters()
+    wanted = spec.parameters() | ({"pack_version": VERSION} if spec.format == "frames" else {})
     if not path.is_file():
         write_json(path, {"schema_version": 1, "parameters": wanted})
         return
@@ -96,6 +96,11 @@ def claim(folder: Path, spec: CopySpec) -> None:
         raise UserError(f"{path} is damaged; name another folder, or delete this one") from None
     if "group_frames" in found:
         found.setdefault("skippable_frames", 0)  # a folder that was begun before there were any
+    if "jpeg_quality" in found and found.setdefault("pack_version", 1) != VERSION and "pack_version" in wanted:
+        raise UserError(
+            f"the packs in {folder} are of version {found['pack_version']}, which this version of surgrec does not read; name another, "
+            "or delete it"
+        )
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
         shown = ", ".join(f"{name} {found.get(name)} and not {wanted.get(name)}" for name in differing)

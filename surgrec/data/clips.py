@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,8 +24,10 @@ from surgrec.data.errors import DataError
 from surgrec.data.mixture import Floats
 from surgrec.data.sampler import Sampler
 from surgrec.video.decode import Frames, Region
-from surgrec.video.errors import VideoError
+from surgrec.video.errors import VideoError, error_or
 from surgrec.video.open_readers import OpenReaders
+
+_NAMED = 5  # videos, in a sentence
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class Failure:
-    """A video that could not be read at a position, why (`VideoError.reason` or `missing`), and the video used instead."""
+    """A video that could not be read at a position, why (`reason` and `detail` of `VideoError`), and the video used instead."""
 
     position: int
     source: str
     video_id: str
     reason: str
     replaced_by: str | None = None
+    detail: str = ""
 
 
 class Place(NamedTuple):
@@ -162,50 +166,64 @@ class ClipReader:
         Raises:
             DataError: `max_attempts` videos of the source, or all it has, cannot be read.
         """
-        failed: dict[int, str] = {}  # manifest row -> reason
+        failed: dict[int, VideoError] = {}  # by manifest row
         while True:
             draw = self.sampler.draw(np.array([position]), attempt=len(failed), excluded_rows=failed)
             row, source, start = int(draw.rows[0]), int(draw.source_index[0]), float(draw.start_seconds[0])
-            try:
-                begin(row)
-                frames = self._frames(self.manifest.path_of(row), position, start)
-            except VideoError as error:
-                failed[row] = error.reason
-                self._check_hope(position, source, failed)
-            else:
+            frames = error_or(partial(self._frames, row, position, start, begin))
+            if not isinstance(frames, VideoError):
                 failures = self._failures(position, source, failed, row)
                 return Clip(torch.from_numpy(frames.pixels), position, row, source, start, failures, *_place(frames))
+            failed[row] = frames
+            self._check_hope(position, source, failed)
 
     def name_of(self, row: int) -> str:
         """What people may be told of the video of a manifest row: its id."""
         return self.manifest.id_of(row)
 
-    def _frames(self, path: Path, position: int, start_seconds: float) -> Frames:
-        """Of the clip that starts at `start_seconds`."""
-        if not path.is_file():
-            raise VideoError("missing", "the file is not where the manifest says")
+    def _frames(self, row: int, position: int, start_seconds: float, begin: Callable[[int], object]) -> Frames:
+        """Of the clip of the video of `row` that starts at `start_seconds`."""
+        begin(row)
+        path = self.manifest.path_of(row)
+        _refuse_other(path, self.manifest.table["size_bytes"][row].as_py())
         if self._readers is None:
             self._readers = OpenReaders(self.open_readers_bytes, self.decoder, self.spec.short_side_pixels)
         region_of = None if self.regions is None else partial(self.regions.bounding, position)
         return self._readers.read(path, start_seconds + self.spec.offsets_seconds, region_of)
 
-    def _failures(self, position: int, source: int, failed: dict[int, str], row: int) -> tuple[Failure, ...]:
+    def _failures(self, position: int, source: int, failed: dict[int, VideoError], row: int) -> tuple[Failure, ...]:
         """The record of the videos that failed before `row` was read."""
         name = self.sampler.mixture.table.sources[source]
         id_of = self.manifest.id_of
-        return tuple(Failure(position, name, id_of(bad), reason, id_of(row)) for bad, reason in failed.items())
+        return tuple(
+            Failure(position, name, id_of(bad), error.reason, id_of(row), error.detail) for bad, error in failed.items()
+        )
 
-    def _check_hope(self, position: int, source: int, failed: dict[int, str]) -> None:
+    def _check_hope(self, position: int, source: int, failed: dict[int, VideoError]) -> None:
         """Raise `DataError` where no video is left to try in the source."""
         table = self.sampler.mixture.table
         num_videos = int(table.num_videos[source])
         if len(failed) < min(self.max_attempts, num_videos):
             return
-        tried = ", ".join(f"{self.manifest.id_of(row)} ({reason})" for row, reason in failed.items())
+        tried = ", ".join(f"{self.manifest.id_of(row)} ({error})" for row, error in list(failed.items())[:_NAMED])
+        are_away = all(error.reason == "missing" for error in failed.values())
         raise DataError(
             f"source {table.sources[source]!r}: none of {counted(len(failed), 'video')} tried at position {position} can be read, "
-            f"of {num_videos} in all: {tried}; check that its folder is mounted, then index it again"
+            f"of {num_videos} in all: {tried}{' and others' if len(failed) > _NAMED else ''}; "
+            f"{'check that its folder is mounted, then' if are_away else 'mend them, or'} index it again"
         )
+
+
+def _refuse_other(path: Path, size_bytes: int | None) -> None:
+    """Raise `VideoError` where there is no file, or one of another size than was indexed: past its end, there would be stills."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise VideoError("missing", "the file is not where the manifest says") from None
+    if not S_ISREG(status.st_mode):
+        raise VideoError("missing", "what is where the manifest says is no file")
+    if size_bytes not in (None, status.st_size):
+        raise VideoError("changed")
 
 
 def _place(frames: Frames) -> tuple[int, int, int, int]:

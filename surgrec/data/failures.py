@@ -68,5 +68,6 @@ class FailureRates:
         return (
             f"source {failed[-1].source!r}: {source.num_failed} of its last {len(source.reads)} reads failed ({source.rate:.0%}; "
             f"data.max_failure_rate={self.limit:g}), of {len(reasons)} videos, {named}{' and others' if len(reasons) > _NAMED else ''} "
-            "among them; failures.jsonl lists them. Mend them or index the source again, or raise data.max_failure_rate"
+            f"among them (the last: {failed[-1].detail}); failures.jsonl lists them. Mend them or index the source again, or raise "
+            "data.max_failure_rate"
         )

@@ -76,6 +76,8 @@ class DeviceFeed:
         try:
             mover = _Mover(self.device)
             room.acquire()
+            if self._is_closed:
+                return
             for batch in self.loader:
                 if self._is_closed:
                     return

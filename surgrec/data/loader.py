@@ -6,6 +6,7 @@ because order is its whole matter: which rank reads what, and when; the processe
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import torch
 from surgrec.core.errors import UserError
 from surgrec.core.spans import Span
 from surgrec.data.clips import Clip, ClipReader, Failure, Place
+from surgrec.data.errors import DataError
 from surgrec.data.failures import FailureRates
 from surgrec.data.mixture import Integers
-from surgrec.data.pool import PoolLimits, ReaderPool, prepare_fork_server
+from surgrec.data.pool import CLOSED, PoolLimits, ReaderPool, prepare_fork_server
 
 MAX_CLIPS_PER_CHUNK = 8  # of a worker's unit of work: more makes the first batch late, fewer makes more hand-overs
 
@@ -206,6 +208,7 @@ class ClipLoader:
         self.seconds_waiting = 0.0
         self._say = say
         self._pool: ReaderPool | None = None
+        self._is_closed = threading.Event()
         if self.ahead.num_workers:
             prepare_fork_server()  # it imports torch while the caller builds its model
 
@@ -220,10 +223,13 @@ class ClipLoader:
 
     def __iter__(self) -> Iterator[ClipBatch]:
         self.close()
+        self._is_closed = is_closed = threading.Event()
         began = time.perf_counter()
         chunks = self._chunks()
-        read = self._start_pool(chunks) if self.ahead.num_workers else partial(next, self._read_here(chunks))
+        read = self._start_pool(chunks) if self.ahead.num_workers else partial(next, self._read_here(chunks, is_closed))
         pool = self._pool
+        if pool is not None and is_closed.is_set():  # by another thread, which could not see the pool yet
+            pool.close()
         try:
             for batch in range(len(self)):
                 step, micro = divmod(batch, self.plan.accumulation)
@@ -238,7 +244,8 @@ class ClipLoader:
                 pool.close()
 
     def close(self) -> None:
-        """End the workers, at once."""
+        """End the workers, at once; also from another thread than the one that iterates."""
+        self._is_closed.set()
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -252,9 +259,14 @@ class ClipLoader:
         self._pool = ReaderPool(self.reader, chunks, self.ahead.num_workers, limits, self._say)
         return self._pool.next
 
-    def _read_here(self, chunks: _Chunks) -> Iterator[Sequence[Clip]]:
+    def _read_here(self, chunks: _Chunks, is_closed: threading.Event) -> Iterator[Sequence[Clip]]:
         for index in range(len(chunks)):
-            yield [self.reader.read(position) for position in chunks[index].tolist()]
+            clips = []
+            for position in chunks[index].tolist():
+                if is_closed.is_set():
+                    raise DataError(CLOSED)
+                clips.append(self.reader.read(position))
+            yield clips
 
 
 class LoaderChain:

@@ -48,9 +48,11 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 # A clip's reading is given up after two deaths of its process by the decoder's doing, or four by SIGKILL, which is no decoder's: the
 # kernel ends a process so when memory is short, and an operator does.
 _STRIKES, _STRIKES_OF_A_DEATH, _STRIKES_OF_A_KILL = 4, 2, 1
+CLOSED = "the loader was closed while its clips were still being read; iterate it anew"
 _ORDERS_AHEAD = 2  # of a process: it need not wait for its next order
 _START_SECONDS = 300.0  # to load torch, on a machine that is busy with starting everything else
 _TICK_SECONDS = 0.5  # between looks for processes that hang
+_END_SECONDS = 1.0  # for a process that was killed to be gone: later ones are not waited for
 _CHUNKS_A_DEATH = 4  # so many chunks must arrive for each unexplained death, in the long run
 
 
@@ -156,17 +158,26 @@ class ReaderPool:
         self._is_closed = False
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
-        atexit.register(self.close)  # before multiprocessing's own, which waits for children that ignore its SIGTERM
-        self._workers = [self._start(slot) for slot in range(num_workers)]
+        self._workers: list[_Worker] = []
+        self._ending: list[
+            _Worker
+        ] = []  # killed, and not yet gone: the system may be at something for them that cannot be interrupted
+        try:
+            for slot in range(num_workers):
+                self._workers.append(self._start(slot))
+        except BaseException:
+            self._end_all()
+            raise
         self._keeper = threading.Thread(target=self._keep, name="clip-readers", daemon=True)
         self._keeper.start()
+        atexit.register(self.close)  # before multiprocessing's own, which waits for children that ignore its SIGTERM
 
     def next(self) -> tuple[Clip, ...]:
         """The clips of the next chunk. Raises what reading them raised, or `DataError` where processes die again and again."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken in self._ready or self._error is not None or self._is_closed)
             if self._is_closed:
-                raise DataError("the loader was closed while its clips were still being read; iterate it anew")
+                raise DataError(CLOSED)
             if self._taken not in self._ready:
                 assert self._error is not None
                 raise self._error
@@ -188,14 +199,17 @@ class ReaderPool:
         self._wake()
         if self._keeper is not threading.current_thread():
             self._keeper.join()
+        self._end_all()
+        self._ready.clear()
+        atexit.unregister(self.close)
+
+    def _end_all(self) -> None:
         for worker in self._workers:
             worker.process.kill()
-        for worker in self._workers:
-            worker.end()
-        self._ready.clear()
+        for worker in [*self._workers, *self._ending]:
+            worker.end(_END_SECONDS)
         os.close(self._wake_reader)
         os.close(self._wake_writer)
-        atexit.unregister(self.close)
 
     # -- the keeper's thread
 
@@ -267,13 +281,14 @@ class ReaderPool:
             reading = self._board.look(slot)
             allowed = self._limits.timeout_seconds if reading.signs else _START_SECONDS
             if worker.seconds_silent(reading, self._clock.seconds) > allowed:
-                worker.process.kill()
-                self._bury(slot, worker, "hung")
+                self._bury(slot, worker, "hung", reading)
+        self._ending = [worker for worker in self._ending if not worker.end(0.0)]
 
-    def _bury(self, slot: int, worker: _Worker, reason: str | None) -> None:
-        """Replace a process that has ended, or (`reason` is hung) was ended; its chunks are read again."""
-        reading = self._board.look(slot)
-        worker.end()
+    def _bury(self, slot: int, worker: _Worker, reason: str | None, reading: Reading | None = None) -> None:
+        """Replace a process that has ended, or that hangs at a `reading` (`reason` is hung); its chunks are read again."""
+        reading = reading or self._board.look(slot)
+        if not worker.end(_END_SECONDS):
+            self._ending.append(worker)
         status = worker.process.exitcode
         for index in worker.orders:
             heapq.heappush(self._again, index)
@@ -381,10 +396,12 @@ class _Worker:
             self.signs, self.heard_seconds = reading.signs, now_seconds
         return now_seconds - self.heard_seconds
 
-    def end(self) -> None:
+    def end(self, wait_seconds: float) -> bool:
+        """Kill the process; whether it is gone within the time."""
         self.process.kill()
-        self.process.join()
+        self.process.join(wait_seconds)
         self.connection.close()
+        return self.process.exitcode is not None
 
 
 class _Clock:

@@ -340,7 +340,7 @@ def _capped(
             instead = "change mix.schedule"
         raise UserError(
             f"mix.max_passes={max_passes:g} allows {allowed / 3600:,.2f} hours of clips from {allowed / max_passes / 3600:,.2f} hours of "
-            f"footage{whose}, and {when} draws {asked / 3600:,.2f}: it takes {needed:g} passes at least, somewhat more where a stratum has little "
+            f"footage{whose}, and {when} draws {asked / 3600:,.2f}: it takes {needed:g} passes at least, more where a stratum has little "
             f"footage; raise mix.max_passes, {instead}, or add footage"
         ) from None
 

@@ -9,12 +9,10 @@ message of 16 bytes then carries its descriptor (SCM_RIGHTS), whole or not at al
 
 from __future__ import annotations
 
-import mmap
 import os
 import pickle
 import socket
 import struct
-import tempfile
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -69,11 +67,12 @@ def receive(connection: Connection) -> Chunk:
     (descriptor,) = descriptors
     try:
         num_bytes, num_more = _SIZES.unpack(message)
-        buffer = mmap.mmap(descriptor, num_bytes + num_more)
+        bare, shapes = pickle.loads(_read_all(descriptor, num_more, num_bytes))
+        whole = _NO_PIXELS
+        if num_bytes:  # torch maps it and keeps no descriptor, of which a process has a thousand
+            whole = torch.from_file(f"/proc/self/fd/{descriptor}", shared=True, size=num_bytes, dtype=torch.uint8)
     finally:
         os.close(descriptor)
-    bare, shapes = pickle.loads(buffer[num_bytes:])
-    whole = torch.frombuffer(buffer, dtype=torch.uint8, count=num_bytes) if num_bytes else _NO_PIXELS
     parts = torch.split(whole, [torch.Size(shape).numel() for shape in shapes])
     clips = (
         replace(clip, pixels=part.view(shape)) for clip, part, shape in zip(bare.clips, parts, shapes, strict=True)
@@ -82,11 +81,17 @@ def receive(connection: Connection) -> Chunk:
 
 
 def _anonymous_file() -> int:
-    """Descriptor of a file without a name: in memory where the system has memfd (Linux), else on the temporary disk."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("surgrec-clips", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    """Descriptor of a file without a name, in memory."""
+    return os.memfd_create("surgrec-clips", os.MFD_CLOEXEC)
+
+
+def _read_all(descriptor: int, num_bytes: int, offset: int) -> bytes:
+    """`os.pread` until all is there."""
+    parts = []
+    while num_bytes:
+        parts.append(os.pread(descriptor, num_bytes, offset))
+        num_bytes, offset = num_bytes - len(parts[-1]), offset + len(parts[-1])
+    return b"".join(parts)
 
 
 def _write_all(descriptor: int, data: memoryview[Any]) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from pathlib import PurePath
 from typing import Protocol
 
 import torch
@@ -87,8 +88,14 @@ def read_chunk(slot: int, board: Board, reader: ClipReader, chunks: ChunkPositio
             board.end(slot)
     except UserError as error:  # told by the parent, when it comes to this chunk
         return Chunk(order.index, (), error)
-    except Exception:  # a mistake of ours; a traceback cannot travel, its text can
-        return Chunk(order.index, (), RuntimeError(f"in a loading process:\n{traceback.format_exc()}"))
+    except (
+        Exception
+    ) as error:  # a mistake of ours, or want of memory; told by its kind and places, since its text may hold a path
+        places = "".join(
+            f"\n  {PurePath(one.filename).name}:{one.lineno}, {one.name}"
+            for one in traceback.extract_tb(error.__traceback__)
+        )
+        return Chunk(order.index, (), RuntimeError(f"{type(error).__name__} in a loading process, at{places}"))
     return Chunk(order.index, tuple(clips))
 
 
@@ -103,7 +110,8 @@ def _prepare() -> None:
 
 
 def _die_with_parent() -> None:
-    """End this process the moment its parent ends, however it ends: also while it decodes, or hangs in a decoder.
+    """End this process the moment its parent ends, however it ends: also while it decodes, unless it hangs in a library that keeps Python's
+    lock.
 
     Its parent's process id would not tell: under a fork server that is the server's, which in turn waits for its workers.
     """

@@ -138,8 +138,8 @@ class Log:
                 f"waited {timings['seconds_waiting_for_data']:.1f} s for data ({share:.0%})",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-            if of_sources and self._num_lines % _SOURCES_EVERY == 0:
-                print(describe_sources(sources, of_sources), file=sys.stderr, flush=True)
+        if of_sources and self._num_lines % _SOURCES_EVERY == 0:
+            print(describe_sources(sources, of_sources), file=sys.stderr, flush=True)
         self._num_lines += 1
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surgrec.core.errors import UserError
 from surgrec.data.augment import ClipAugment
 from surgrec.data.clips import Clip, ClipReader
 from surgrec.data.loader import ClipBatch, ClipLoader, PositionPlan, ReadAhead
@@ -53,23 +53,32 @@ def _timed(action: Callable[[], object], budget: Budget) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class Decoding:
-    """`clips_per_second` of one core; `bytes_per_clip` that it asked of the files; `clips`: some of those read."""
+    """`clips_per_second` of one core; `bytes_per_clip` that it asked of the files; `clips`: some of those read; `moments`: videos that were
+    read, each once, with a time in each; `num_reads`, those included that failed, and `failures` by reason."""
 
     clips_per_second: float
     bytes_per_clip: float
     clips: list[Clip]
+    moments: list[tuple[Path, float]]
+    num_reads: int
+    failures: Counter[str]
 
 
 def measure_decoding(reader: ClipReader, first_position: int, keep: int, budget: Budget) -> Decoding:
     """Read clip after clip in this process, from `first_position` on. The first, which also loads the decoder, does not count."""
-    reader.read(first_position)
     clips: list[Clip] = []
-    position = first_position
+    moments: dict[Path, float] = {}
+    failures: Counter[str] = Counter()
+    position, num_reads = first_position, 0
+    reader.read(first_position)
 
     def read() -> None:
-        nonlocal position
+        nonlocal position, num_reads
         position += 1
         clip = reader.read(position)
+        num_reads += 1 + len(clip.failures)
+        failures.update(failure.reason for failure in clip.failures)
+        moments.setdefault(reader.manifest.path_of(clip.row), clip.start_seconds)
         if len(clips) < keep:
             clips.append(clip)
 
@@ -77,7 +86,8 @@ def measure_decoding(reader: ClipReader, first_position: int, keep: int, budget:
     # a mean: clips differ in what they cost, and a run pays for all of them
     seconds = list(_timed(read, replace(budget, repeats=max(keep, budget.repeats))))
     num_bytes = _bytes_asked_for() - before
-    return Decoding(len(seconds) / sum(seconds), num_bytes / len(seconds), clips)
+    per_clip = num_bytes / len(seconds)
+    return Decoding(len(seconds) / sum(seconds), per_clip, clips, list(moments.items()), num_reads, failures)
 
 
 def _bytes_asked_for() -> int:
@@ -171,18 +181,3 @@ def measure_step(run: Run, clips: Sequence[Clip], num_samples: int, budget: Budg
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def readable_rows(reader: ClipReader, first_position: int, number: int) -> list[tuple[Path, float]]:
-    """Videos that the run draws, each once, with a moment in each. Raises `UserError` where none is there."""
-    found: dict[Path, float] = {}
-    for position in range(first_position, first_position + 20 * number):
-        draw = reader.sampler.draw(np.array([position]))
-        path = reader.manifest.path_of(int(draw.rows[0]))
-        if path.is_file():
-            found.setdefault(path, float(draw.start_seconds[0]))
-        if len(found) == number:
-            break
-    if not found:
-        raise UserError("none of the videos drawn is where the manifest says; check that their folder is mounted")
-    return list(found.items())

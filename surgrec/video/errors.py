@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import TypeVar
 
+from surgrec.core.errors import UserError
+
 Result = TypeVar("Result")
 
 REASONS = {
@@ -56,15 +58,15 @@ def unforeseen(error: Exception) -> VideoError:
 
 
 def error_or(read: Callable[[], Result]) -> Result | VideoError:
-    """What reading a file gives, or why it gave nothing: one damaged file must not end the work on all others. Only want of memory is
-    raised, which tells of the process and not of the file."""
+    """What reading a file gives, or why it gave nothing: one damaged file must not end the work on all others. Raised are only want of
+    memory and what the user must change, which tell nothing of the file."""
     try:
         return read()
     except VideoError as error:
         return error
     except OSError as error:
         return VideoError("missing", f"the file cannot be read: {error.strerror}")
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:
         return unforeseen(error)

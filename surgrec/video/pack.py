@@ -53,7 +53,7 @@ from surgrec.video.pixels import shrink
 CODEC = "jpeg-pack"  # in the manifest's column
 _MAGIC = b"SURGPACK"
 _FOOTER = struct.Struct("<4IqdI4x8s")
-_VERSION = 2
+VERSION = 2
 _ROW, _SUMMARY = (
     np.dtype([("start", "<i8"), ("seconds", "<f8")]),
     np.dtype([("seconds", "<f8"), ("crc", "<u4"), ("", "<u4")]),
@@ -108,7 +108,7 @@ def write_jpegs(
         summary["crc"] = [zlib.crc32(rows[at : at + _ROWS + 1].tobytes()) for at in range(0, len(times_seconds), _ROWS)]
         file.write(rows.tobytes() + summary.tobytes())
         crc = zlib.crc32(summary.tobytes())
-        file.write(_FOOTER.pack(_VERSION, len(times_seconds), *size(), starts[-1], duration_seconds, crc, _MAGIC))
+        file.write(_FOOTER.pack(VERSION, len(times_seconds), *size(), starts[-1], duration_seconds, crc, _MAGIC))
 
 
 def _is_clock(seconds: npt.NDArray[np.float64]) -> bool:
@@ -143,10 +143,10 @@ class PackReader:
         version, num_frames, width, height, position, duration_seconds, checksum, magic = facts
         if magic != _MAGIC:
             raise VideoError("truncated", "the end of the pack is missing")
-        if version != _VERSION:
+        if version != VERSION:
             raise VideoError(
                 "unsupported_codec",
-                f"it is a pack of version {version}, not {_VERSION}; make it with this version of surgrec prepare",
+                f"it is a pack of version {version}, not {VERSION}; make it with this version of surgrec prepare",
             )
         if num_frames == 0:
             raise VideoError("no_frames")

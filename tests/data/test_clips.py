@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +19,9 @@ from surgrec.data.clips import Clip, ClipReader, ClipSpec
 from surgrec.data.errors import DataError
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
+from surgrec.video import open_readers
 from surgrec.video.decode import Region, open_video
+from tests.data.conftest import manifest_of
 
 SPEC = ClipSpec(num_frames=4, frame_interval_seconds=0.3)
 Break = Callable[[dict[str, str]], Manifest]
@@ -109,8 +115,47 @@ def test_a_source_that_cannot_be_read_ends_the_run_with_a_sentence(with_broken: 
     reader = reader_of(with_broken({"gamma_00": "missing", "gamma_01": "corrupt"}))
     with pytest.raises(DataError) as caught:
         reader.read(position_in(reader, "gamma"))
-    for words in ("'gamma'", "gamma_00 (missing)", "gamma_01 (not_a_video)", "index it again"):
+    for words in ("'gamma'", "gamma_00 (missing: ", "gamma_01 (not_a_video: ", "mend them, or index it again"):
         assert words in str(caught.value)
+
+
+def test_only_where_all_files_are_away_the_folder_may_not_be_mounted(with_broken: Break) -> None:
+    reader = reader_of(with_broken({"gamma_00": "missing", "gamma_01": "missing"}))
+    with pytest.raises(DataError, match="check that its folder is mounted, then index it again"):
+        reader.read(position_in(reader, "gamma"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("where", ["stat", "open"])
+def test_what_the_system_refuses_of_a_file_costs_that_video_and_tells_no_path(
+    number: int, where: str, corpus: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = {str(corpus.path_of(row)) for row, name in enumerate(corpus.video_ids) if name in ("alpha_01", "beta_00")}
+    original = Path.stat if where == "stat" else open_readers.open_video
+
+    def refuse(path: Path, *options: Any, **named: Any) -> Any:
+        if str(path) in refused:
+            raise OSError(number, os.strerror(number), str(path))
+        return original(path, *options, **named)  # type: ignore[operator]
+
+    monkeypatch.setattr(*((Path, "stat") if where == "stat" else (open_readers, "open_video")), refuse)
+    reader = reader_of(corpus)
+    failures = [failure for position in range(40) for failure in reader.read(position).failures]
+    assert {failure.video_id for failure in failures} == {"alpha_01", "beta_00"}
+    assert {failure.reason for failure in failures} == {"missing"}
+    assert all(os.strerror(number) in failure.detail for failure in failures)
+    assert not any(path in failure.detail for failure in failures for path in refused)
+
+
+def test_a_file_of_another_size_than_was_indexed_is_not_read(corpus: Manifest, tmp_path: Path) -> None:
+    """A shorter file under the old name would give stills of its last frame."""
+    rows = corpus.table.to_pylist()
+    for row in rows:
+        row["usable"] = [(interval["start_seconds"], interval["end_seconds"]) for interval in row["usable"]]
+        row["size_bytes"] = (Path(row["root"]) / row["path"]).stat().st_size - (row["video_id"] == "alpha_01")
+    reader = reader_of(manifest_of(rows))
+    failures = [failure for position in range(40) for failure in reader.read(position).failures]
+    assert {(failure.video_id, failure.reason) for failure in failures} == {("alpha_01", "changed")}
 
 
 def test_attempts_are_limited(with_broken: Break) -> None:

@@ -52,7 +52,8 @@ def test_a_source_with_90_percent_broken_files_keeps_its_share_and_is_reported(c
 def test_above_the_configured_rate_the_run_ends_with_a_sentence(corpus: Manifest) -> None:
     says = (
         r"^source 'broken': \d+ of its last \d+ reads failed \((8|9)\d%; data.max_failure_rate=0.5\), of 18 videos, "
-        r"broken_00 \(missing\), .* and others among them; .* raise data.max_failure_rate$"
+        r"broken_00 \(missing\), .* and others among them \(the last: the file is not where the manifest says\); .* "
+        "raise data.max_failure_rate$"
     )
     with pytest.raises(DataError, match=says):
         read(reader_of(corpus, 18), 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from surgrec.data.clips import Clip
 from surgrec.data.errors import DataError
 from surgrec.data.feed import DeviceFeed
 from surgrec.data.loader import ClipBatch, ClipLoader, LoaderChain, PositionPlan, ReadAhead
-from tests.data.readers import NumberReader
+from tests.data.readers import NumberReader, SlowReader
 
 CPU = torch.device("cpu")
 
@@ -106,3 +107,24 @@ def test_closing_ends_processes_and_thread_wherever_they_are() -> None:
     assert next(iter(feed)).step == 0, "and it can be iterated anew"
     feed.close()
     assert feed.seconds_waiting > 0
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_closing_before_the_first_batch_does_not_wait_for_it(num_workers: int) -> None:
+    """Whether the processes are up yet or not: a run that fails in its first seconds ends then."""
+    for wait_seconds in (0.0, 0.02, 0.5):
+        plan = PositionPlan(400)  # twenty seconds and more
+        feed = DeviceFeed(LoaderChain([ClipLoader(SlowReader(), plan, 0, 10, ReadAhead(num_workers))]), CPU)  # type: ignore[arg-type]
+        threading.Thread(target=_take_one, args=(iter(feed),), daemon=True).start()
+        while not feed_threads():
+            time.sleep(0.001)
+        time.sleep(wait_seconds)
+        began = time.monotonic()
+        feed.close()
+        assert time.monotonic() - began < 8
+        assert not feed_threads()
+
+
+def _take_one(batches: Iterator[ClipBatch]) -> None:
+    with suppress(DataError):  # that the loader was closed
+        next(batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from surgrec.corpus.manifest import Manifest
+from surgrec.data import pool
 from surgrec.data.clips import Clip, ClipReader, ClipSpec
 from surgrec.data.errors import DataError
 from surgrec.data.loader import ClipLoader, PositionPlan, ReadAhead
@@ -126,8 +128,9 @@ def test_a_source_whose_videos_all_crash_ends_the_run_with_a_sentence(corpus: Ma
         read_all(reader_of(HarmfulReader, corpus, harm=harm), ReadAhead(2))
 
 
-def test_a_mistake_in_a_worker_is_told_with_its_traceback() -> None:
-    with pytest.raises(RuntimeError, match=r"in a loading process:(.|\n)*ZeroDivisionError: a mistake"):
+def test_a_mistake_in_a_worker_is_told_with_its_places_and_not_its_text() -> None:
+    """Which may hold the name of a file."""
+    with pytest.raises(RuntimeError, match=r"ZeroDivisionError in a loading process, at(.|\n)*readers.py:\d+, read$"):
         read_all(MistakenReader(), ReadAhead(2))
 
 
@@ -168,6 +171,39 @@ def test_no_more_is_read_ahead_than_allowed(tmp_path: Path, num_bytes: int, chun
         assert pool.most_bytes <= max(num_bytes, 1_000)
     finally:
         pool.close()
+
+
+def test_a_process_that_cannot_be_ended_at_once_keeps_nobody_waiting(
+    corpus: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may be at something for it that it cannot interrupt, as with a network folder that is gone."""
+    end, waited = pool._Worker.end, []
+
+    def seems_to_stay(worker: Any, wait_seconds: float) -> bool:
+        waited.append(wait_seconds)
+        return end(worker, wait_seconds) and len(waited) > 4
+
+    monkeypatch.setattr(pool._Worker, "end", seems_to_stay)
+    clips = read_all(reader_of(HarmfulReader, corpus, harm={VICTIM: "hang"}), ReadAhead(2, timeout_seconds=1.0))
+    assert_same_clips(clips, read_all(reader_of(HarmfulReader, corpus, harm={VICTIM: "fail hung"}), ReadAhead()))
+    assert len(waited) > 4 and max(waited) <= 1.0
+
+
+def test_what_cannot_be_started_leaves_nothing_behind() -> None:
+    reader = NumberReader()
+    reader.lock = threading.Lock()  # type: ignore[attr-defined]  # cannot travel to another process
+    before, children = None, set(multiprocessing.active_children())
+    for _ in range(3):
+        with (
+            pytest.raises(TypeError, match="pickle"),
+            ClipLoader(reader, PositionPlan(4), 0, 10, ReadAhead(2)) as loader,
+        ):  # type: ignore[arg-type]
+            next(iter(loader))
+        gc.collect()
+        number = len(list(Path("/proc/self/fd").iterdir()))
+        assert before in (None, number)
+        before = number
+    assert set(multiprocessing.active_children()) == children
 
 
 def test_a_slow_consumer_gets_all_clips_in_order() -> None:

@@ -9,7 +9,7 @@ from surgrec.data.clips import Failure
 from surgrec.training.folder import RunFolder
 from tests.training.tiny import lines_of
 
-FAILURE = Failure(17, "alpha", "alpha_bad", "truncated", "alpha_good")
+FAILURE = Failure(17, "alpha", "alpha_bad", "truncated", "alpha_good", "it ends early")
 
 
 def folder_with_steps(path: Path, *steps: int) -> RunFolder:
@@ -70,4 +70,5 @@ def test_a_failure_says_where_and_what_replaced_it(tmp_path: Path) -> None:
         "video_id": "alpha_bad",
         "reason": "truncated",
         "replaced_by": "alpha_good",
+        "detail": "it ends early",
     }
