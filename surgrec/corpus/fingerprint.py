@@ -6,7 +6,8 @@ because these numbers are compared by the billion, so that their meaning and siz
 A moment is two seconds (8 samples) of small pictures, transformed by a discrete cosine transform over time, height and width (Coskun,
 Sankur & Memon 2006, "Spatio-temporal transform based video hashing", IEEE Transactions on Multimedia 8(6)). Kept are the 4 lowest
 frequencies in time and 5 x 5 in space but for the mean. Scaling, re-encoding and another frame rate leave them nearly alone; gain and
-offset of brightness fall out with the mean and the norm; a still overlay touches only what does not change in time, which counts less.
+offset of brightness fall out with the mean and the norm; a still overlay touches only what does not change in time, which counts less,
+and a logo brighter or darker than nearly all of the footage is cut to what the footage reaches.
 A mirrored copy has the signs of odd horizontal frequencies turned. For crops, the same is computed of windows of 0.85 of each side.
 """
 
@@ -42,6 +43,8 @@ _STILL_WEIGHT = np.where(_T == 0, 0.7, 1.0).astype(np.float32)  # so that overla
 _MIRROR = np.where(_U % 2, -1, 1).astype(np.int8)
 _SCALE = 256.0  # of a component, in a signed byte: components of unit vectors in 99 dimensions seldom reach 0.5
 _FLAT = 4.0  # of 255: a picture whose pixels deviate less than this shows nothing
+_OUTLYING = 2.5  # robust standard deviations from the median: brighter or darker pixels are cut there
+_ENOUGH_PICTURES = 512  # of a video, to know both
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Fingerprint:
 def fingerprint(survey: Survey) -> Fingerprint:
     """Of all moments that are readable throughout and show something. A video shorter than two seconds stands still at its end."""
     survey = _at_least_a_moment(survey)
-    coefficients = np.stack([_coefficients(survey.luma, window) for window in range(len(WINDOWS))], axis=1)
+    luma = _without_outliers(survey)
+    coefficients = np.stack([_coefficients(luma, window) for window in range(len(WINDOWS))], axis=1)
     starts = np.arange(len(coefficients)) * HOP_SAMPLES
     is_shown = survey.is_readable & (survey.luma.std(axis=(1, 2)) > _FLAT)
     kept = np.flatnonzero([is_shown[start : start + MOMENT_SAMPLES].all() for start in starts])
@@ -72,6 +76,17 @@ def _at_least_a_moment(survey: Survey) -> Survey:
     luma = np.pad(survey.luma, ((0, missing), (0, 0), (0, 0)), mode="edge")
     is_readable = np.pad(survey.is_readable, (0, missing), mode="edge")
     return replace(survey, luma=luma, is_readable=is_readable)
+
+
+def _without_outliers(survey: Survey) -> npt.NDArray[np.float32]:
+    """Small pictures cut at one level for the whole video, so that nothing comes to move that stands still. The spread is taken from the
+    median absolute deviation, of which a logo or a caption is too small to change much."""
+    shown = survey.luma[survey.is_readable] if survey.is_readable.any() else survey.luma
+    shown = shown[:: 1 + len(shown) // _ENOUGH_PICTURES].astype(np.float32)
+    middle = float(np.median(shown))
+    deviation = max(1.4826 * float(np.median(np.abs(shown - middle))), _FLAT)
+    reach = _OUTLYING * deviation
+    return np.clip(survey.luma.astype(np.float32), middle - reach, middle + reach)
 
 
 def mirrored(vectors: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -91,12 +106,12 @@ def lengths(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.sqrt(np.einsum("...d,...d->...", floats, floats))  # without the copies that a norm makes
 
 
-def _coefficients(luma: npt.NDArray[np.uint8], window: int) -> npt.NDArray[np.float32]:
+def _coefficients(luma: npt.NDArray[np.float32], window: int) -> npt.NDArray[np.float32]:
     """(moments, 99) of one window."""
     if len(luma) < MOMENT_SAMPLES:
         return np.zeros((0, DIMENSIONS), np.float32)
     rows, columns = _window_basis(window)
-    spatial = np.matmul(np.matmul(rows, luma.astype(np.float32)), columns.T).reshape(len(luma), -1)
+    spatial = np.matmul(np.matmul(rows, luma), columns.T).reshape(len(luma), -1)
     moments = np.lib.stride_tricks.sliding_window_view(spatial, MOMENT_SAMPLES, axis=0)[::HOP_SAMPLES]
     return np.matmul(moments, _cosines(MOMENT_SAMPLES, _TIMES).T).transpose(0, 2, 1).reshape(len(moments), -1)[:, 1:]
 

@@ -53,7 +53,7 @@ class Verdict:
     min_sum_brief: float = 1.4
     brief_seconds: float = 4.0
     beyond_doubt: float = 1.5
-    min_distinct: float = 0.3
+    min_distinct: float = 0.25
     min_throughout: float = 0.3
 
     def accepts(self, found: Alignment) -> bool:

@@ -36,6 +36,22 @@ def test_brightness_is_not_noticed_and_a_still_overlay_hardly():
     assert np.median(likeness(original, fingerprint(survey_of(3, 8, change=overlaid)))[:, 0]) > 0.7
 
 
+def test_a_bright_logo_on_dim_footage_is_hardly_noticed():
+    def dimmed(frames):
+        return (frames * 0.3).astype(np.uint8)
+
+    def with_logo(frames):
+        changed = dimmed(frames)
+        changed[:, 1:10, 60:79] = 235
+        return changed
+
+    for seed in range(8):
+        likenesses = likeness(
+            fingerprint(survey_of(seed, 8, change=dimmed)), fingerprint(survey_of(seed, 8, change=with_logo))
+        )
+        assert np.median(likenesses[:, 0]) > 0.9
+
+
 def test_other_footage_is_far():
     originals = [fingerprint(survey_of(seed, 8)) for seed in range(8)]
     for number, one in enumerate(originals):
