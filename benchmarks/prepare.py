@@ -39,7 +39,8 @@ from surgrec.video.decode import PACK_SUFFIX, open_video
 from surgrec.video.probe import probe
 from surgrec.video.transcode import CopySpec, write_frames, write_video
 
-NUM_LONG, LONG_SECONDS = 4, 24.0
+NUM_LONG = 4
+PARTS = ("ffmpeg", "settings")
 NUM_READS = 12
 TRAINING_SIDE = 320  # data.short_side_pixels
 CLIP_KINDS = {"mae": np.arange(16) * 4 / 25, "jepa": np.arange(16) / 4}  # seconds of the frames after a clip's start
@@ -69,7 +70,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one way to make the copies of `LONG_SECONDS` * `NUM_LONG` seconds of video."""
+    """Of one way to make the copies of `NUM_LONG` videos."""
 
     way: str
     processes: int
@@ -80,16 +81,17 @@ class Cost:
 
 def main() -> int:
     options = _parser().parse_args()
-    if not options.only_settings and shutil.which(options.ffmpeg) is None:
+    if "ffmpeg" in options.parts and shutil.which(options.ffmpeg) is None:
         raise UserError(f"there is no command {options.ffmpeg}; install ffmpeg or name it with --ffmpeg")
     keep_freed_memory()  # as loading processes do
     videos = sorted(path for path in options.clips.glob("*/*.mp4") if path.parent.name != "formats")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        costs = (
-            [] if options.only_settings else against_ffmpeg(_largest(videos), options.ffmpeg, folder, options.repeats)
-        )
-        settings = by_setting([path for path in videos if probe(path).duration_seconds > 5], folder)
+        costs, settings = [], []
+        if "ffmpeg" in options.parts:
+            costs = against_ffmpeg(_largest(videos), options, folder)
+        if "settings" in options.parts:
+            settings = by_setting([path for path in videos if probe(path).duration_seconds > 5], folder)
     _report(costs, settings, options)
     return 0
 
@@ -99,7 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=Path, required=True, help="folder with folders of mp4 files")
     parser.add_argument("--ffmpeg", default="ffmpeg", help="the command to compare with (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=2, help="of each measurement; the least is reported")
-    parser.add_argument("--only-settings", action="store_true", help="leave the comparison with ffmpeg out")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    parser.add_argument(
+        "--seconds", type=float, default=24.0, help="of a video of the comparison with ffmpeg, and more"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder of the tables")
     return parser
 
@@ -115,19 +120,21 @@ def _largest(videos: Sequence[Path]) -> Path:
     return max(high, key=lambda path: path.stat().st_size)
 
 
-def against_ffmpeg(video: Path, ffmpeg: str, folder: Path, repeats: int) -> list[Cost]:
+def against_ffmpeg(video: Path, options: argparse.Namespace, folder: Path) -> list[Cost]:
     """The same copies by `ffmpeg` and by `surgrec prepare`, with one process and with two."""
     for number in range(NUM_LONG):
-        _lengthen(video, folder / "long" / f"{number}.mp4", LONG_SECONDS + number)
+        _lengthen(video, folder / "long" / f"{number}.mp4", options.seconds + number)
     rows = scan(folder / "long", Card("long", "other"), num_workers=0).rows
     if len(rows) != NUM_LONG:
         raise UserError(f"only {len(rows)} of {NUM_LONG} lengthened videos can be read")
     Manifest(rows).write(folder / "manifest.parquet")
     ways: list[tuple[str, int, Callable[[Path], None]]] = []
     for processes in (1, 2):
-        ways.append(("ffmpeg", processes, lambda out, n=processes: _run_ffmpeg(folder / "long", out, ffmpeg, n)))
+        ways.append(
+            ("ffmpeg", processes, lambda out, n=processes: _run_ffmpeg(folder / "long", out, options.ffmpeg, n))
+        )
         ways.append(("surgrec prepare", processes, lambda out, n=processes: _run_prepare(folder, out, n)))
-    measured = [_cost(*way, folder) for _ in range(repeats) for way in ways]
+    measured = [_cost(*way, folder) for _ in range(options.repeats) for way in ways]
     return [min(measured[number :: len(ways)], key=lambda cost: cost.wall_seconds) for number in range(len(ways))]
 
 
@@ -277,15 +284,8 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
             "",
             f"{today}, {hardware}; ffmpeg {version}. Least of {options.repeats}; every process one thread.",
             "",
-            *(_comparison(costs) if costs else ()),
-            "By setting, means over the clips of more than 5 seconds; a clip is 16 frames, 0.16 s (MAE) or 0.25 s (JEPA) apart, read as",
-            "training does by default (short side 320 at most), the file opened anew; the difference is to the source, both shrunk to",
-            "224, in levels of 255:",
-            "",
-            "| setting | GB an hour | cpu s to make a minute | cpu-ms a MAE clip | cpu-ms a JEPA clip | difference |",
-            "|---|---|---|---|---|---|",
-            *(_line(row) for row in settings),
-            "",
+            *(_comparison(costs, options.seconds) if costs else ()),
+            *(_by_setting(settings) if settings else ()),
         ]
     )
     print(text)
@@ -297,16 +297,33 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
     )
 
 
-def _comparison(costs: Sequence[Cost]) -> list[str]:
+def _by_setting(settings: Sequence[dict[str, Any]]) -> list[str]:
     return [
-        f"{NUM_LONG} videos of 720p, {LONG_SECONDS:.0f} seconds and more each, to 288p with the default settings:",
+        "By setting, means over the clips of more than 5 seconds; a clip is 16 frames, 0.16 s (MAE) or 0.25 s (JEPA) apart, read as",
+        "training does by default (short side 320 at most), the file opened anew; the difference is to the source, both shrunk to",
+        "224, in levels of 255:",
         "",
-        "| way | processes | wall s | cpu s | MB |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {c.way} | {c.processes} | {c.wall_seconds:.1f} | {c.cpu_seconds:.1f} | {c.num_bytes / 1e6:.2f} |"
-            for c in costs
-        ),
+        "| setting | GB an hour | cpu s to make a minute | cpu-ms a MAE clip | cpu-ms a JEPA clip | difference |",
+        "|---|---|---|---|---|---|",
+        *(_line(row) for row in settings),
+        "",
+    ]
+
+
+def _comparison(costs: Sequence[Cost], seconds: float) -> list[str]:
+    bare = {cost.processes: cost.wall_seconds for cost in costs if cost.way == "ffmpeg"}
+
+    def row(cost: Cost) -> str:
+        over = cost.wall_seconds / bare[cost.processes] - 1
+        megabytes = cost.num_bytes / 1e6
+        return f"| {cost.way} | {cost.processes} | {cost.wall_seconds:.1f} | {over:+.1%} | {cost.cpu_seconds:.1f} | {megabytes:.2f} |"
+
+    return [
+        f"{NUM_LONG} videos of 720p, {seconds:.0f} seconds and more each, to 288p with the default settings:",
+        "",
+        "| way | processes | wall s | over ffmpeg | cpu s | MB |",
+        "|---|---|---|---|---|---|",
+        *(row(cost) for cost in costs),
         "",
         "`surgrec prepare` also starts an interpreter, reads all packets of the source, checks the copy by decoding it, and hashes it.",
         "",
