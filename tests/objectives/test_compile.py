@@ -23,7 +23,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [*list(CASES)[:2], *(pytest.param(case, marks=pytest.mark.slow) for case in list(CASES)[2:])]
+)
 def test_no_step_compiles_again_after_the_first(case: str) -> None:
     make: Callable[[], Objective] = CASES[case][0]
     objective, masker, counter = make(), CASES[case][1], CompileCounter()

@@ -80,9 +80,7 @@ def test_a_rollback_goes_on_from_a_healthy_checkpoint_with_a_lower_rate(rolled_b
     assert rates == pytest.approx([3e-2 * factor] * len(rates)) and len(rates) > 5
 
 
-@pytest.mark.parametrize(
-    "moment", [2, pytest.param(6, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("moment", [pytest.param(moment, marks=pytest.mark.slow) for moment in (2, 6, 10)])
 def test_a_run_that_is_rolled_back_continues_after_a_kill_as_if_nothing_had_happened(
     moment: int, warm: Warm, footage: Path, rolled_back: Path, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_tensorboard_has_the_numbers_of_every_logged_step(warm: Warm, footage: P
     assert {"lr", "effective_rank", "clips_per_second", "sources/alpha"} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_weights_and_biases_writes_offline_and_continues_one_run(warm: Warm, footage: Path, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     arguments = overrides("mae", footage, tmp_path, "biases", "trainer.steps=3", "logger=wandb")

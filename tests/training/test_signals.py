@@ -12,7 +12,10 @@ from surgrec.training.preempt import listen
 from tests.training.tiny import Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
 
 
-@pytest.mark.parametrize(("variant", "number", "workers"), [("mae", signal.SIGINT, 2), ("jepa", signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("variant", "number", "workers"),
+    [("mae", signal.SIGINT, 2), pytest.param("jepa", signal.SIGTERM, 0, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_and_the_same_command_continues(
     variant: str, number: signal.Signals, workers: int, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
