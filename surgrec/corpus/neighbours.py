@@ -106,14 +106,17 @@ def _nearest(floats: Floats, centres: Floats, count: int) -> Iterator[tuple[int,
     if count >= len(centres):
         yield from ((number, np.arange(len(floats))) for number in range(len(centres)))
         return
-    scores = floats @ centres.T
-    chosen = np.empty((count, len(floats)), np.int64)
-    for place in range(count):  # a maximum at a time: twice is still quicker than sorting in part
-        chosen[place] = scores.argmax(axis=1)
-        scores[np.arange(len(floats)), chosen[place]] = -np.inf
-    narrow = chosen.ravel().astype(np.uint8 if len(centres) <= 256 else np.int64)  # bytes are sorted by counting
-    order = np.argsort(narrow, kind="stable")
-    edges = np.r_[0, np.cumsum(np.bincount(narrow, minlength=len(centres)))]
+    narrow = np.uint8 if len(centres) <= 256 else np.int64  # bytes are sorted by counting
+    chosen = np.empty((count, len(floats)), narrow)
+    for start in range(0, len(floats), 2 * _TILE):
+        rows = slice(start, start + 2 * _TILE)
+        scores = floats[rows] @ centres.T
+        for place in range(count):  # a maximum at a time: twice is still quicker than sorting in part
+            chosen[place, rows] = best = scores.argmax(axis=1)
+            scores[np.arange(len(best)), best] = -np.inf
+    chosen = chosen.ravel()
+    order = np.argsort(chosen, kind="stable")
+    edges = np.r_[0, np.cumsum(np.bincount(chosen, minlength=len(centres)))]
     for number in np.flatnonzero(np.diff(edges)):
         yield int(number), order[edges[number] : edges[number + 1]] % len(floats)
 
