@@ -69,7 +69,8 @@ def test_every_part_is_measured(
     assert 0 < told["sizes"]["decoded_bytes_per_clip"] <= 4 * 64 * 96 * 3 and told["sizes"]["samples_per_step"] == 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_whoever_ends_it_finds_no_footage_left(number: signal.Signals, manifest: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()

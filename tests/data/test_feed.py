@@ -116,7 +116,7 @@ def test_closing_before_the_first_batch_does_not_wait_for_it(num_workers: int) -
         plan = PositionPlan(400)  # twenty seconds and more
         feed = DeviceFeed(LoaderChain([ClipLoader(SlowReader(), plan, 0, 10, ReadAhead(num_workers))]), CPU)  # type: ignore[arg-type]
         threading.Thread(target=_take_one, args=(iter(feed),), daemon=True).start()
-        while not feed_threads():
+        while not any(thread.is_alive() for thread in feed_threads()):
             time.sleep(0.001)
         time.sleep(wait_seconds)
         began = time.monotonic()

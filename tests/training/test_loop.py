@@ -168,7 +168,7 @@ def test_a_source_of_which_nothing_can_be_read_ends_the_run(
     manifest, _ = broken_footage
     shutil.rmtree(tmp_path / "footage" / "gamma")
     said = warm.run(overrides("mae", manifest, tmp_path, "gone"), status=2)
-    assert "source 'gamma': none of 1 video" in said and "(missing)" in said and "Traceback" not in said
+    assert "source 'gamma': none of 1 video" in said and "(missing: " in said and "Traceback" not in said
 
 
 # -- numbers that are none
