@@ -98,6 +98,7 @@ def test_what_is_computed_is_what_was_read(manifest: Path, tmp_path: Path) -> No
         assert not file.is_file() or b".mp4" not in file.read_bytes(), file  # a record without paths
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_without_a_video_knows_both_stretches(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_run_that_goes_on_without_a_video_knows_both_stretches(
     assert ask_run(folder, {gone}).first_seen == {gone: before[gone]}
 
 
+@pytest.mark.slow
 def test_what_began_from_a_release_has_seen_what_that_had(manifest: Path, tmp_path: Path) -> None:
     read: dict[str, int] = {}
     folder = train(overrides("mae", manifest, tmp_path / "runs", "first", "trainer.steps=3", *FEW), read)

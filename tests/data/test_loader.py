@@ -287,6 +287,7 @@ def start_child(tmp_path: Path, rest: str) -> tuple[subprocess.Popen[str], list[
     return child, workers
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     child, workers = start_child(tmp_path, "for _ in batches: pass")
     child.kill()
@@ -294,6 +295,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     child.communicate()
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_job_is_the_parent_s_to_answer_and_its_exit_does_not_hang(tmp_path: Path) -> None:
     rest = (
         "asked = []\n"

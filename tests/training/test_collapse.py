@@ -46,6 +46,7 @@ def test_a_warning_is_given_once_and_the_run_goes_on(warm: Warm, footage: Path, 
     assert "warning:" not in said and alarms_of(resumed) == [step]  # told before, and known after resuming
 
 
+@pytest.mark.slow
 def test_a_stop_is_status_2_and_keeps_the_checkpoints(warm: Warm, footage: Path, tmp_path: Path) -> None:
     arguments = collapsing(footage, tmp_path, "stopped", "stop")
     said = warm.run(arguments, status=2)
@@ -117,7 +118,8 @@ def test_a_kill_before_any_change_of_a_file_while_going_back(
     assert number > 100
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_see_the_same_collapse_and_go_back_together(
     strategy: str, warm: Warm, footage: Path, rolled_back: Path, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_two_processes_see_the_same_collapse_and_go_back_together(
         assert mine[0][name] == pytest.approx(alone[0][name], rel=1e-3, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_run_that_may_be_rolled_back_and_is_not_is_the_same_run(
     warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:

@@ -100,7 +100,8 @@ def check(start: Start, folder: Path, reference: Path, kills: list[Callable[[Run
     assert not list(RunFolder(folder).checkpoints.glob(".step_*")), "what interrupted saves left is gone"
 
 
-@pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_kill_while_saving(variant: str, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
     arguments = overrides(variant, footage, tmp_path, "killed")
     check(lambda: warm.start(arguments), tmp_path / "killed", uninterrupted / variant, [kill_while_saving()])

@@ -174,7 +174,7 @@ def test_a_source_of_which_nothing_can_be_read_ends_the_run(
 # -- numbers that are none
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_a_loss_that_is_no_number_stops_before_the_update(
     variant: str, warm: Warm, footage: Path, tmp_path: Path
 ) -> None:

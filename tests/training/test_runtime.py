@@ -46,7 +46,7 @@ def test_the_numbers_stay(
     assert_close_numbers(tmp_path / "changed", plain / variant, ("loss", "grad_norm"), 1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["jepa", pytest.param("mae", marks=pytest.mark.slow)])
 def test_half_precision_stays_near(variant: str, warm: Warm, footage: Path, plain: Path, tmp_path: Path) -> None:
     warm.run(overrides(variant, footage, tmp_path, "half", *FOUR_STEPS, "runtime.precision=bf16-mixed"))
     distance = assert_close_numbers(tmp_path / "half", plain / variant, ("loss",), 0.02)
