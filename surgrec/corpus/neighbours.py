@@ -114,9 +114,8 @@ def _nearest(floats: Floats, centres: Floats, count: int) -> Iterator[tuple[int,
         for place in range(count):  # a maximum at a time: twice is still quicker than sorting in part
             chosen[place, rows] = best = scores.argmax(axis=1)
             scores[np.arange(len(best)), best] = -np.inf
-    chosen = chosen.ravel()
-    order = np.argsort(chosen, kind="stable")
-    edges = np.r_[0, np.cumsum(np.bincount(chosen, minlength=len(centres)))]
+    order = np.argsort(chosen.ravel(), kind="stable")
+    edges = np.r_[0, np.cumsum(np.bincount(chosen.ravel(), minlength=len(centres)))]
     for number in np.flatnonzero(np.diff(edges)):
         yield int(number), order[edges[number] : edges[number + 1]] % len(floats)
 
