@@ -28,7 +28,7 @@ from surgrec.corpus.survey import VERSION as SURVEY_VERSION
 from surgrec.corpus.surveys import SurveyJob, limits_of, read_or_make, survey_jobs
 from surgrec.video.errors import VideoError
 
-VERSION = 2
+VERSION = 3
 _UNREAD_SECONDS, _UNREAD_SHARE = 1.0, 0.01  # the larger: what a video may lack and still count as looked at
 _MOMENT_BYTES = len(WINDOWS) * DIMENSIONS
 _PIECE_BYTES = 1 << 24
