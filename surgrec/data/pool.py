@@ -25,13 +25,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -53,6 +54,7 @@ _ORDERS_AHEAD = 2  # of a process: it need not wait for its next order
 _START_SECONDS = 300.0  # to load torch, on a machine that is busy with starting everything else
 _TICK_SECONDS = 0.5  # between looks for processes that hang
 _END_SECONDS = 1.0  # for a process that was killed to be gone: later ones are not waited for
+_LONGEST_FOLDER = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")  # bytes: Linux ends the path of a socket there
 _CHUNKS_A_DEATH = 4  # so many chunks must arrive for each unexplained death, in the long run
 
 
@@ -66,6 +68,7 @@ def prepare_fork_server() -> None:
     _CONTEXT.set_forkserver_preload(["surgrec.data.fork_server"])
     own_path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+    _keep_path_of_sockets_short()
     try:
         for ensure_running in (resource_tracker.ensure_running, forkserver.ensure_running):  # the first one unblocks
             with _blocked_signals():
@@ -74,6 +77,18 @@ def prepare_fork_server() -> None:
         os.environ.pop("PYTHONPATH")
         if own_path is not None:
             os.environ["PYTHONPATH"] = own_path
+
+
+def _keep_path_of_sockets_short() -> None:
+    """Have multiprocessing keep its sockets under /tmp where the temporary folder, of a job say, has too long a name for them."""
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
+        return
+    own = tempfile.tempdir
+    tempfile.tempdir = "/tmp"
+    try:
+        util.get_temp_dir()  # which it makes once, and removes at exit
+    finally:
+        tempfile.tempdir = own
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -223,3 +225,16 @@ def test_clips_read_here_and_by_processes_are_alike(corpus: Manifest) -> None:
     there = read_all(reader, ReadAhead(4, num_bytes=1))
     assert_same_clips(here, there)
     assert all(clip.pixels.dtype == torch.uint8 for clip in there)
+
+
+def test_a_temporary_folder_with_a_long_name_keeps_no_process_from_starting(tmp_path: Path) -> None:
+    """Where a job's TMPDIR is long, multiprocessing's own choice ends in "AF_UNIX path too long"."""
+    folder = tmp_path / ("a" * 100)
+    folder.mkdir()
+    program = (
+        "from surgrec.data.pool import _CONTEXT, prepare_fork_server; prepare_fork_server(); p = _CONTEXT.Process(target=print); "
+        + ("p.start(); p.join(); raise SystemExit(p.exitcode)")
+    )
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+    assert list(folder.iterdir()) == []
