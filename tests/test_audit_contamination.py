@@ -147,6 +147,7 @@ def test_what_is_made_of_a_corpus_is_known_with_it(folder, tmp_path):
     assert len(standing_of([corpus], []).seen) == 1
 
 
+@pytest.mark.slow
 def test_what_is_allowed_all_the_same_is_told_by_the_release(folder, tmp_path):
     audit_with(folder)
     held_out = f"mix.held_out=[{folder / 'tests.parquet'}]"

@@ -39,7 +39,7 @@ def tiny(variant: str, *more: str) -> Config:
     return compose_config(overrides(variant, Path("nowhere.parquet"), Path("runs"), "tiny", *more))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["jepa", pytest.param("mae", marks=pytest.mark.slow)])
 def test_pictures_and_tables(variant: str, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = compose_config(overrides(variant, manifest, tmp_path, "look", "trainer.steps=10"))
     assert preview(config) == 0
@@ -69,6 +69,7 @@ def test_pictures_and_tables(variant: str, manifest: Path, tmp_path: Path, capsy
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.slow
 def test_passes_are_of_the_seconds_that_each_phase_draws(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +146,7 @@ def test_without_a_manifest_the_sentence_names_both_ways_out() -> None:
         resolve_footage(compose_config(["+variant=mae"]))
 
 
+@pytest.mark.slow
 def test_the_embedded_corpus_is_rendered_where_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from surgrec.synthetic import corpus
 

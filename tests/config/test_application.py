@@ -44,7 +44,13 @@ def status_of(main: Main, arguments: list[str], monkeypatch: pytest.MonkeyPatch)
         return int(end.code or 0)
 
 
-@pytest.mark.parametrize("main", [train.main, preview.main, doctor.main], ids=["train", "preview", "doctor"])
+@pytest.mark.parametrize(
+    "main",
+    [
+        pytest.param(train.main, id="train"),
+        *(pytest.param(each.main, id=each.__name__, marks=pytest.mark.slow) for each in (preview, doctor)),
+    ],
+)
 @pytest.mark.parametrize(
     "arguments, words", MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
@@ -76,7 +82,13 @@ def test_the_process_itself_ends_with_2(tmp_path: Path) -> None:
     assert done.stderr == "error: there is no option optim.lrr; did you mean optim.lr?\n"
 
 
-@pytest.mark.parametrize("module", [train, preview, doctor], ids=["train", "preview", "doctor"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(train, id="train"),
+        *(pytest.param(each, id=each.__name__, marks=pytest.mark.slow) for each in (preview, doctor)),
+    ],
+)
 def test_help_has_an_example_and_every_option(
     module: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

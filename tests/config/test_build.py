@@ -176,6 +176,7 @@ def nano_videomae(folder: Path) -> str:
     return f"videomae:{mae_file(folder / 'w.pth', weights, clip=(4, 32))}@heads:4@head_heads:2"
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_foreign_checkpoint_says_so_once_and_continues_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

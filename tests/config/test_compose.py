@@ -58,7 +58,7 @@ def option_for(file: Path, variant: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_file_composes_with_every_variant(file: Path, variant: str) -> None:
     options = option_for(file, variant)
@@ -154,6 +154,7 @@ def test_overlays_of_a_list_apply_whole_and_from_left_to_right(
     assert compose_config(["+variant=jepa", *apart, *options[1:]]) == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
     "written",
@@ -174,6 +175,7 @@ OVERLAYS = [
 GROUPS = sorted({path.parent.as_posix() for path in FILES} - {"variant", "experiment"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(len(OVERLAYS)), ids=lambda place: "-".join(map(str, OVERLAYS[place])))
 def test_an_option_of_a_group_that_is_named_wins_over_every_overlay(place: int) -> None:
     """Of every group at once; which of its options, changes from overlay to overlay, so that all have their turn."""

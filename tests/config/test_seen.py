@@ -76,6 +76,7 @@ def train(arguments: list[str], first_seen: dict[str, int], until: int | None = 
     return run.folder.path
 
 
+@pytest.mark.slow
 def test_what_is_computed_is_what_was_read(manifest: Path, tmp_path: Path) -> None:
     """Over two phases of different batches, with videos that are replaced because their file is gone."""
     read: dict[str, int] = {}

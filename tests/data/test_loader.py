@@ -103,7 +103,7 @@ def test_a_batch_that_would_part_the_samples_of_a_clip_is_explained(sizes: tuple
         PositionPlan(*sizes)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_clip_is_read_once_for_all_its_samples(corpus: Manifest, expected: list[Clip], num_workers: int) -> None:
     plan = PositionPlan(24, accumulation=2, repeats=4)
     with ClipLoader(reader_of(corpus), plan, 1, 4, ReadAhead(num_workers)) as loader:

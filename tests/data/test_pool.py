@@ -227,6 +227,7 @@ def test_clips_read_here_and_by_processes_are_alike(corpus: Manifest) -> None:
     assert all(clip.pixels.dtype == torch.uint8 for clip in there)
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_with_a_long_name_keeps_no_process_from_starting(tmp_path: Path) -> None:
     """Where a job's TMPDIR is long, multiprocessing's own choice ends in "AF_UNIX path too long"."""
     folder = tmp_path / ("a" * 100)

@@ -183,6 +183,7 @@ def test_other_norms_and_unknown_weights_are_refused() -> None:
         start(video_encoder(14, qkv_bias="qv"), image("vit_small_patch14_dinov2"))
 
 
+@pytest.mark.slow
 def test_who_starts_from_no_image_model_does_not_wait_for_timm() -> None:
     loaded = python("import sys, surgrec.hub.initial, surgrec.hub.endofm; print(*sys.modules)").split()
     assert "torch" in loaded and not {"timm", "transformers", "torchvision"} & set(loaded)

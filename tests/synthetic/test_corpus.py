@@ -41,6 +41,7 @@ def times_in_file(path: Path) -> list[float]:
     return [time - times[0] for time in times]
 
 
+@pytest.mark.slow
 def test_the_files_do_not_depend_on_the_number_of_workers(corpus: Path, tmp_path: Path) -> None:
     synthesize(tmp_path / "again", "tiny", seed=0, num_workers=2)
     assert digests(tmp_path / "again") == digests(corpus)

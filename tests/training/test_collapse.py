@@ -33,6 +33,7 @@ def alarms_of(folder: Path) -> list[int]:
     return [line["step"] for line in metrics_of(folder) if "alarm" in line]
 
 
+@pytest.mark.slow
 def test_a_warning_is_given_once_and_the_run_goes_on(warm: Warm, footage: Path, tmp_path: Path) -> None:
     said = warm.run(collapsing(footage, tmp_path, "warned", "warn"))
     assert said.count("warning:") == 1 and "the features have collapsed, in every reading since step" in said
@@ -181,6 +182,7 @@ def test_a_healthy_run_raises_no_alarm(variant: str, warm: Warm, footage: Path, 
     assert "warning" not in said and alarms_of(tmp_path / "fine") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_that_does_not_collapse_raises_no_alarm(variant: str, warm: Warm, footage: Path, tmp_path: Path) -> None:
     """The first weights, the patience and the length of the runs above, and none of what makes them collapse."""

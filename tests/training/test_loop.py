@@ -133,6 +133,7 @@ def broken_footage(footage: Path, tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "footage" / "manifest.parquet", str(moved.video_ids[row])
 
 
+@pytest.mark.slow
 def test_a_video_that_fails_is_replaced_within_its_source_and_listed_once(
     warm: Warm, broken_footage: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_no_number_stops_before_the_update(footage: Path, tmp_path: Path) -> None:
     config = compose_config(overrides("mae", footage, tmp_path, "broken", "trainer.checkpoint_every=1"))
     claim_folder(config, tmp_path / "broken" / "config.yaml")

@@ -77,7 +77,7 @@ def test_sources_count_each_clip_once(variant: str, whole: Path) -> None:
     ("variant", "stop"),
     [
         ("jepa", 4),
-        ("mae", 6),
+        pytest.param("mae", 6, marks=pytest.mark.slow),
         pytest.param("mae", 3, marks=pytest.mark.slow),
         pytest.param("mae", 4, marks=pytest.mark.slow),
         pytest.param("jepa", 3, marks=pytest.mark.slow),
@@ -119,6 +119,7 @@ def test_two_processes_train_as_one(warm: Warm, footage: Path, whole: Path, tmp_
     assert shares[0].isdisjoint(shares[1]) and len(shares[0]) == len(shares[1]) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pictures_of_a_phase_of_fewer_clips_than_are_drawn(
     variant: str, warm: Warm, footage: Path, tmp_path: Path
@@ -151,6 +152,7 @@ def test_a_release_takes_clips_as_its_last_phase_did(variant: str, whole: Path) 
     assert any(line.startswith("trainer.phases [] -> ") for line in run.distance)
 
 
+@pytest.mark.slow
 def test_continuing_from_a_release_on_surgery_and_general_video(
     warm: Warm, footage: Path, whole: Path, tmp_path: Path
 ) -> None:

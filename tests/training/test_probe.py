@@ -50,7 +50,7 @@ def probe_options(footage: Path, labels: Path, every: int) -> list[str]:
     return ["data.frame_interval_seconds=0.125", *(f"probe.{name}={value}" for name, value in names.items())]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_the_probe_is_logged_at_its_steps_and_changes_nothing(
     variant: str, warm: Warm, footage: Path, labels: Path, tmp_path: Path
 ) -> None:
@@ -67,6 +67,7 @@ def test_the_probe_is_logged_at_its_steps_and_changes_nothing(
     assert said.count("probe 0.") + said.count("probe 1.") == 2 and "chance 0.500" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "strategy"),
     [

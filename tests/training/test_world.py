@@ -182,6 +182,7 @@ def test_a_loss_that_is_none_is_told_once_with_the_videos_of_the_rank_whose_it_i
     assert error.endswith(f"look at the videos whose loss it is: {', '.join(videos[1])}")
 
 
+@pytest.mark.slow
 def test_a_collapse_is_told_once(warm: Warm, footage: Path, tmp_path: Path) -> None:
     collapsing = ("objective.ema=0", "optim.lr=3e-2", "trainer.collapse_patience_steps=4", "trainer.on_collapse=stop")
     weights = ("backbone.positions=sincos_3d", "backbone.init=mimetic")
