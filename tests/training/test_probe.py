@@ -17,7 +17,7 @@ from surgrec.evaluation.labels import LabelledWindow
 from surgrec.evaluation.online import OnlineProbe, ProbeError
 from surgrec.training.loop import pretrain
 from tests.training.test_update import run_of
-from tests.training.tiny import BLIND, VARIANTS, Warm, assert_same_weights, metrics_of, overrides
+from tests.training.tiny import BLIND, Warm, assert_same_weights, metrics_of, overrides
 
 PROBE = {"probe_knn", "probe_chance", "probe_windows"}
 
