@@ -294,6 +294,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder of the results; none are written without it")
     parser.add_argument("--folder", type=Path, help="where manifests are generated (default: a temporary folder)")
     parser.add_argument("--videos", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument(
+        "--opens", type=int, default=REPEATS, help="of each manifest; the median is told (default %(default)s)"
+    )
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -311,7 +314,7 @@ def main() -> int:
             manifest = Path(folder) / "manifest.parquet"
             write_manifest(manifest, number)
             one: dict[str, Any] = {"videos": number, "compile": measure("open", manifest)}
-            one["open"] = statistics.median(measure("open", manifest)["seconds"] for _ in range(REPEATS))
+            one["open"] = statistics.median(measure("open", manifest)["seconds"] for _ in range(options.opens))
             one["workers"] = measure("workers", manifest)
             one["draws"] = {policy: measure("draw", manifest, policy) for policy in POLICIES}
             one["peers"] = measure("peers", manifest)
