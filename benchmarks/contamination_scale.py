@@ -6,7 +6,7 @@ At scale 1: 10,535 videos of together 214.5 million frames at 25 a second (2,383
 about what the 16 test sets hold. Fingerprints are mixtures of those of rendered surgery, with noise, so that they crowd as real ones do;
 240 test videos show 8, 30 or 300 seconds of the corpus, with so much noise that the
 cosine is 0.9 (a re-encoded copy) or 0.7 (a cropped one). The proposals are timed
-(`propose` in surgrec/corpus/shared_footage.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a
+(`propose` in surgrec/corpus/proposals.py); what deciding on one costs is printed by benchmarks/contamination.py. Each scale runs in a
 process of its own, whose peak memory is told,
 with the corpus's vectors in a file, as an audit has them.
 """
@@ -28,7 +28,7 @@ import numpy as np
 
 from surgrec.core.atomic import write_text
 from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SECONDS, WINDOWS, as_floats, fingerprint
-from surgrec.corpus.shared_footage import Moments, propose
+from surgrec.corpus.proposals import Moments, propose
 from surgrec.corpus.survey import survey_video
 from surgrec.synthetic.corpus import synthesize
 
@@ -69,9 +69,26 @@ def moments(vectors: np.ndarray, num_videos: int) -> Moments:
     return Moments(vectors, ((np.arange(len(vectors)) - first[video]) * HOP_SECONDS).astype(np.float32), video)
 
 
+def _with_children(pid: int) -> list[int]:
+    """The process and all that it has started."""
+    try:
+        told = " ".join(file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:  # it has gone
+        return []
+    return [pid, *(other for child in told.split() for other in _with_children(int(child)))]
+
+
+def _own_gigabytes(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1e6
+
+
 class PeakMemory:
-    """The most memory of this process's own, looked at ten times a second. Pages of mapped files are not in it, as `ru_maxrss` has them:
-    the system takes them back when it needs them."""
+    """The most memory of this process's own and its workers', looked at ten times a second. Pages of mapped files are not in it, as
+    `ru_maxrss` has them: the system takes them back when it needs them."""
 
     def __enter__(self) -> PeakMemory:
         self.gigabytes, self._is_over = 0.0, threading.Event()
@@ -85,8 +102,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while True:
-            lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-            self.gigabytes = max(self.gigabytes, int(lines["RssAnon"].split()[0]) / 1e6)
+            self.gigabytes = max(self.gigabytes, sum(map(_own_gigabytes, _with_children(os.getpid()))))
             if self._is_over.wait(0.1):
                 return
 

@@ -24,6 +24,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,36 +49,58 @@ NUM_FOLDS = 5
 # -- training
 
 
-def command(*arguments: object) -> None:
+def command(*arguments: object, num_threads: int) -> None:
     """Run a command of surgrec; its output goes to this one's."""
-    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(num_threads)}
+    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True, env=environment)
 
 
-def train(variant: str, policy: str, seed: int, corpus: Path, work: Path, more: Sequence[str]) -> Path:
+def train_all(
+    variant: str, seeds: Sequence[int], corpus: Path, work: Path, more: Sequence[str], at_once: int
+) -> dict[tuple[str, int], Path]:
+    """The folders of all runs of a variant; `at_once` seeds are trained side by side, each on its part of the cores."""
+    num_threads = max(1, (os.cpu_count() or 1) // at_once)
+
+    def train_seed(seed: int) -> dict[tuple[str, int], Path]:
+        return {(policy, seed): train(variant, policy, seed, corpus, work, more, num_threads) for policy in POLICIES}
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return {key: run for runs in pool.map(train_seed, seeds) for key, run in runs.items()}
+
+
+def train(
+    variant: str, policy: str, seed: int, corpus: Path, work: Path, more: Sequence[str], num_threads: int
+) -> Path:
     """The folder of the run, trained where it is not whole."""
     name = f"{variant}_{policy}_{seed}"
     run, done = work / name, work / f"{name}.done"
     if not done.exists():
         mix = [f"mix.policy={policy}", "mix.alpha=0.5"]
         if policy == "clusters":
-            mix.append(f"mix.clusters={clusters_of(variant, seed, corpus, work)}")
+            mix.append(f"mix.clusters={clusters_of(variant, seed, corpus, work, num_threads)}")
         command(
             "surgrec.train", f"+variant={variant}", "+experiment=quickstart", f"mix.manifests=[{corpus / 'manifest.parquet'}]",
-            f"seed={seed}", f"name={name}", f"paths.runs={work}", *mix, *more,
+            f"seed={seed}", f"name={name}", f"paths.runs={work}", *mix, *more, num_threads=num_threads,
         )  # fmt: skip
         done.touch()
     return run
 
 
-def clusters_of(variant: str, seed: int, corpus: Path, work: Path) -> Path:
+def clusters_of(variant: str, seed: int, corpus: Path, work: Path, num_threads: int) -> Path:
     """Clusters of the moments of the training corpus, as the natural run sees them."""
     natural = f"{variant}_natural_{seed}"
     release, features, file = (work / f"{natural}.{kind}" for kind in ("release", "features", "clusters.parquet"))
     if not file.exists():
         if not release.exists():
-            command("surgrec", "export", "--run", work / natural, "--out", release)
-        command("surgrec", "extract", "--model", release, "--videos", corpus / "manifest.parquet", "--out", features)
-        command("surgrec", "corpus", "cluster", "--features", features, "--clusters", *CLUSTERS, "--out", file)
+            command("surgrec", "export", "--run", work / natural, "--out", release, num_threads=num_threads)
+        videos = corpus / "manifest.parquet"
+        command(
+            "surgrec", "extract", "--model", release, "--videos", videos, "--out", features, num_threads=num_threads
+        )
+        command(
+            "surgrec", "corpus", "cluster", "--features", features, "--clusters", *CLUSTERS, "--out", file,
+            num_threads=num_threads,
+        )  # fmt: skip
     return file
 
 
@@ -188,17 +211,14 @@ def main() -> int:
         metavar="KEY=VALUE",
         help="options for every run, for instance trainer.steps=300",
     )
+    add("--at-once", type=int, default=1, help="seeds to train side by side, each on its part of the cores")
     add("--out", type=Path, help="folder for long_tail_DATE.md and .json")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     parts = head_and_tail(Manifest.read([options.corpus / "manifest.parquet"]))
     rows = []
     for variant in options.variants:
-        runs = {
-            (policy, seed): train(variant, policy, seed, options.corpus, options.work, options.set)
-            for seed in options.seeds
-            for policy in POLICIES
-        }
+        runs = train_all(variant, options.seeds, options.corpus, options.work, options.set, options.at_once)
         rows += measure(variant, runs, options.held_out, parts)
     date = datetime.date.today().isoformat()
     head = (

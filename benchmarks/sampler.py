@@ -8,6 +8,8 @@ table, printed and written with date and hardware.
 * Compile: the first opening of a manifest by a mixture, in a process of its own: what is checked, sorted and written. Its peak memory.
 * Open: every later opening, as each rank does, in a process of its own: manifest, mixture and sampler.
 * Draws: batches of 65,536 addressed draws on one core, source, video and start, at the beginning of a run and at its billionth clip.
+  One process has the samplers of all sizes open and takes a batch of each in turn, so that whatever slows the machine slows all; how the
+  cost grows is the median over rounds of the batch's seconds over those of the smallest corpus in the same round.
 * Memory of one more worker: processes of the loader's kind that have drawn 200,000 clips and asked for their files; the proportional set
   size of all of them together, with three of them less with one, halved; and from that the same of workers that hold no reader, which
   is Python and the imports of this script. Pages of the mapped files apart: they are the page cache's, one copy for all processes of the
@@ -30,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -57,7 +59,7 @@ POLICIES = {
     "capped": ["mix.max_passes=4000", "trainer.steps=1000"],
 }
 GOAL_OPEN_SECONDS, GOAL_MEGABYTES, GOAL_DRAWS, GOAL_GROWTH = 1.0, 20.0, 200_000, 1.5
-NUM_SOURCES, BATCH, REPEATS = 34, 1 << 16, 5
+NUM_SOURCES, BATCH, REPEATS, ROUNDS = 34, 1 << 16, 5, 41
 _ROWS_AT_ONCE = 1_000_000
 
 
@@ -142,18 +144,24 @@ def opened(manifest: Path, policy: str) -> dict[str, float]:
     return {"seconds": seconds, "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def drawn(manifest: Path, policy: str) -> dict[str, float]:
-    """Addressed draws a second at the beginning of a run and far into it, batch after batch, medians."""
-    sampler = build(manifest, policy).sampler
-    rates: dict[str, float] = {}
-    table = sampler.mixture.draws
-    for values in (table.videos["sum"], table.guide, sampler._windows["sum"]):
-        assert np.isfinite(values.max())  # touches every page, once
+def drawn(manifests: Sequence[Path], policy: str) -> list[dict[str, float]]:
+    """Addressed draws a second at the beginning of a run and far into it, of every manifest, a batch of each in turn; medians."""
+    samplers = [build(manifest, policy).sampler for manifest in manifests]
+    for sampler in samplers:
+        table = sampler.mixture.draws
+        for values in (table.videos["sum"], table.guide, sampler._windows["sum"]):
+            assert np.isfinite(values.max())  # touches every page, once
+    found: list[dict[str, float]] = [{} for _ in samplers]
     for name, first in (("begin", 0), ("end", 10**9)):
-        batches = [np.arange(first + turn * BATCH, first + (turn + 1) * BATCH) for turn in range(REPEATS * 4)]
-        seconds = [_seconds(partial(sampler.draw, batch)) for batch in batches]
-        rates[name] = BATCH / statistics.median(seconds)
-    return rates
+        seconds = np.empty((ROUNDS, len(samplers)))
+        for turn in range(ROUNDS):
+            batch = np.arange(first + turn * BATCH, first + (turn + 1) * BATCH)
+            for number, sampler in enumerate(samplers):
+                seconds[turn, number] = _seconds(partial(sampler.draw, batch))
+        for number, one in enumerate(found):
+            one[name] = BATCH / statistics.median(seconds[:, number])
+            one[f"growth_{name}"] = statistics.median(seconds[:, number] / seconds[:, 0])
+    return found
 
 
 def peers(manifest: Path, policy: str) -> dict[str, float]:
@@ -229,18 +237,22 @@ def _proportional_megabytes(pid: int) -> tuple[float, float]:
     return sizes["Pss_Anon:"], sizes["Pss_File:"] + sizes["Pss_Shmem:"]
 
 
-MEASURES = {"open": opened, "draw": drawn, "peers": peers, "workers": workers}
+MEASURES = {"open": opened, "peers": peers, "workers": workers}
 
 
 def measure(name: str, manifest: Path, policy: str = "temperature") -> dict[str, float]:
-    """One of `MEASURES` in a process of its own."""
-    command = [sys.executable, __file__, "--measure", name, str(manifest), policy]
+    """One of `MEASURES`, of a manifest, in a process of its own."""
+    return dict(_measured(name, policy, [manifest]))
+
+
+def _measured(name: str, policy: str, manifests: Sequence[Path]) -> Any:
+    command = [sys.executable, __file__, "--measure", name, policy, *map(str, manifests)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 # -- report
@@ -249,12 +261,12 @@ def measure(name: str, manifest: Path, policy: str = "temperature") -> dict[str,
 def report(results: list[dict[str, Any]]) -> str:
     """The table, with what was asked for."""
     first, last = results[0], results[-1]
-    growth = {policy: first["draws"][policy]["begin"] / last["draws"][policy]["begin"] for policy in first["draws"]}
+    growth = {policy: values["growth_begin"] for policy, values in last["draws"].items()}
     lines = [
         "# Sampler",
         "",
         f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, torch {torch.__version__}. One core draws. The machine was shared; most other work was held back.",
+        f"NumPy {np.__version__}, torch {torch.__version__}. One core draws. Other work ran beside it.",
         "",
         f"Goals: open under {GOAL_OPEN_SECONDS:g} s, at most {GOAL_MEGABYTES:g} MB for one more worker, {GOAL_DRAWS:,} addressed draws a "
         f"second and core, cost of a draw growing at most {GOAL_GROWTH:g} times.",
@@ -281,7 +293,7 @@ def report(results: list[dict[str, Any]]) -> str:
     told = ", ".join(f"{policy} {value:.2f}" for policy, value in growth.items())
     lines += [
         "",
-        f"Cost of a draw, {last['videos']:,} videos over {first['videos']:,}: {told}.",
+        f"Cost of a draw, {last['videos']:,} videos over {first['videos']:,}, a batch of each in turn: {told}.",
         "",
         "`python benchmarks/sampler.py`",
     ]
@@ -297,33 +309,35 @@ def main() -> int:
     parser.add_argument(
         "--opens", type=int, default=REPEATS, help="of each manifest; the median is told (default %(default)s)"
     )
-    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        name, manifest, policy = options.measure
-        print(json.dumps(MEASURES[name](Path(manifest), policy)))
+        name, policy, *manifests = options.measure
+        paths = [Path(manifest) for manifest in manifests]
+        print(json.dumps(drawn(paths, policy) if name == "draw" else MEASURES[name](paths[0], policy)))
         return 0
-    stem = (options.out or Path(tempfile.gettempdir())) / f"sampler_{datetime.date.today()}"
-    earlier = (
-        json.loads(stem.with_suffix(".json").read_text()) if options.out and stem.with_suffix(".json").is_file() else []
-    )
-    # other sizes, measured in a run of their own
-    results = [one for one in earlier if one["videos"] not in options.videos]
-    for number in options.videos:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            manifest = Path(folder) / "manifest.parquet"
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        manifests = [Path(folder) / f"{number}" / "manifest.parquet" for number in sorted(options.videos)]
+        for number, manifest in zip(sorted(options.videos), manifests, strict=True):
+            manifest.parent.mkdir()
             write_manifest(manifest, number)
-            one: dict[str, Any] = {"videos": number, "compile": measure("open", manifest)}
+            one: dict[str, Any] = {"videos": number, "compile": measure("open", manifest), "draws": {}}
             one["open"] = statistics.median(measure("open", manifest)["seconds"] for _ in range(options.opens))
             one["workers"] = measure("workers", manifest)
-            one["draws"] = {policy: measure("draw", manifest, policy) for policy in POLICIES}
             one["peers"] = measure("peers", manifest)
             results.append(one)
             print(json.dumps(one), flush=True)
-    results.sort(key=lambda one: one["videos"])
+        for policy in POLICIES:
+            for manifest in manifests:
+                measure("open", manifest, policy)  # compiles, so that the process that draws only opens
+            for one, values in zip(results, _measured("draw", policy, manifests), strict=True):
+                one["draws"][policy] = values
+            print(json.dumps({policy: [one["draws"][policy] for one in results]}), flush=True)
     text = report(results)
     print(text)
     if options.out:
+        stem = options.out / f"sampler_{datetime.date.today()}"
         write_text(stem.with_suffix(".md"), text)
         write_text(stem.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
     return 0

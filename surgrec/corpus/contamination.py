@@ -21,7 +21,8 @@ from surgrec.corpus.card import Card
 from surgrec.corpus.fingerprints import Gathered, Progress, gather
 from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
-from surgrec.corpus.shared_footage import Candidate, Copy, Moments, Verdict, by_first_video, decide, propose
+from surgrec.corpus.proposals import Candidate, Moments, by_first_video, propose
+from surgrec.corpus.shared_footage import Copy, Verdict, decide
 from surgrec.corpus.survey import read_survey
 from surgrec.corpus.surveys import default_surveys, survey_path
 from surgrec.video.errors import VideoError
@@ -275,7 +276,7 @@ def _same_footage(
             {one.second: survey_path(surveys, str(ours[one.second])) for one in group},
             verdict,
         )
-        for group in by_first_video(propose(moments, footage.moments, max(1, num_workers)))
+        for group in by_first_video(propose(moments, footage.moments, max(1, num_workers), progress))
     ]
     num_candidates = sum(len(job.candidates) for job in jobs)
     copies: dict[int, list[Copy]] = {}

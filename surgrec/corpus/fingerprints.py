@@ -11,8 +11,7 @@ import hashlib
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from surgrec.core.atomic import atomic_path
 from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SAMPLES, MOMENT_SAMPLES, WINDOWS, Fingerprint, fingerprint
 from surgrec.corpus.isolated import Failed, map_isolated
 from surgrec.corpus.manifest import Manifest
-from surgrec.corpus.shared_footage import Moments
+from surgrec.corpus.proposals import Moments, Progress
 from surgrec.corpus.survey import SAMPLES_PER_SECOND, Survey
 from surgrec.corpus.survey import VERSION as SURVEY_VERSION
 from surgrec.corpus.surveys import SurveyJob, limits_of, read_or_make, survey_jobs
@@ -32,7 +31,6 @@ VERSION = 3
 _UNREAD_SECONDS, _UNREAD_SHARE = 1.0, 0.01  # the larger: what a video may lack and still count as looked at
 _MOMENT_BYTES = len(WINDOWS) * DIMENSIONS
 _PIECE_BYTES = 1 << 24
-Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
 @dataclass(frozen=True)

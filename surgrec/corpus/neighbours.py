@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ _SAMPLES_PER_LEAF = 20
 PROBES = (2, 2)  # branches, and leaves of each, that a vector is compared with
 BLOCK = 1 << 19  # vectors of the second set at a time
 _TILE = 1 << 10  # rows and columns of a product, which then stays in the processor's cache
-_SCORE_BITS = 24  # of a key to sort by; above them stands the vector's number
+_OTHER_BITS, _SCORE_BITS = 20, 24  # of a key to sort by: number in the block, and what the cosine lacks of 1
 
 Vectors = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
@@ -41,54 +42,83 @@ class Pairs:
     scores: Floats
 
 
-class Cells:
-    """The first set, sorted into leaves. `num_others`: how many vectors it will be compared with; the more, the more leaves."""
+_ARRAYS = ("vectors", "lengths", "order", "edges", "root", "children", "child_edges")
 
-    def __init__(self, vectors: Vectors, num_others: int) -> None:
+
+class Cells:
+    """The first set, sorted into leaves.
+
+    `vectors` (n, 99) leaf after leaf, their `lengths` (n,) and places in the set, `order` (n,); leaf i begins at `edges[i]`.
+    `root` (b, 99): centres of the branches; `children` (c, 99): centres of the leaves, those of branch i from `child_edges[i]`.
+    """
+
+    def __init__(
+        self, vectors: Vectors, lengths: Floats, order: Integers, edges: Integers, root: Floats, children: Floats,
+        child_edges: Integers,
+    ) -> None:  # fmt: skip
+        self._vectors, self._lengths, self._order, self._edges = vectors, lengths, order, edges
+        self._root, self._children, self._child_edges = root, children, child_edges
+        self._mine_bits = max(1, len(vectors).bit_length())
+        self._score_bits = min(_SCORE_BITS, 63 - _OTHER_BITS - self._mine_bits)
+        self._other_shift = self._mine_bits + self._score_bits
+
+    @classmethod
+    def of(cls, vectors: Vectors, num_others: int) -> Cells:
+        """Sort `vectors`. `num_others`: how many vectors they will be compared with; the more, the more leaves."""
         num_pairs = float(len(vectors)) * num_others
         is_small = num_pairs <= BUDGET
         branches = 1 if is_small else min(_MAX_BRANCHES, math.ceil(math.sqrt(math.prod(PROBES) * num_pairs / BUDGET)))
-        self._root, self._children = _tree(vectors, branches)
-        self._branches = branches
+        root, children = _tree(vectors, branches)
+        child_edges = np.cumsum([0, *map(len, children)])
+        empty = np.zeros(0, np.int64)
+        routing = cls(vectors[:0], np.zeros(0, np.float32), empty, empty, root, np.concatenate(children), child_edges)
         leaf, long = np.zeros(len(vectors), np.int64), np.zeros(len(vectors), np.float32)
         for start in range(0, len(vectors), BLOCK):
             block = vectors[start : start + BLOCK].astype(np.float32)
             long[start : start + BLOCK] = np.maximum(lengths(block), 1e-6)
-            for number, members in self._visits(block, 1, 1):
+            for number, members in routing._visits(block, 1, 1):
                 leaf[start + members] = number
-        self._order = np.argsort(leaf.astype(np.uint16), kind="stable")
-        self._vectors, self._lengths = vectors[self._order], long[self._order]
-        self._edges = np.searchsorted(leaf[self._order], np.arange(branches**2 + 1))
+        order = np.argsort(leaf.astype(np.uint16), kind="stable")
+        edges = np.searchsorted(leaf[order], np.arange(child_edges[-1] + 1))
+        return cls(vectors[order], long[order], order, edges, root, routing._children, child_edges)
+
+    def save(self, folder: Path) -> None:
+        """A file of each array, for `load`."""
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(self, f"_{name}"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Cells:
+        """What `save` wrote, mapped."""
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
 
     def search(self, others: Vectors, count: int, floor: float) -> Pairs:
-        """Of each of `others` the `count` nearest, of those whose cosine is above `floor`; at most a block of them at a time."""
+        """Of each of `others` the `count` nearest, of those above the cosine `floor` (0 or more); at most a block of them at a time."""
         floats = as_floats(others)
         pieces = [
-            piece
+            keys
             for cell, chosen in self._visits(floats, *PROBES)
-            for piece in self._compare(cell, floats, chosen, floor)
+            for keys in self._compare(cell, floats, chosen, floor)
         ]
-        if not pieces:
-            return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        other, mine, scores = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        falling = ((1 - scores) * 2.0 ** (_SCORE_BITS - 2)).astype(np.int64)
-        key = (other << _SCORE_BITS) + falling  # by vector, the best first
-        order = np.argsort(key)  # one number is sorted three times as fast as two
-        other, mine, scores = other[order], mine[order], scores[order]
-        rank = np.arange(len(other)) - np.searchsorted(other, other)
-        best = rank < count
-        return Pairs(other[best], self._order[mine[best]], scores[best])
+        keys = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        keys.sort()  # one number, which is all that is known of a pair, is sorted many times as fast as an order is found
+        other = keys >> self._other_shift
+        best = np.ones(len(keys), np.bool_)
+        best[count:] = other[count:] != other[:-count]
+        keys = keys[best]
+        falling = (keys >> self._mine_bits) & ((1 << self._score_bits) - 1)
+        mine = keys & ((1 << self._mine_bits) - 1)
+        return Pairs(other[best], self._order[mine], (1 - falling / 2.0**self._score_bits).astype(np.float32))
 
     def _visits(self, floats: Floats, num_branches: int, num_leaves: int) -> Iterator[tuple[int, Integers]]:
         """(leaf, which of the vectors are near it): of the nearest branches, the nearest leaves of each."""
         for branch, members in _nearest(floats, self._root, num_branches):
-            for leaf, chosen in _nearest(floats[members], self._children[branch], num_leaves):
-                yield branch * self._branches + leaf, members[chosen]
+            first, last = self._child_edges[branch : branch + 2]
+            for leaf, chosen in _nearest(floats[members], self._children[first:last], num_leaves):
+                yield int(first) + leaf, members[chosen]
 
-    def _compare(
-        self, cell: int, floats: Floats, chosen: Integers, floor: float
-    ) -> Iterator[tuple[Integers, Integers, Floats]]:
-        """(which of the vectors, which of the leaf's, cosines) above `floor`."""
+    def _compare(self, cell: int, floats: Floats, chosen: Integers, floor: float) -> Iterator[Integers]:
+        """Keys of pairs above `floor`, to sort by: which of the vectors, how far its cosine is below 1, and which of the leaf's."""
         for start in range(self._edges[cell], self._edges[cell + 1], _TILE):
             tile = slice(start, min(start + _TILE, self._edges[cell + 1]))
             mine, long = self._vectors[tile].astype(np.float32).T, self._lengths[tile]
@@ -98,7 +128,9 @@ class Cells:
                 hits = np.flatnonzero(products > floor * long)  # far quicker than by two indices at once
                 if len(hits):
                     row, column = np.divmod(hits, len(long))
-                    yield others[row], start + column, products.ravel()[hits] / long[column]
+                    below = np.maximum(1 - products.ravel()[hits] / long[column], 0) * 2.0**self._score_bits
+                    falling = np.minimum(below.astype(np.int64), (1 << self._score_bits) - 1)
+                    yield (others[row] << self._other_shift) | (falling << self._mine_bits) | (start + column)
 
 
 def _nearest(floats: Floats, centres: Floats, count: int) -> Iterator[tuple[int, Integers]]:

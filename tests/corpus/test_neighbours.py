@@ -18,7 +18,7 @@ def vectors(random, count: int) -> np.ndarray:
 
 
 def search(mine: np.ndarray, others: np.ndarray, count: int, floor: float) -> Pairs:
-    return Cells(mine, len(others)).search(others, count, floor)
+    return Cells.of(mine, len(others)).search(others, count, floor)
 
 
 def cosines(mine: np.ndarray, others: np.ndarray) -> np.ndarray:
