@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import time
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,42 @@ def test_ctrl_c_before_the_first_step_is_one_sentence(warm: Warm, footage: Path,
     said = process.log.read_text()
     assert "Traceback" not in said and "continue" in said
     assert len(lines_of(tmp_path / "early" / "metrics.jsonl")) <= 1
+
+
+@pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+def test_further_signals_while_it_saves_and_leaves_change_nothing(
+    variant: str, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """All three, again and again from the first one to the end of the process."""
+    folder = RunFolder(tmp_path / "hurried")
+    arguments = overrides(variant, footage, tmp_path, "hurried")
+    process = warm.start(arguments)
+    wait_until(
+        lambda: folder.metrics_file.exists() and len(folder.metrics_file.read_bytes().splitlines()) >= 4, process
+    )
+    numbers = cycle((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+    while process.is_alive():
+        process.signal(next(numbers))
+        time.sleep(0.002)
+    assert process.wait() == 130, process.log.read_text()
+    said = process.log.read_text()
+    assert "stopped by SIGTERM" in said and "Traceback" not in said
+    last = metrics_of(folder.path)[-1]["step"]
+    assert (folder.checkpoints / "latest").read_text() == f"step_{last:08d}\n" and 4 <= last < 12
+    warm.run(arguments)
+    assert_same_run(folder.path, uninterrupted / variant)
+
+
+def test_whoever_leaves_hears_no_signal_any_more() -> None:
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        with listen() as stop:
+            stop.is_leaving = True
+        for number in former:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def test_the_flag_names_the_first_signal_and_former_handlers_come_back() -> None:

@@ -137,7 +137,14 @@ class Warm:
         assert ended == status, f"status {ended}, not {status}:\n{process.log.read_text()}"
         return process.log.read_text()
 
-    def run_world(self, size: int, arguments: Sequence[str], program: str = RECORDED, status: int = 0) -> str:
+    def run_world(
+        self,
+        size: int,
+        arguments: Sequence[str],
+        program: str = RECORDED,
+        status: int = 0,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> str:
         """The same program in `size` processes, with the variables that torchrun sets; returns what all of them printed."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -148,7 +155,7 @@ class Warm:
             self.start(arguments, program, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(size)
         ]
-        statuses = [rank.wait() for rank in ranks]
+        statuses = [rank.wait(seconds) for rank in ranks]
         said = "\n".join(rank.log.read_text() for rank in ranks)
         assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
         return said
