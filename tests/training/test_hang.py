@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -12,20 +11,9 @@ import pytest
 
 from surgrec.training.folder import RunFolder
 from surgrec.training.hang import HangWatch, watch_for_hangs
-from tests.training.tiny import Running, Warm, overrides, wait_until
+from tests.training.tiny import TRAIN, Warm, overrides, wait_until
 
 SECONDS = 8.0  # much longer than a step of a tiny run takes under load
-
-
-def start_world(size: int, arguments: list[str], warm: Warm, program: str) -> list[Running]:
-    """As `Warm.run_world`, without waiting."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
-    return [warm.start(arguments, program, common | rank) for rank in ranks]
 
 
 def num_lines(folder: RunFolder) -> int:
@@ -41,7 +29,7 @@ def test_when_one_rank_stands_still_the_others_tell_where_they_wait_and_end(
     folder = RunFolder(tmp_path / "hung")
     endless = ("trainer.steps=100000", "trainer.checkpoint_every=3", f"runtime.hang_minutes={SECONDS / 60}")
     options = overrides("mae", footage, tmp_path, "hung", *endless, f"runtime={strategy}", "runtime.accelerator=cpu")
-    first, second = start_world(2, options, warm, "surgrec.train:main")
+    first, second = warm.start_world(2, options, TRAIN)
     try:
         wait_until(lambda: num_lines(folder) >= 5, first)
         second.signal(signal.SIGSTOP)
@@ -65,7 +53,7 @@ def test_when_all_hang_all_write_their_stacks_and_the_same_command_continues(
     folder = RunFolder(tmp_path / "hung")
     options = overrides("mae", footage, tmp_path, "hung", f"runtime.hang_minutes={SECONDS / 60}")
     world = [*options, "runtime=ddp", "runtime.accelerator=cpu"]
-    ranks = start_world(2, world, warm, "tests.training.stuck:main")
+    ranks = warm.start_world(2, world, "tests.training.stuck:main")
     assert [rank.wait() for rank in ranks] == [1, 1]
     said = [rank.log.read_text() for rank in ranks]
     assert sum("nothing was done for" in each for each in said) == 1, said

@@ -11,7 +11,7 @@ import pytest
 
 from surgrec.training.folder import RunFolder
 from surgrec.training.preempt import listen
-from tests.training.tiny import Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
+from tests.training.tiny import TRAIN, Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,25 @@ def test_further_signals_while_it_saves_and_leaves_change_nothing(
     assert (folder.checkpoints / "latest").read_text() == f"step_{last:08d}\n" and 4 <= last < 12
     warm.run(arguments)
     assert_same_run(folder.path, uninterrupted / variant)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "number"), [("ddp", signal.SIGUSR1), ("fsdp", signal.SIGTERM)])
+def test_all_ranks_stop_after_the_same_step_when_one_of_them_is_asked_to(
+    strategy: str, number: signal.Signals, warm: Warm, footage: Path, tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "asked")
+    world = ("trainer.steps=1000", f"runtime={strategy}", "runtime.accelerator=cpu")
+    ranks = warm.start_world(2, overrides("mae", footage, tmp_path, "asked", *world), TRAIN)
+    wait_until(
+        lambda: folder.metrics_file.exists() and len(folder.metrics_file.read_bytes().splitlines()) >= 4, ranks[0]
+    )
+    ranks[1].signal(number)
+    said = [(rank.wait(), rank.log.read_text()) for rank in ranks]
+    assert [status for status, _ in said] == [130, 130], said
+    assert "stopped by a signal on another rank; saved in" in said[0][1] and "Traceback" not in f"{said}"
+    last = metrics_of(folder.path)[-1]["step"]
+    assert (folder.checkpoints / "latest").read_text() == f"step_{last:08d}\n" and last < 1000
 
 
 def test_whoever_leaves_hears_no_signal_any_more() -> None:

@@ -145,20 +145,24 @@ class Warm:
         status: int = 0,
         seconds: float = PATIENCE_SECONDS,
     ) -> str:
-        """The same program in `size` processes, with the variables that torchrun sets; returns what all of them printed."""
+        """The same program in `size` processes; returns what all of them printed."""
+        ranks = self.start_world(size, arguments, program)
+        statuses = [rank.wait(seconds) for rank in ranks]
+        said = "\n".join(rank.log.read_text() for rank in ranks)
+        assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
+        return said
+
+    def start_world(self, size: int, arguments: Sequence[str], program: str) -> list[Running]:
+        """The same program in `size` processes, with the variables that torchrun sets."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
         common |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GROUP_RANK": "0"}
-        ranks = [
+        return [
             self.start(arguments, program, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(size)
         ]
-        statuses = [rank.wait(seconds) for rank in ranks]
-        said = "\n".join(rank.log.read_text() for rank in ranks)
-        assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
-        return said
 
     def close(self) -> None:
         """End the server."""
