@@ -118,7 +118,10 @@ def measure(config: Config, temporary: Path, is_quick: bool) -> tuple[Rates, dic
     repeats, ahead = config.data.repeats, build_read_ahead(config)
     PositionPlan(config.data.global_batch_size, repeats=repeats)  # what cannot be is told before anything is measured
     FailureRates(config.data.max_failure_rate)
-    config.runtime.strategy, config.runtime.accumulation, config.probe.every = Strategy.single, 1, None
+    config.runtime = replace(
+        config.runtime, strategy=Strategy.single, shard_size=None, accumulation=None, device_batch_size=None
+    )
+    config.probe.every = None
     runtime = build_runtime(config)
     if not runtime.has_cuda:
         keep_freed_memory()

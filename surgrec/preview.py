@@ -150,13 +150,15 @@ def phase_lines(phase: Phase) -> list[str]:
 
 def cost_lines(config: Config, cost: Cost) -> list[str]:
     """Parameters, memory of one process, operations; how they were counted, and what was not."""
+    from surgrec.config.build import accumulation_of
+    from surgrec.config.device import in_words
     from surgrec.config.estimate import HOW, NOT_COUNTED
     from surgrec.data.loader import PositionPlan
 
     masks = "; ".join(f"{context} seen, {target} predicted" for context, target in cost.tokens)
     counts = ", ".join(f"{name.replace('_', ' ')} {count / 1e6:.1f} M" for name, count in cost.counts.items())
     micro = PositionPlan(
-        config.data.global_batch_size, accumulation=config.runtime.accumulation, repeats=config.data.repeats
+        config.data.global_batch_size, accumulation=accumulation_of(config, 1), repeats=config.data.repeats
     ).micro_batch_size
     fits = ", ".join(f"{cost.clips_that_fit(size * 1e9)} in {size} GB" for size in _GPU_GIGABYTES)
     hours = cost.run_flops / 1e14 / 3600
@@ -164,10 +166,10 @@ def cost_lines(config: Config, cost: Cost) -> list[str]:
         f"model ({cost.num_tokens} tokens a clip: {masks})",
         f"  parameters               {counts}",
         f"memory of one process, estimated, {'bf16' if cost.is_bf16 else 'float32'}",
-        f"  parameters and optimiser {_bytes(cost.state_bytes)}",
-        f"  activations of a clip    {_bytes(cost.clip_bytes)}",
-        f"  one process, {micro} clips at once: {_bytes(cost.state_bytes + micro * cost.clip_bytes)}; processes and "
-        f"runtime.accumulation divide the clips",
+        f"  parameters and optimiser {in_words(cost.state_bytes)}",
+        f"  activations of a clip    {in_words(cost.clip_bytes)}",
+        f"  one process, {micro} clips at once: {in_words(cost.state_bytes + micro * cost.clip_bytes)}; processes, "
+        f"runtime.accumulation and runtime.device_batch_size divide the clips",
         f"  clips that fit at once   {fits}",
         "operations",
         f"  a clip                   {cost.clip_flops / 1e9:,.1f} GFLOP",
@@ -175,10 +177,6 @@ def cost_lines(config: Config, cost: Cost) -> list[str]:
         f"  counted: {HOW}",
         f"  not counted: {NOT_COUNTED}.",
     ]
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 # -- in pictures

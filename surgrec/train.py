@@ -27,8 +27,10 @@ def train(config: Config) -> int:
     """Run the configured pretraining in this process; returns the exit status."""
     resolve_footage(config)
     from surgrec.config.build import build_run, build_runtime  # torch is loaded only once the options are right
+    from surgrec.config.device import start_lines
     from surgrec.training.checkpoint import read_progress
     from surgrec.training.loop import pretrain
+    from surgrec.training.preempt import listen
 
     runtime = build_runtime(config)
     if not runtime.has_cuda:
@@ -43,11 +45,13 @@ def train(config: Config) -> int:
         runtime.on_first(lambda: claim_folder(config, run.folder.config_file))
         if runtime.is_first:
             run.folder.add_standing(known[0].sentence)
-            print(headline(config), file=sys.stderr, flush=True)
+            lines = [headline(config), *start_lines(config, runtime.world, runtime.precision)]
+            print("\n".join(lines), file=sys.stderr, flush=True)
         before = run.checkpoints.latest()
         was_done = before is not None and read_progress(before).step == spans_of(config).num_steps
-        with runtime.told_once():
-            stopped_by = pretrain(run)
+        with listen() as stop, runtime.told_once():
+            stopped_by = pretrain(run, stop)
+            stop.is_leaving = stopped_by is not None
         if runtime.is_first:
             say_what_next(config, run.folder.path, stopped_by, was_done)
     finally:

@@ -75,6 +75,21 @@ def test_loader(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_memory_per_rank(tmp_path: Path) -> None:
+    tiny = ["backbone=nano", "augment.crop_pixels=32", "backbone.patch=8", "data.num_frames=4"]
+    content, _ = _run("memory_per_rank.py", "--processes", 2, *tiny, out=tmp_path)
+    rows = {(row["objective"], row["strategy"]): row for row in content["rows"]}
+    assert set(rows) == {(objective, strategy) for objective in ("mae", "jepa") for strategy in ("ddp", "fsdp")}
+    for objective in ("mae", "jepa"):
+        whole, part = rows[objective, "ddp"], rows[objective, "fsdp"]
+        for name in ("parameters", "gradients", "optimiser", "target_encoder"):
+            assert part[name] == pytest.approx(whole[name] / 2, rel=0.02, abs=0)
+        assert whole["estimated"] == sum(
+            whole[name] for name in ("parameters", "gradients", "optimiser", "target_encoder")
+        )
+
+
+@pytest.mark.slow
 def test_contamination(tmp_path: Path) -> None:
     assert synthesize(["--out", str(tmp_path / "corpus"), "--scale", "quickstart"]) == 0
     options = ["--corpus", tmp_path / "corpus", "--copies", 11, "--draw", 1, "--scratch", tmp_path / "scratch"]

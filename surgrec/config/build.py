@@ -32,7 +32,7 @@ from surgrec.corpus.manifest import Manifest
 from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.data.clips import ClipReader, ClipSpec
 from surgrec.data.feed import DeviceFeed
-from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead, fewest_micro_batches
 from surgrec.data.mixture import Mixture, MixtureTable
 from surgrec.data.preprocess import Preprocess, PreprocessSpec
 from surgrec.data.sampler import Sampler
@@ -78,7 +78,32 @@ class DataPath:
 def build_runtime(config: Config) -> Runtime:
     """Join the process group, if any."""
     node = config.runtime
-    return Runtime(RuntimeSpec(node.accelerator, node.strategy, node.precision, node.accumulation, node.compile))
+    return Runtime(
+        RuntimeSpec(
+            accelerator=node.accelerator,
+            strategy=node.strategy,
+            precision=node.precision,
+            compile=node.compile,
+            shard_size=node.shard_size,
+            join_minutes=node.join_minutes,
+            hang_minutes=node.hang_minutes,
+        )
+    )
+
+
+def accumulation_of(config: Config, world_size: int) -> int:
+    """Micro-batches of a step of the phase whose configuration is `config`. Raises `UserError` for what cannot be split."""
+    node, batch, repeats = config.runtime, config.data.global_batch_size, config.data.repeats
+    if node.device_batch_size is None:
+        return node.accumulation or 1
+    if node.accumulation is None:
+        return fewest_micro_batches(batch, world_size, node.device_batch_size, repeats)
+    if batch > world_size * node.accumulation * node.device_batch_size:
+        raise UserError(
+            f"runtime.accumulation={node.accumulation} over {world_size} processes makes micro-batches of more than "
+            f"runtime.device_batch_size={node.device_batch_size} samples; leave runtime.accumulation out, and it follows"
+        )
+    return node.accumulation
 
 
 def build_grid(config: Config) -> TokenGrid:
@@ -397,7 +422,7 @@ def build_positions(phase: Phase, runtime: Runtime) -> PositionPlan:
         phase.span.batch,
         runtime.fabric.world_size,
         runtime.fabric.global_rank,
-        phase.config.runtime.accumulation,
+        accumulation_of(phase.config, runtime.fabric.world_size),
         phase.config.data.repeats,
         phase.span,
     )

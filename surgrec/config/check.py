@@ -10,7 +10,16 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from surgrec.config.schema import Config, JEPAConfig, MixConfig, MixScheduleConfig, PhaseConfig, Policy
+from surgrec.config.schema import (
+    Config,
+    JEPAConfig,
+    MixConfig,
+    MixScheduleConfig,
+    PhaseConfig,
+    Policy,
+    RuntimeConfig,
+    Strategy,
+)
 from surgrec.core.errors import UserError
 from surgrec.optim.schedules import Shape
 
@@ -29,7 +38,14 @@ _AT_LEAST_ONE = (
     "trainer.health_every",
     "trainer.collapse_patience_steps",
     "probe.windows",
+)
+_AT_LEAST_ONE_OR_NULL = (
+    "objective.head_width",
+    "objective.head_depth",
+    "objective.head_heads",
     "runtime.accumulation",
+    "runtime.device_batch_size",
+    "runtime.shard_size",
 )
 _NOT_NEGATIVE = (
     "data.open_readers_bytes",
@@ -41,6 +57,7 @@ _NOT_NEGATIVE = (
     "optim.weight_decay_end",
     "optim.clip_norm",
     "objective.context_weight",
+    "runtime.hang_minutes",
 )
 
 
@@ -58,8 +75,9 @@ def check(config: Config) -> None:
     if isinstance(config.objective, JEPAConfig):
         _check_momentum(config.objective)
         _check_dense(config.objective)
-    for option in ("objective.head_width", "objective.head_depth", "objective.head_heads"):
+    for option in _AT_LEAST_ONE_OR_NULL:
         _require(option, value := _value(config, option), value is None or value >= 1, "at least 1, or null")
+    _check_runtime(config.runtime)
     _check_mix(config)
     for number, phase in enumerate(config.trainer.phases):
         _check_phase(f"trainer.phases[{number}]", phase)
@@ -67,6 +85,17 @@ def check(config: Config) -> None:
         _require("probe.every", every, every >= 1, "at least 1")
         for option in ("probe.manifest", "probe.labels"):
             _require(option, _value(config, option), _value(config, option) is not None, "given with probe.every")
+
+
+def _check_runtime(node: RuntimeConfig) -> None:
+    """What one strategy alone reads is not given with another; whether sizes fit the processes is known once these are counted."""
+    join = node.join_minutes
+    _require("runtime.join_minutes", join, 0 < join < math.inf, "above 0")
+    if node.shard_size is not None and node.strategy is not Strategy.fsdp:
+        raise UserError(
+            f"runtime.shard_size={node.shard_size} does nothing under runtime.strategy={node.strategy.value}; "
+            "add runtime=fsdp, or leave it out"
+        )
 
 
 def _check_mix(config: Config) -> None:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
-from surgrec.config.build import build_grid, build_masker, build_objective, head_size, patch_pixels
+from surgrec.config.build import accumulation_of, build_grid, build_masker, build_objective, head_size, patch_pixels
 from surgrec.config.schema import Checkpointing, Config, JEPAConfig, MAEConfig, MaskMode, MultiBlockMaskConfig, Strategy
 from surgrec.data.loader import PositionPlan
+from surgrec.models.block import Block
 from surgrec.models.flops import (
     TRAINING_OVER_FORWARD,
     activation_bytes,
@@ -37,15 +39,21 @@ HOW = (
 NOT_COUNTED = (
     "the device's own context and kernels (about 1 GB), workspaces and fragmentation (allow 20 %), what a forward pass needs besides "
     "what it keeps (the target encoder's, for one), decoding, augmentation, norms and the optimiser's arithmetic. Under fsdp the state is "
-    "shared out over the processes"
+    "shared out over the processes: a run says at its start what each of them holds"
 )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Figures of one run. `counts`: parameters by module name; `tokens`: (context, target) of each mask set, of `num_tokens` in all."""
+    """Figures of one run. `counts`: parameters by module name; `tokens`: (context, target) of each mask set, of `num_tokens` in all.
+    Parameters: `num_trained`, `num_frozen`, those of the `largest_block` and of all that is trained and in no block.
+    """
 
     counts: dict[str, int]
+    num_trained: int
+    num_frozen: int
+    largest_block: int
+    num_outside_blocks: int
     num_tokens: int
     tokens: tuple[tuple[int, int], ...]
     is_bf16: bool
@@ -67,16 +75,21 @@ def estimate(config: Config) -> Cost:
     with torch.device("meta"):
         objective = build_objective(replace(config, init=None))  # where weights start from costs nothing
     counts = {
-        name: sum(parameter.numel() for parameter in module.parameters())
+        name: _num_parameters(module)
         for name, module in [*objective.learner.named_children(), *objective.frozen.named_children()]
     }
-    trained = sum(parameter.numel() for parameter in objective.learner.parameters())
+    trained = _num_parameters(objective.learner)
+    blocks = [_num_parameters(part) for part in objective.learner.modules() if isinstance(part, Block)]
     tokens = _tokens(config)
     is_bf16 = _is_bf16(config)
     per_trained = STATE_BYTES + (2 if is_bf16 else 0) + (4 if config.runtime.strategy is Strategy.ddp else 0)
     clip_flops = _clip_flops(config, tokens)
     return Cost(
         counts=counts,
+        num_trained=trained,
+        num_frozen=sum(counts.values()) - trained,
+        largest_block=max(blocks),
+        num_outside_blocks=trained - sum(blocks),
         num_tokens=build_grid(config).num_tokens,
         tokens=tokens,
         is_bf16=is_bf16,
@@ -87,11 +100,15 @@ def estimate(config: Config) -> Cost:
     )
 
 
+def _num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def _tokens(config: Config) -> tuple[tuple[int, int], ...]:
     """Context and target tokens of each mask set; where the batch decides them, the mean over batches of one process."""
     masker, batch, num_batches = build_masker(config), 1, 1
     if isinstance(config.mask, MultiBlockMaskConfig) and config.mask.mode is MaskMode.official:
-        batch = PositionPlan(config.data.global_batch_size, accumulation=config.runtime.accumulation).micro_batch_size
+        batch = PositionPlan(config.data.global_batch_size, accumulation=accumulation_of(config, 1)).micro_batch_size
         num_batches = max(1, _CLIPS_FOR_A_MEAN // batch)
     drawn = [masker.draw(range(first, first + batch)) for first in range(0, num_batches * batch, batch)]
     counts = np.array([[(mask.context.shape[1], mask.target.shape[1]) for mask in masks] for masks in drawn])

@@ -335,16 +335,26 @@ class ProbeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How fast, never what: every value gives the same losses within tolerance."""
+    """How fast, never what: every value gives the same losses within tolerance; docs/runtime.md says when to set which.
+
+    A step is cut into `accumulation` micro-batches, or, so that the same command fits any number of processes, into the fewest of at most
+    `device_batch_size` samples a process; with neither, it is one. Under `fsdp` parameters, gradients and optimiser are split over
+    `shard_size` processes and replicated over the rest; null: over all. The processes have `join_minutes` to find each other; a run that
+    completes nothing for `hang_minutes` writes the stacks of all ranks and ends (0 or null: never).
+    """
 
     accelerator: str = "auto"
     strategy: Strategy = Strategy.single
+    shard_size: int | None = None
     precision: str = "auto"
-    accumulation: int = 1
+    accumulation: int | None = None
+    device_batch_size: int | None = None
     activation_checkpointing: Checkpointing = Checkpointing.selective
     attention: str = "sdpa"
     compile: bool = False
     fused_optimizer: bool = True
+    join_minutes: float = 10.0
+    hang_minutes: float | None = 30.0
 
 
 @dataclass

@@ -80,6 +80,23 @@ class PositionPlan:
         return self.positions(step, micro)[:: self.repeats] // self.repeats
 
 
+def fewest_micro_batches(global_batch_size: int, world_size: int, most: int, repeats: int = 1) -> int:
+    """The accumulation with the fewest micro-batches of at most `most` samples a process.
+
+    So the global batch and its order stay whatever the number of processes. Raises `UserError` where no accumulation can keep them, with
+    what can.
+    """
+    if most < repeats:
+        raise UserError(
+            f"runtime.device_batch_size={most} is below data.repeats={repeats}, and all samples of a clip lie in one micro-batch; "
+            f"set it to {repeats} or more"
+        )
+    if global_batch_size % (world_size * repeats):
+        raise UserError(_sizes_that_divide(global_batch_size, world_size, 1, repeats))
+    clips = global_batch_size // (world_size * repeats)
+    return next(count for count in range(1, clips + 1) if clips % count == 0 and clips // count * repeats <= most)
+
+
 def _sizes_that_divide(batch: int, world: int, accumulation: int, repeats: int) -> str:
     """The sentence for a global batch that cannot be split evenly, with what can."""
     part = world * accumulation * repeats
@@ -105,7 +122,7 @@ class ClipBatch:
     """The clips of one micro-batch; heights and widths differ between videos, so the pixels are a list.
 
     `clips`, each once, in the order of the samples that show them; sample `positions` int64 (b,); the `step` and `micro` they are for;
-    `repeats` samples of each clip.
+    `repeats` samples of each clip; `num_micro` micro-batches of the step.
     """
 
     clips: list[Clip]
@@ -113,6 +130,7 @@ class ClipBatch:
     step: int
     micro: int
     repeats: int = 1
+    num_micro: int = 1
 
     @property
     def pixels(self) -> list[torch.Tensor]:
@@ -237,7 +255,8 @@ class ClipLoader:
                 clips = [clip for _ in range(chunks.per_batch) for clip in read()]
                 self.rates.add(clips)
                 self.seconds_waiting += time.perf_counter() - began
-                yield ClipBatch(clips, self.plan.positions(step, micro), step, micro, self.plan.repeats)
+                positions = self.plan.positions(step, micro)
+                yield ClipBatch(clips, positions, step, micro, self.plan.repeats, self.plan.accumulation)
                 began = time.perf_counter()
         finally:
             if pool is not None:

@@ -36,6 +36,14 @@ class MLP(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+class StreamNorm(nn.LayerNorm):
+    """LayerNorm in the type of the residual stream (float32), also where FSDP2 has gathered its weights in half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, D) to tokens (B, N, D), each by itself."""
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
 class Block(nn.Module):
     """Pre-norm block: x + attention(norm1(x)), then x + mlp(norm2(x)), with exact GELU (Dosovitskiy et al. 2021).
 
@@ -61,9 +69,9 @@ class Block(nn.Module):
                 f"there is no activation checkpointing {activation_checkpointing!r}; choose {', '.join(get_args(Checkpointing))}"
             )
         self.activation_checkpointing = activation_checkpointing
-        self.norm1 = nn.LayerNorm(width, eps=norm_eps)
+        self.norm1 = StreamNorm(width, eps=norm_eps)
         self.attention = Attention(width, num_heads, qkv_bias, attention_backend)
-        self.norm2 = nn.LayerNorm(width, eps=norm_eps)
+        self.norm2 = StreamNorm(width, eps=norm_eps)
         self.mlp = MLP(width, round(width * mlp_ratio))  # round: 1408 * (48 / 11) must not become 6143
 
     def forward(
@@ -105,7 +113,7 @@ def _has_hooks(part: nn.Module) -> bool:
     return bool(part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
 
 
-_BUILT_OF = (nn.LayerNorm, nn.Linear, Attention, MLP)
+_BUILT_OF = (StreamNorm, nn.Linear, Attention, MLP)
 
 
 def stack(

@@ -48,7 +48,9 @@ class NormProject(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """See the class."""
         width, dtype = x.shape[-1], _compute_dtype(x)
-        normed, mean, deviation = torch.native_layer_norm(x, (width,), norm_weight, norm_bias, eps)
+        normed, mean, deviation = torch.native_layer_norm(
+            x, (width,), norm_weight.to(x.dtype), norm_bias.to(x.dtype), eps
+        )
         normed, weights, biases = normed.to(dtype), weight.to(dtype).split(width), bias.to(dtype).split(width)
         sources = (normed[:, first:], normed, normed)
         with torch.autocast(x.device.type, enabled=False):
@@ -65,8 +67,9 @@ class NormProject(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, norm and projection."""
-        x, mean, deviation, norm_weight, norm_bias, kept_weight = ctx.saved_tensors
+        x, mean, deviation, kept_norm_weight, kept_norm_bias, kept_weight = ctx.saved_tensors
         width, dtype, first = x.shape[-1], ctx.dtype, ctx.first
+        norm_weight, norm_bias = kept_norm_weight.to(x.dtype), kept_norm_bias.to(x.dtype)
         weight = kept_weight.to(dtype)
         parts = list(gradients)
         if ctx.rotary is not None:
@@ -90,7 +93,7 @@ class NormProject(torch.autograd.Function):
             normed_gradient.to(x.dtype), x, (width,), mean, deviation, norm_weight, norm_bias, _NORM_GRADIENTS
         )
         return (
-            into_x, into_norm, into_norm_bias,
+            into_x, into_norm.to(kept_norm_weight.dtype), into_norm_bias.to(kept_norm_bias.dtype),
             weight_gradients.flatten(0, 1).to(kept_weight.dtype), bias_gradients.flatten().to(ctx.bias_type),
             None, None, None, None,
         )  # fmt: skip
@@ -106,7 +109,9 @@ class NormMLP(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         """See the class."""
         width, dtype = x.shape[-1], _compute_dtype(x)
-        normed, mean, deviation = torch.native_layer_norm(x, (width,), norm_weight, norm_bias, eps)
+        normed, mean, deviation = torch.native_layer_norm(
+            x, (width,), norm_weight.to(x.dtype), norm_bias.to(x.dtype), eps
+        )
         with torch.autocast(x.device.type, enabled=False):
             hidden = linear(normed.to(dtype), weight1.to(dtype), bias1.to(dtype))
             out = _add(linear(F.gelu(hidden), weight2.to(dtype), bias2.to(dtype)), x)
@@ -118,8 +123,9 @@ class NormMLP(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, norm and both layers."""
-        x, mean, deviation, norm_weight, norm_bias, weight1, weight2, hidden = ctx.saved_tensors
+        x, mean, deviation, kept_norm_weight, kept_norm_bias, weight1, weight2, hidden = ctx.saved_tensors
         width, dtype = x.shape[-1], hidden.dtype
+        norm_weight, norm_bias = kept_norm_weight.to(x.dtype), kept_norm_bias.to(x.dtype)
         out = gradient.to(dtype)
         into_weight2 = weight_gradient(out, F.gelu(hidden))
         into_hidden = input_gradient(out, weight2.to(dtype))
@@ -133,7 +139,7 @@ class NormMLP(torch.autograd.Function):
         into_x += gradient
         bias_type1, bias_type2 = ctx.bias_types
         return (
-            into_x, into_norm, into_norm_bias,
+            into_x, into_norm.to(kept_norm_weight.dtype), into_norm_bias.to(kept_norm_bias.dtype),
             into_weight1.to(weight1.dtype), into_hidden.sum((0, 1)).to(bias_type1),
             into_weight2.to(weight2.dtype), out.sum((0, 1)).to(bias_type2), None,
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """The run folder, `${paths.runs}/${name}`.
 
 In: a folder and the resolved configuration. Out: its files: `config.yaml`, `metrics.jsonl`, `failures.jsonl`, `footage.jsonl` with
-`footage/`, `contamination.jsonl`, `releases.jsonl`, `checkpoints/`, `previews/`. It is its own file because continuing a run means
-agreeing with what is already there: a line of a step is written once, whatever was interrupted.
+`footage/`, `contamination.jsonl`, `releases.jsonl`, `checkpoints/`, `previews/`, `stacks/`. It is its own file because continuing a
+run means agreeing with what is already there: a line of a step is written once, whatever was interrupted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class RunFolder:
         self.contamination_file = path / "contamination.jsonl"
         self.checkpoints = path / "checkpoints"
         self.previews = path / "previews"
+        self.stacks = path / "stacks"
 
     def rewind(self, step: int) -> None:
         """Drop lines of steps after `step`, which the continued run writes again, and the temporary files of a process that was killed."""

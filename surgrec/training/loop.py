@@ -23,6 +23,7 @@ from surgrec.optim.optimizer import set_hyper_parameters
 from surgrec.optim.schedules import Schedule
 from surgrec.training.checkpoint import Checkpoints, Progress, Trained
 from surgrec.training.folder import RunFolder
+from surgrec.training.hang import HangWatch, watch_for_hangs
 from surgrec.training.log import Log, Sink, describe
 from surgrec.training.preempt import StopFlag, listen
 from surgrec.training.runtime import Runtime, SharedError
@@ -113,26 +114,34 @@ class End(Enum):
     rolled_back = auto()
 
 
-def pretrain(run: Run) -> str | None:
-    """Train to the last step, or until a signal asks to stop; returns the signal's name then. All ranks call it.
+def pretrain(run: Run, stop: StopFlag | None = None) -> str | None:
+    """Train to the last step, or until a signal asks to stop; returns the signal's name then. All ranks call it. `stop`: the flag, where
+    the caller listens already.
 
     Raises `NonFiniteLossError` and, where the run is to stop after a collapse, `CollapseError`.
     """
-    with listen() as stop:
-        end = train_stretch(run, stop)
+    if stop is None:
+        with listen() as stop:
+            return pretrain(run, stop)
+    world, minutes = run.runtime.world, run.runtime.spec.hang_minutes
+    with watch_for_hangs(run.folder.stacks, world.rank, world.size, minutes) as watch:
+        end = train_stretch(run, stop, watch)
         while end is End.rolled_back:
-            end = train_stretch(run, stop)
+            end = train_stretch(run, stop, watch)
     return (stop.reason or "a signal on another rank") if end is End.stopped else None
 
 
-def train_stretch(run: Run, stop: StopFlag) -> End:
-    """Train from the newest checkpoint on, until the run is at its end, stopped or rolled back."""
+def train_stretch(run: Run, stop: StopFlag, watch: HangWatch) -> End:
+    """Train from the newest checkpoint on, until the run is at its end, stopped or rolled back. Whatever may take long is followed by a
+    beat, so that `watch` does not take it for a hang.
+    """
     progress = begin(run)
+    watch.beat()
     plan, loader = run.plan, run.make_loader(progress.step)
     update, readings = Update(run.runtime, run.trained, plan.clip_norm), Readings()
     log = Log(run.folder, run.make_sink(), plan.spans.positions_before, progress.step) if run.runtime.is_first else None
     failures, factor = FailureCount(run.folder.failures_file), rate_factor(progress)
-    batches = iter(loader)
+    batches = watch.beating(iter(loader))
     with progress_bar("training", plan.steps if log else None, progress.step) as advance:
         try:
             while progress.step < plan.steps:
@@ -149,10 +158,12 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
                 due = plan.due(progress.step, run.watch.every)
                 seen = readings.newest(reading, wait=due.is_logged or due.is_saved)
                 is_stopping = seen is not None and seen.is_stopping
+                watch.beat()
                 if seen is not None and due.is_logged:
                     numbers = {"loss": seen.loss, "lr": lr, "weight_decay": decay, "grad_norm": seen.grad_norm}
                     numbers["phase"] = plan.spans.number_at(progress.step - 1)
                     numbers, sentence = examine(run, progress, due, result, numbers)
+                    watch.beat()
                     if log:
                         more = source_numbers(progress.source_seconds, run.source_hours, failures.before(progress.step))
                         log.add(progress.step, numbers, progress.sources, loader.seconds_waiting, sentence, more)
@@ -162,8 +173,10 @@ def train_stretch(run: Run, stop: StopFlag) -> End:
                 advance()
                 if due.is_saved or is_stopping:
                     run.checkpoints.save(run.runtime, run.trained, progress)
+                    watch.beat()
                 if due.is_drawn:
                     run.draw_pictures(progress.step)
+                    watch.beat()
                 if is_stopping:
                     return End.stopped
         finally:

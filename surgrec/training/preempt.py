@@ -15,10 +15,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopFlag:
-    """Set once a stop was asked for; `reason` is the signal's name."""
+    """Set once a stop was asked for; `reason` is the signal's name. Whoever leaves for it sets `is_leaving`: no signal is heard any more,
+    to the end of the process, so that a second one neither kills it on its way out nor changes its exit status.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.is_leaving = False
 
     def __bool__(self) -> bool:
         return self.reason is not None
@@ -29,11 +32,13 @@ class StopFlag:
 
 @contextmanager
 def listen() -> Iterator[StopFlag]:
-    """Turn Ctrl-C, SIGTERM and SIGUSR1 into the flag while the block runs; the former handlers come back after it."""
+    """Turn Ctrl-C, SIGTERM and SIGUSR1 into the flag while the block runs; the former handlers come back after it, unless the process is
+    leaving.
+    """
     flag = StopFlag()
     former = {number: signal.signal(number, flag._set) for number in _SIGNALS}
     try:
         yield flag
     finally:
         for number, handler in former.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if flag.is_leaving else handler)

@@ -1,34 +1,38 @@
 """Processes, devices, precision: the only file that knows how many of us there are.
 
 In: the `runtime` options and the launcher's variables. Out: a `Runtime` that wraps modules and sums numbers over ranks. It is its own
-file so that the loop reads the same for one laptop and for sixteen nodes. Lightning Fabric launches and shards; the world is what
-the launcher says (torchrun or SLURM set WORLD_SIZE), never a guess.
+file so that the loop reads the same for one laptop and for sixteen nodes. The world is what the launcher says (`launched`), never a
+guess; Lightning Fabric wraps modules and casts, and `sharding` says how FSDP2 splits them.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule
 
 from surgrec.core.console import tell
 from surgrec.core.errors import ToldError, UserError
+from surgrec.training.launched import LaunchedEnvironment, join, launched_world
+from surgrec.training.sharding import check_shard_size, make_mesh, shard
 
-_LAUNCH = "torchrun --standalone --nproc-per-node N -m surgrec.train ... runtime=ddp"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 
 Value = TypeVar("Value")
+
+_NEVER = timedelta(days=7)  # which gloo can count in milliseconds
 
 _LEFT: list[dist.ProcessGroup | None] = []  # groups; see `Runtime.close`
 
@@ -37,15 +41,33 @@ class SharedError(UserError):
     """A `UserError` that all ranks raise alike, at the same point of the run."""
 
 
-@dataclass(frozen=True)
+class Autocast(MixedPrecision):
+    """bf16 where autocast chooses it. Fabric would also cast what goes into the learner, and so round the targets before the loss."""
+
+    def __init__(self, device_type: str) -> None:
+        super().__init__("bf16-mixed", device_type)
+
+    def convert_input(self, data: Any) -> Any:
+        """As it is."""
+        return data
+
+
+@dataclass(frozen=True, kw_only=True)
 class RuntimeSpec:
-    """What the `runtime` group says; see surgrec/config/schema.py."""
+    """What the `runtime` group says of processes and precision; see surgrec/config/schema.py."""
 
     accelerator: str
     strategy: str
     precision: str
-    accumulation: int
-    compile: bool
+    compile: bool = False
+    shard_size: int | None = None
+    join_minutes: float = 10.0
+    hang_minutes: float | None = 30.0
+
+    @property
+    def patience(self) -> timedelta:
+        """After which a collective counts as broken: well after a hang has been told, which is the better end."""
+        return timedelta(minutes=2 * self.hang_minutes + 5) if self.hang_minutes else _NEVER
 
 
 class Runtime:
@@ -62,17 +84,24 @@ class Runtime:
             )
         if spec.precision not in PRECISIONS:
             raise UserError(f"runtime.precision={spec.precision} is unknown; choose one of {', '.join(PRECISIONS)}")
-        world, local_world = _launched_world(spec.strategy)
+        self.world = launched_world(spec.strategy)
+        check_shard_size(spec.shard_size, self.world.size)
+        kind = "cuda" if self.has_cuda else "cpu"
+        if spec.strategy != "single":
+            self._check_devices()
+            device = torch.device(kind, self.world.local_rank) if self.has_cuda else torch.device(kind)
+            join(self.world, self._backend, device, spec.join_minutes, spec.patience)
         self.fabric = Fabric(
-            accelerator="cuda" if self.has_cuda else "cpu",
-            strategy=self._strategy(world),
-            devices=local_world,
-            num_nodes=world // local_world,
-            precision=self.precision,  # type: ignore[arg-type]
+            accelerator=kind,
+            strategy=self._strategy(),
+            devices=self.world.local_size,
+            num_nodes=self.world.num_nodes,
+            plugins=[LaunchedEnvironment(self.world), *([Autocast(kind)] if self.is_half else [])],
         )
         self.fabric.launch()
-        if self.fabric.world_size != world:
-            raise RuntimeError(f"{world} processes were launched, but only {self.fabric.world_size} formed a group")
+        self.mesh: DeviceMesh | None = None
+        if self.is_sharded:
+            self.mesh = make_mesh(kind, self.world.size, spec.shard_size, spec.patience)
 
     @property
     def precision(self) -> str:
@@ -80,6 +109,11 @@ class Runtime:
         if self.spec.precision != "auto":
             return self.spec.precision
         return "bf16-mixed" if self.has_cuda else "32-true"
+
+    @property
+    def is_half(self) -> bool:
+        """Whether matrix products are in bf16."""
+        return self.precision == "bf16-mixed"
 
     @property
     def device(self) -> torch.device:
@@ -98,19 +132,33 @@ class Runtime:
 
     def wrap_learner(self, learner: nn.Module) -> nn.Module:
         """The learner as the step calls it; parameters stay those of `learner`, sharded or not."""
-        if self.spec.compile:
+        if self.spec.compile and not self.is_sharded:
             learner.compile()
         wrapped: nn.Module = self.fabric.setup_module(learner)
         return wrapped
+
+    @contextmanager
+    def reducing(self, learner: nn.Module, *, is_last: bool) -> Iterator[None]:
+        """Around the passes of a micro-batch through the wrapped `learner`: only the step's last reduces what it costs traffic to reduce.
+
+        Under ddp that is everything. Under fsdp gradients are always reduced to shards, or every process would hold all of them until then;
+        what waits is their sum over the replicas of hybrid sharding.
+        """
+        if isinstance(sharded := getattr(learner, "module", learner), FSDPModule):
+            sharded.set_requires_all_reduce(is_last)
+            yield
+            return
+        with self.fabric.no_backward_sync(learner, enabled=not is_last):  # type: ignore[arg-type]
+            yield
 
     def place_frozen(self, frozen: nn.ModuleDict) -> None:
         """Put modules that never see a gradient on the device, sharded as the learner is, outside any gradient wrapper."""
         frozen.to(self.device)
         for module in frozen.values():
-            if self.spec.compile:
+            if self.is_sharded:
+                self._shard(module)
+            elif self.spec.compile:
                 module.compile()
-            if isinstance(self.fabric.strategy, ModelParallelStrategy):
-                _shard(module, self.fabric.strategy.device_mesh)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over ranks."""
@@ -180,45 +228,34 @@ class Runtime:
             _LEFT.append(dist.group.WORLD)
             dist.destroy_process_group()
 
-    def _strategy(self, world: int) -> str | DDPStrategy | ModelParallelStrategy:
-        backend = "nccl" if self.has_cuda else "gloo"
+    @property
+    def _backend(self) -> str:
+        return "nccl" if self.has_cuda else "gloo"
+
+    def _check_devices(self) -> None:
+        """Each process of a node has a GPU of its own among those that it sees."""
+        seen, wanted = torch.cuda.device_count(), self.world.local_size
+        if self.has_cuda and seen < wanted:
+            raise UserError(
+                f"{wanted} processes were started on this node, but this one sees {seen} of its GPUs; start as many as there are, "
+                "and let each see all (srun: --gpus-per-node, not --gpus-per-task)"
+            )
+
+    def _strategy(self) -> str | DDPStrategy | ModelParallelStrategy:
         if self.spec.strategy == "ddp":
-            return DDPStrategy(process_group_backend=backend)
+            return DDPStrategy(process_group_backend=self._backend)
         if self.spec.strategy == "fsdp":
             # predictions are views, which nobody writes into; torch would remind us with every checkpoint
             warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
             return ModelParallelStrategy(
-                _parallelize, data_parallel_size=world, tensor_parallel_size=1, process_group_backend=backend
+                lambda module, _: self._shard(module),
+                data_parallel_size=self.world.size,
+                tensor_parallel_size=1,
+                process_group_backend=self._backend,
             )
         return "auto"
 
-
-def _launched_world(strategy: str) -> tuple[int, int]:
-    """World size and processes on this node, as the launcher set them."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    if strategy == "single" and world > 1:
-        raise UserError(
-            f"{world} processes were launched, but runtime.strategy is single; add runtime=ddp or runtime=fsdp"
-        )
-    if strategy != "single" and "WORLD_SIZE" not in os.environ:
-        raise UserError(f"runtime.strategy={strategy} needs a launcher, for example: {_LAUNCH}")
-    return world, local_world
-
-
-def _parallelize(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """What Fabric calls on a module that it sets up under FSDP2."""
-    return _shard(module, mesh)
-
-
-def _shard(module: nn.Module, mesh: DeviceMesh | None) -> nn.Module:
-    """FSDP2: every transformer block is a unit, the rest another. All are shards again after a forward pass, also the outermost, which
-    FSDP2 would keep whole until a backward pass: the target encoder has none, and its average is taken shard by shard.
-    """
-    assert mesh is not None, "the process group is up before modules are placed"
-    data = mesh["data_parallel"]
-    for name, child in module.named_modules():
-        if name.split(".")[-1].isdigit() and ".blocks." in f".{name}":
-            fully_shard(child, mesh=data, reshard_after_forward=True)
-    fully_shard(module, mesh=data, reshard_after_forward=True)
-    return module
+    def _shard(self, module: nn.Module) -> nn.Module:
+        """On a mesh of our own, which may have two dimensions."""
+        assert self.mesh is not None, "the process group is up before modules are placed"
+        return shard(module, self.mesh, is_half=self.is_half, is_compiled=self.spec.compile)

@@ -47,14 +47,15 @@ class Step:
 
     def run(self, batches: Iterator[ClipBatch]) -> StepResult:
         """Forward and backward over one step's micro-batches; gradients are averaged over them and over ranks."""
-        count = self.runtime.spec.accumulation
         total = torch.zeros((), device=self.runtime.device)
         clips: list[Clip] = []
-        for micro in range(count):
+        micro, count = 0, 1
+        while micro < count:
             batch = next(batches)
+            micro, count = micro + 1, batch.num_micro  # which differs between phases
             # or they would fill the device until the next step
             clips += [replace(clip, pixels=_SEEN) for clip in batch.clips]
-            with self.runtime.fabric.no_backward_sync(self.learner, enabled=micro < count - 1):  # type: ignore[arg-type]
+            with self.runtime.reducing(self.learner, is_last=micro == count):
                 outcome, targets = self._forward(batch)
                 self.runtime.fabric.backward(outcome.loss / count)
             total += outcome.loss.detach() / count

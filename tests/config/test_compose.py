@@ -295,7 +295,7 @@ def test_a_file_that_is_no_yaml_is_told(tmp_path: Path, monkeypatch: pytest.Monk
         ("++mask.ratioo=1", "no option mask.ratioo; did you mean mask.ratio?"),
         ("mask.groups=[]", "this variant has no option mask.groups"),
         ("mix.policy=fair", "natural, uniform, temperature"),
-        ("runtime=gpu", "no runtime 'gpu'; choose one of runtime=auto"),
+        ("runtime=tpu", "no runtime 'tpu'; choose one of runtime=auto"),
         ("trainer.log_every=0", "trainer.log_every=0 must be at least 1"),
         ("optim.lr=-1", "optim.lr=-1.0 must be a number of at least 0"),
         ("optim.lr=nan", "optim.lr=nan must be"),

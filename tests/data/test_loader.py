@@ -19,7 +19,7 @@ from surgrec.core.spans import Spans
 from surgrec.corpus.manifest import Manifest
 from surgrec.data.clips import Clip, ClipReader, ClipSpec
 from surgrec.data.errors import DataError
-from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead
+from surgrec.data.loader import ClipLoader, LoaderChain, PositionPlan, ReadAhead, fewest_micro_batches
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
 from tests.data.readers import NumberReader, SlowReader, slow_loader
@@ -71,6 +71,37 @@ def test_ranks_and_micro_batches_share_out_the_same_slots(world_size: int, accum
 def test_a_batch_that_cannot_be_split_is_explained(sizes: tuple[int, int, int, int], says: str) -> None:
     with pytest.raises(UserError, match=says):
         PositionPlan(*sizes)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("most", [2, 3, 4, 7, 48])
+def test_micro_batches_are_as_few_as_fit_on_any_number_of_processes(most: int, world_size: int, repeats: int) -> None:
+    accumulation = fewest_micro_batches(48, world_size, most, repeats)
+    plan = PositionPlan(48, world_size, 0, accumulation, repeats)
+    assert plan.micro_batch_size <= most
+    for fewer in range(1, accumulation):
+        fits = 48 % (world_size * fewer * repeats) == 0 and 48 // (world_size * fewer) <= most
+        assert not fits, f"{fewer} would do"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        (
+            (48, 5, 4, 1),
+            "use a global batch of 45 or 50, or keep it and start 1, 2, 3, 4, 6, 8, 12, 16, 24, 48 processes",
+        ),
+        (
+            (48, 8, 8, 4),
+            "data.repeats=4 samples; use a global batch of 32 or 64, or keep it and start 1, 2, 3, 4, 6, 12",
+        ),
+        ((48, 2, 3, 4), "runtime.device_batch_size=3 is below data.repeats=4.* set it to 4 or more"),
+    ],
+)
+def test_a_world_that_no_accumulation_fits_is_explained(sizes: tuple[int, int, int, int], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        fewest_micro_batches(*sizes)
 
 
 # Repeated samples

@@ -20,7 +20,7 @@ from surgrec.training.update import Update
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
+    return Runtime(RuntimeSpec(accelerator="cpu", strategy="single", precision="32-true"))
 
 
 def at(step: int) -> Progress:

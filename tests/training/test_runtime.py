@@ -94,7 +94,7 @@ def test_numbers_of_all_ranks_are_reduced_without_a_barrier(strategy: str, monke
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    runtime = Runtime(RuntimeSpec("cpu", strategy, "32-true", 1, False))
+    runtime = Runtime(RuntimeSpec(accelerator="cpu", strategy=strategy, precision="32-true"))
     barriers: list[str] = []
     try:
         assert dist.is_initialized() == (strategy == "ddp")

@@ -31,7 +31,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
+    return Runtime(RuntimeSpec(accelerator="cpu", strategy="single", precision="32-true"))
 
 
 def small(fused: bool) -> Trained:

@@ -100,7 +100,7 @@ def test_the_sentence_says_what_since_when_what_it_means_and_what_to_try() -> No
 
 @pytest.fixture(scope="module")
 def runtime() -> Runtime:
-    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
+    return Runtime(RuntimeSpec(accelerator="cpu", strategy="single", precision="32-true"))
 
 
 def saved(runtime: Runtime, folder: Path, pulses: dict[int, Pulse], keep: int = 2) -> Checkpoints:

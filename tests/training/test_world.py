@@ -33,8 +33,10 @@ GLOBAL_BATCH = 8
 
 
 def runtime(strategy: str, accumulation: int = 1) -> list[str]:
-    """Options of a world on CPUs."""
-    return [f"runtime={strategy}", "runtime.accelerator=cpu", f"runtime.accumulation={accumulation}"]
+    """Options of a world on CPUs; `hsdp-2` is fsdp in which every two processes share a model."""
+    strategy, _, shard_size = strategy.replace("hsdp", "fsdp").partition("-")
+    options = [f"runtime={strategy}", "runtime.accelerator=cpu", f"runtime.accumulation={accumulation}"]
+    return [*options, *([f"runtime.shard_size={shard_size}"] if shard_size else [])]
 
 
 def sequence(folder: Path) -> list[list]:
@@ -83,6 +85,8 @@ def assert_close_weights(folder: Path, reference: Path) -> None:
         pytest.param("jepa", "ddp", 1, marks=pytest.mark.slow),
         pytest.param("jepa", "ddp", 2, marks=pytest.mark.slow),
         pytest.param("jepa", "fsdp", 1, marks=pytest.mark.slow),
+        pytest.param("mae", "hsdp-2", 2, marks=pytest.mark.slow),
+        pytest.param("jepa", "hsdp-1", 2, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_train_as_one(
@@ -112,7 +116,7 @@ def test_two_processes_predict_densely_as_one(warm: Warm, footage: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "hsdp-2"])
 def test_four_processes_train_as_one(strategy: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path) -> None:
     warm.run_world(4, overrides("jepa", footage, tmp_path, "four", *SIX_STEPS, *runtime(strategy, 2)))
     assert_same_training(tmp_path / "four", alone / "jepa")
@@ -131,6 +135,61 @@ def test_what_two_processes_saved_one_process_and_another_strategy_continue(
     warm.run(["--stop-after", "4", *command()], program=RECORDED)
     warm.run_world(2, command(*runtime("fsdp")))
     assert_same_training(tmp_path / "relay", alone / "jepa")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_command_continues_on_fewer_processes_by_accumulating(
+    variant: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+) -> None:
+    """Four processes, then two, then one: the most that one takes at once stays, and so do samples and numbers."""
+    most = "runtime.device_batch_size=2"
+    command = overrides(variant, footage, tmp_path, "shrinking", *SIX_STEPS, most)
+    several = ["runtime=ddp", "runtime.accelerator=cpu", most]
+    warm.run_world(4, ["--stop-after", "2", *command, *several])
+    warm.run_world(2, ["--stop-after", "4", *command, *several])
+    warm.run(command, program=RECORDED)
+    assert_same_training(tmp_path / "shrinking", alone / variant)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sharded_training_with_its_average_equals_ddp_over_twenty_steps(
+    variant: str, warm: Warm, footage: Path, tmp_path: Path
+) -> None:
+    twenty = ("trainer.steps=20", "trainer.checkpoint_every=100")
+    for strategy in ("ddp", "fsdp", "hsdp-2"):
+        warm.run_world(2, overrides(variant, footage, tmp_path, strategy, *twenty, *runtime(strategy)))
+    for strategy in ("fsdp", "hsdp-2"):
+        assert_close_numbers(tmp_path / strategy, tmp_path / "ddp", ("loss", "grad_norm"), TOLERANCE)
+        assert_close_weights(tmp_path / strategy, tmp_path / "ddp")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_half_precision_in_shards_stays_as_near_to_float32_as_without_them(
+    variant: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+) -> None:
+    half = "runtime.precision=bf16-mixed"
+    for strategy in ("ddp", "fsdp", "hsdp-1"):
+        said = warm.run_world(
+            2, overrides(variant, footage, tmp_path, strategy, *SIX_STEPS, *runtime(strategy, 2), half)
+        )
+        assert "Warning" not in said, said
+        distance = assert_close_numbers(tmp_path / strategy, alone / variant, ("loss",), 0.02)
+        assert distance > 0  # it did compute in half precision
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("checkpointing", ["selective", "full"])
+def test_blocks_compiled_one_by_one_compute_the_same_in_shards(
+    variant: str, checkpointing: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+) -> None:
+    compiled = ("runtime.compile=true", f"runtime.activation_checkpointing={checkpointing}")
+    options = overrides(variant, footage, tmp_path, "compiled", *SIX_STEPS, *runtime("fsdp"), *compiled)
+    warm.run_world(2, options, seconds=500)
+    assert_same_training(tmp_path / "compiled", alone / variant)
 
 
 @pytest.mark.slow
@@ -224,4 +283,4 @@ def test_a_runtime_that_cannot_be_is_told(
 ) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(UserError, match=sentence):
-        Runtime(RuntimeSpec(accelerator, strategy, precision, 1, False))
+        Runtime(RuntimeSpec(accelerator=accelerator, strategy=strategy, precision=precision))
