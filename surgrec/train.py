@@ -27,7 +27,6 @@ def train(config: Config) -> int:
     """Run the configured pretraining in this process; returns the exit status."""
     resolve_footage(config)
     from surgrec.config.build import build_run, build_runtime  # torch is loaded only once the options are right
-    from surgrec.training.checkpoint import read_progress
     from surgrec.training.loop import pretrain
 
     runtime = build_runtime(config)
@@ -44,10 +43,9 @@ def train(config: Config) -> int:
         if runtime.is_first:
             run.folder.add_standing(known[0].sentence)
             print(headline(config), file=sys.stderr, flush=True)
-        before = run.checkpoints.latest()
-        was_done = before is not None and read_progress(before).step == spans_of(config).num_steps
         with runtime.told_once():
             stopped_by = pretrain(run)
+        was_done = run.checkpoints.resumed_from == spans_of(config).num_steps
         if runtime.is_first:
             say_what_next(config, run.folder.path, stopped_by, was_done)
     finally:

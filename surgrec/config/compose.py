@@ -41,6 +41,8 @@ _FREE_WHEN_CONTINUING = (
     "data.max_attempts",
     "data.max_failure_rate",
     "trainer.keep_checkpoints",
+    "trainer.keep_every",
+    "trainer.keep_best",
     "trainer.on_collapse",
     "probe",
     "allow_contamination",
@@ -97,7 +99,12 @@ def completed_overrides(overrides: list[str]) -> list[str]:
 
 def save_config(config: Config, file: Path) -> None:
     """Write the resolved configuration, whole or not at all."""
-    write_text(file, OmegaConf.to_yaml(OmegaConf.create(_plain(config))))
+    write_text(file, config_text(config))
+
+
+def config_text(config: Config) -> str:
+    """The resolved configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(_plain(config)))
 
 
 def read_config(file: Path) -> Config:

@@ -307,6 +307,9 @@ class TrainerConfig:
 
     Where every reading of its health has been bad for `collapse_patience_steps`, the features have collapsed, which `on_collapse`
     answers; see docs/healthy_runs.md.
+
+    Kept are the newest `keep_checkpoints`, each whose step `keep_every` divides, the `keep_best` best by the probe's number, and what a
+    rollback may need; see docs/checkpoints.md.
     """
 
     steps: int = MISSING
@@ -317,6 +320,8 @@ class TrainerConfig:
     collapse_patience_steps: int = 60
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    keep_every: int | None = None
+    keep_best: int = 0
     picture_every: int = 10000
 
 
@@ -335,7 +340,10 @@ class ProbeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How fast, never what: every value gives the same losses within tolerance."""
+    """How fast, never what: every value gives the same losses within tolerance.
+
+    With `async_checkpoints` the training goes on while a checkpoint is written, from a copy in host memory; see docs/checkpoints.md.
+    """
 
     accelerator: str = "auto"
     strategy: Strategy = Strategy.single
@@ -345,6 +353,7 @@ class RuntimeConfig:
     attention: str = "sdpa"
     compile: bool = False
     fused_optimizer: bool = True
+    async_checkpoints: bool = True
 
 
 @dataclass
