@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from surgrec.config.compose import config_text, distance_from_variant, read_config
+from surgrec.config.compose import distance_from_variant, read_config
 from surgrec.config.footage import clusters_file, open_footage
 from surgrec.config.phases import Phase, phase_after, phases_of, rate_of, spans_of
 from surgrec.config.schema import (
@@ -394,7 +394,7 @@ def build_checkpoints(config: Config, folder: RunFolder, manifest: Manifest, run
     """Where the run is saved. The first rank alone writes what its origin says, so it alone computes it."""
     node, origin = config.trainer, None
     if runtime.is_first:
-        origin = Origin(config_text(config), manifest.fingerprint, config.runtime.strategy.value)
+        origin = Origin(folder.config_file, manifest.fingerprint, config.runtime.strategy.value)
     is_async = config.runtime.async_checkpoints
     return Checkpoints(folder.checkpoints, node.keep_checkpoints, node.keep_every, node.keep_best, origin, is_async)
 

@@ -99,12 +99,7 @@ def completed_overrides(overrides: list[str]) -> list[str]:
 
 def save_config(config: Config, file: Path) -> None:
     """Write the resolved configuration, whole or not at all."""
-    write_text(file, config_text(config))
-
-
-def config_text(config: Config) -> str:
-    """The resolved configuration as YAML."""
-    return OmegaConf.to_yaml(OmegaConf.create(_plain(config)))
+    write_text(file, OmegaConf.to_yaml(OmegaConf.create(_plain(config))))
 
 
 def read_config(file: Path) -> Config:

@@ -39,9 +39,9 @@ class FileSum:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a checkpoint comes from: the run's configuration (YAML), its manifest's fingerprint, how processes shared the work."""
+    """Where a checkpoint comes from: the run's configuration, its manifest's fingerprint, how processes shared the work."""
 
-    config: str
+    config_file: Path
     manifest_fingerprint: str
     strategy: str
 

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
-from surgrec.core.atomic import sync_path, write_text
+from surgrec.core.atomic import sync_path, write_bytes
 from surgrec.core.errors import UserError
 from surgrec.training.agreement import Ranks
 from surgrec.training.checkpoint_facts import CONFIG_FILE, CheckpointFacts, FileSum, Origin, file_sum, software
@@ -79,7 +79,7 @@ def _start(saving: Saving, needed: int) -> None:
     check_room(saving.final.parent, needed, saving.what)
     partial = start_partial(saving.final)
     if saving.origin is not None:
-        write_text(partial / CONFIG_FILE, saving.origin.config)
+        write_bytes(partial / CONFIG_FILE, saving.origin.config_file.read_bytes())
 
 
 def _write_share(saving: Saving, partial: Path) -> dict[str, FileSum]:

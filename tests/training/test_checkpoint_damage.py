@@ -24,13 +24,12 @@ def runtime() -> Runtime:
     return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
 
 
-ORIGIN = Origin("seed: 0\n", "0123", "single")
-
-
 @pytest.fixture
 def three(runtime: Runtime, tmp_path: Path) -> Checkpoints:
     """Checkpoints of the steps 1, 2 and 3."""
-    checkpoints, state = Checkpoints(tmp_path, keep=3, origin=ORIGIN), trained(0)
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    origin = Origin(tmp_path / "config.yaml", "0123", "single")
+    checkpoints, state = Checkpoints(tmp_path / "checkpoints", keep=3, origin=origin), trained(0)
     for step in (1, 2, 3):
         update(state, step)
         checkpoints.save(runtime, state, at(step))
@@ -157,7 +156,7 @@ def test_the_facts_tell_where_it_comes_from_and_list_every_file(three: Checkpoin
     assert {name: each.num_bytes for name, each in facts.files.items()} == {
         name: (path / name).stat().st_size for name in facts.files
     }
-    assert (path / "config.yaml").read_text() == ORIGIN.config
+    assert (path / "config.yaml").read_text() == "seed: 0\n"
 
 
 def test_a_checkpoint_of_a_version_without_sums_is_read_and_that_is_said(
@@ -205,6 +204,7 @@ def test_a_name_that_shows_late_is_waited_for_and_one_that_never_does_is_an_erro
 # -- in a run
 
 
+@pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_rewinds_and_ends_as_if_nothing_had_happened(
     warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -218,6 +218,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_rewinds_and_ends_as_if_nothing
     assert_same_run(folder, uninterrupted / "mae")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_whole_checkpoint_is_one_sentence_and_status_2(
     warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
