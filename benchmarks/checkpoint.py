@@ -2,7 +2,7 @@
 
     python benchmarks/checkpoint.py --out benchmarks/results
 
-In: nothing; ViT-B with random weights and random clips, small ones, since the size of a clip is not of the state. Out: a table, printed and
+In: nothing; ViT-B (or `--size`) with random weights and random clips, small ones, since the size of a clip is not of the state. Out: a table, printed and
 written with date and hardware: for both objectives, the bytes of a checkpoint, the median time that the loop waits for a save of either
 kind, their ratio, the first asynchronous save, which makes the memory for the copy, and the median time of a training step with and without
 a save under way beside it. Real updates run between saves; the two kinds take turns, so that a busy moment hits both. What an asynchronous
@@ -42,15 +42,17 @@ from surgrec.training.trained import Trained
 
 GOAL = 0.1
 CLIPS = 2
-SMALL_CLIPS = ("backbone=base", "augment.crop_pixels=96", "data.num_frames=8", "mix.manifests=[none.parquet]")
+SMALL_CLIPS = ("augment.crop_pixels=96", "data.num_frames=8", "mix.manifests=[none.parquet]")
 BESIDE_STEPS = 3  # without a save, after each that had one
 
 
 class Bench:
     """One objective: what is trained, a step of it, and its two kinds of checkpoints."""
 
-    def __init__(self, variant: str, device: str, folder: Path) -> None:
-        config = compose_config([f"+variant={variant}", *SMALL_CLIPS, f"runtime.accelerator={device}"])
+    def __init__(self, variant: str, size: str, device: str, folder: Path) -> None:
+        config = compose_config(
+            [f"+variant={variant}", f"backbone={size}", *SMALL_CLIPS, f"runtime.accelerator={device}"]
+        )
         self.runtime = build_runtime(config)
         self.objective = build_objective(config)
         self.learner = self.runtime.wrap_learner(self.objective.learner)
@@ -101,9 +103,9 @@ def is_writing() -> bool:
     return any(thread.name.startswith("step_") for thread in threading.enumerate())
 
 
-def measure(variant: str, device: str, repeats: int, folder: Path) -> dict[str, object]:
+def measure(variant: str, size: str, device: str, repeats: int, folder: Path) -> dict[str, object]:
     """The row of one objective."""
-    bench = Bench(variant, device, folder)
+    bench = Bench(variant, size, device, folder)
     bench.step()  # the first allocates
     bench.save(False)
     first = bench.seconds(lambda: bench.save(True))
@@ -153,6 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--variants", nargs="+", choices=["mae", "jepa"], default=["mae", "jepa"])
+    parser.add_argument("--size", default="base", help="of the encoder: a name of surgrec/models/sizes.py")
     parser.add_argument("--repeats", type=int, default=7, help="medians are over so many saves of each kind")
     parser.add_argument("--folder", type=Path, help="where to write (default: the system's folder for temporary files)")
     parser.add_argument("--note", default="", help="a remark for the result, such as what else ran")
@@ -163,12 +166,12 @@ def main() -> int:
     rows: list[dict[str, object]] = []
     for variant in options.variants:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            rows.append(measure(variant, options.device, options.repeats, Path(folder)))
+            rows.append(measure(variant, options.size, options.device, options.repeats, Path(folder)))
         gc.collect()
     name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
     hardware = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {name}, torch {torch.__version__}"
     date = datetime.date.today().isoformat()
-    head = f"ViT-B, one process, medians of {options.repeats}. {date}, {hardware}."
+    head = f"Encoder of size {options.size}, one process, medians of {options.repeats}. {date}, {hardware}."
     if options.note:
         head += f" {options.note}"
     worst = max(rows, key=lambda row: float(str(row["share"])))

@@ -1,12 +1,11 @@
 """What a run knows besides weights.
 
-In: a step's counts, readings and rollbacks. Out: a `Progress`, as it is and as JSON. It is its own file because the loop, the watch, the
-checkpoints and the commands that read a run's folder all speak of it, and none of the others' code is needed for that.
+In: a step's counts, readings and rollbacks. Out: a `Progress`, as it is and as plain values. It is its own file because the loop, the
+watch, the checkpoints and the commands that read a run's folder all speak of it, and none of the others' code is needed for that.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -52,12 +51,3 @@ class Progress:
         """The inverse of `to_values`; also of what a version without `pulse`, `rollbacks` or `probe` wrote."""
         pulse, rollbacks = Pulse(**values.get("pulse", {})), values.get("rollbacks", [])
         return cls(**{**values, "pulse": pulse, "rollbacks": [Rollback(**each) for each in rollbacks]})
-
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(self.to_values()) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Progress:
-        """The inverse of `to_json`."""
-        return cls.from_values(json.loads(text))

@@ -1,7 +1,7 @@
 """A run that loads its newest checkpoint, saves what it has loaded once more, elsewhere, and then goes on.
 
-In: overrides on the command line, the launcher's variables. Out: the run folder, and in it `reloaded/` with a checkpoint of the very state
-that was loaded, as this world and strategy hold it. It is its own file because it runs under launchers, outside pytest.
+In: overrides on the command line, the launcher's variables. Out: the run folder, and in it `reloaded/checkpoints/` with the very
+state that was loaded, as this world and strategy hold it. It is its own file because it runs under launchers, outside pytest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> int:
     if runtime.is_first:
         claim_folder(config, run.folder.config_file)
     progress = run.checkpoints.restore(runtime, run.trained)
-    Checkpoints(run.folder.path / "reloaded", keep=1).save(runtime, run.trained, progress)
+    Checkpoints(run.folder.path / "reloaded" / "checkpoints", keep=1).save(runtime, run.trained, progress)
     pretrain(run)
     runtime.close()
     return 0

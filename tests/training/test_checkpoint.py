@@ -21,15 +21,10 @@ from surgrec.training.checkpoint import Checkpoints, load_weights
 from surgrec.training.checkpoint_folder import CheckpointError
 from surgrec.training.checkpoint_listing import checkpoint_of
 from surgrec.training.progress import Progress, Pulse
-from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.runtime import Runtime
 from surgrec.training.staging import HostCopy, num_bytes, shared_out, tensors_of
 from surgrec.training.trained import Trained, weights_of
 from surgrec.training.update import Update
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
 
 
 def at(step: int) -> Progress:

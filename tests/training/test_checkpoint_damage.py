@@ -14,14 +14,9 @@ from surgrec.training.checkpoint_facts import DamagedError, Origin, read_facts, 
 from surgrec.training.checkpoint_folder import CheckpointError, await_there
 from surgrec.training.checkpoint_listing import candidates_in, checkpoint_of
 from surgrec.training.progress import Progress, Pulse, Rollback
-from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.runtime import Runtime
 from tests.training.test_checkpoint import at, trained, update
 from tests.training.tiny import Warm, assert_same_run, metrics_of, overrides
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
 
 
 @pytest.fixture
@@ -123,10 +118,10 @@ def test_a_pointer_to_nonsense_is_one_sentence(three: Checkpoints, runtime: Runt
         three.restore(runtime, trained(1))
 
 
-def test_what_an_abandoned_way_left_is_fallen_back_to_last(three: Checkpoints) -> None:
+def test_what_an_abandoned_way_left_is_fallen_back_to_last(three: Checkpoints, runtime: Runtime) -> None:
     """The run went back from step 3 to 1, then saved step 4; of what was before, only step 1 is of this way."""
     three.go_back(three.folder / "step_00000001", Progress(3, pulse=Pulse(1, 2)))
-    state, runtime = trained(0), Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
+    state = trained(0)
     three.save(runtime, state, Progress(2))  # as a kill in the middle of going back leaves them
     three.save(runtime, state, Progress(4, rollbacks=[Rollback(3, 1)]))
     assert [path.name[-1] for path in candidates_in(three.folder)] == ["4", "1", "2"]

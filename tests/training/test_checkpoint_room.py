@@ -19,17 +19,12 @@ from surgrec.optim.optimizer import build_adamw
 from surgrec.training import checkpoint_folder, checkpoint_writer
 from surgrec.training.checkpoint import Checkpoints
 from surgrec.training.checkpoint_folder import CheckpointError, check_room, refused
-from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.runtime import Runtime
 from surgrec.training.trained import Trained
 from tests.training.test_checkpoint import assert_equal, at, update
-from tests.training.tiny import Warm, assert_same_run, overrides
+from tests.training.tiny import BROKEN_RANK, TRAIN, Warm, assert_same_run, metrics_of, overrides
 
 DISK_BYTES = 128 << 20  # of which `filler` leaves what a test needs
-
-
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    return Runtime(RuntimeSpec("cpu", "single", "32-true", 1, False))
 
 
 @pytest.fixture
@@ -118,6 +113,23 @@ def test_a_run_on_a_full_disk_ends_with_one_sentence_and_continues_when_there_is
     filler.unlink()
     warm.run(arguments)
     assert_same_run(small_disk / "full", uninterrupted / "mae")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_one_process_that_cannot_write_its_share_ends_all_with_one_sentence(
+    strategy: str, warm: Warm, footage: Path, tmp_path: Path
+) -> None:
+    """None of them waits for another, and what was saved before is what the newest checkpoint is."""
+    options = [f"runtime={strategy}", "runtime.accelerator=cpu"]
+    arguments = overrides("jepa", footage, tmp_path, "broken", *options)
+    said = warm.run_world(2, arguments, BROKEN_RANK, status=2)
+    (error,) = (line for line in said.splitlines() if line.startswith("error:"))
+    assert "no room for the checkpoint of step 6 (No space left on device)" in error and "Traceback" not in said
+    folder = tmp_path / "broken" / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir()) == ["latest", "step_00000003"]
+    warm.run_world(2, arguments, TRAIN)
+    assert [line["step"] for line in metrics_of(tmp_path / "broken")] == list(range(1, 13))
 
 
 # -- what the system may say

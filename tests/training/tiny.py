@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VARIANTS = ("mae", "jepa")
 TRAIN, RECORDED = "surgrec.train:main", "tests.training.recorded:main"  # what is started; see recorded.py
 SLOWED, RELOADED = "tests.training.slowed:main", "tests.training.reloaded:main"  # and slowed.py and reloaded.py
+BROKEN_RANK = "tests.training.broken_rank:main"
 POISONED, BLIND = "tests.training.poisoned:main", "tests.training.poisoned:blind"  # and poisoned.py
 PATIENCE_SECONDS = 180
 # One thread a process: the machine's other work then changes no result and costs little time.
