@@ -2,11 +2,12 @@
 
     python benchmarks/checkpoint.py --out benchmarks/results
 
-In: nothing; ViT-B (or `--size`) with random weights and random clips, small ones, since the size of a clip is not of the state. Out: a table, printed and
-written with date and hardware: for both objectives, the bytes of a checkpoint, the median time that the loop waits for a save of either
-kind, their ratio, the first asynchronous save, which makes the memory for the copy, and the median time of a training step with and without
-a save under way beside it. Real updates run between saves; the two kinds take turns, so that a busy moment hits both. What an asynchronous
-save costs the loop is the call and, at the end of its writing, the wait for its thread. Checkpoints are written with fsync to `--folder`,
+In: nothing; ViT-B (or `--size`) with random weights and random clips, small ones, since a state does not depend on
+them. Out: a table, printed and written with date and hardware: for both objectives, the bytes of a checkpoint, the
+median time that the loop waits for a save of either kind, their ratio, the first asynchronous save, which makes the
+memory for the copy, and the median time of a training step with and without a save under way beside it. Real updates
+run between saves; the two kinds take turns, so that a busy moment hits both. What an asynchronous save costs the loop
+is the call and, at the end of its writing, the wait for its thread. Checkpoints are written with fsync to `--folder`,
 verified once by loading, and deleted. `--device cuda` measures on a GPU, in bf16.
 """
 
