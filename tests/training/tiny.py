@@ -151,10 +151,17 @@ class Warm:
             for rank in range(size)
         ]
 
-    def run_world(self, size: int, arguments: Sequence[str], program: str = RECORDED, status: int = 0) -> str:
+    def run_world(
+        self,
+        size: int,
+        arguments: Sequence[str],
+        program: str = RECORDED,
+        status: int = 0,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> str:
         """Start them, wait, check the exit statuses; returns what all of them printed."""
         ranks = self.start_world(size, arguments, program)
-        statuses = [rank.wait() for rank in ranks]
+        statuses = [rank.wait(seconds) for rank in ranks]
         said = "\n".join(rank.log.read_text() for rank in ranks)
         assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
         return said
