@@ -36,7 +36,7 @@ from surgrec.objectives.diagnostics import effective_rank, health
 from surgrec.objectives.ema import squared_distance
 from surgrec.objectives.objective import Objective, Outcome
 from surgrec.optim.optimizer import build_adamw
-from surgrec.training.checkpoint import Trained
+from surgrec.training.trained import Trained
 from surgrec.training.update import Reading, clip_gradients
 
 SIZES = {

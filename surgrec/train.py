@@ -28,7 +28,6 @@ def train(config: Config) -> int:
     resolve_footage(config)
     from surgrec.config.build import build_run, build_runtime  # torch is loaded only once the options are right
     from surgrec.config.device import start_lines
-    from surgrec.training.checkpoint import read_progress
     from surgrec.training.loop import pretrain
     from surgrec.training.preempt import listen
 
@@ -47,11 +46,10 @@ def train(config: Config) -> int:
             run.folder.add_standing(known[0].sentence)
             lines = [headline(config), *start_lines(config, runtime.world, runtime.precision)]
             print("\n".join(lines), file=sys.stderr, flush=True)
-        before = run.checkpoints.latest()
-        was_done = before is not None and read_progress(before).step == spans_of(config).num_steps
         with listen() as stop, runtime.told_once():
             stopped_by = pretrain(run, stop)
             stop.is_leaving = stopped_by is not None
+        was_done = run.checkpoints.resumed_from == spans_of(config).num_steps
         if runtime.is_first:
             say_what_next(config, run.folder.path, stopped_by, was_done)
     finally:

@@ -140,3 +140,13 @@ def test_long_tail(tmp_path: Path) -> None:
     (largest, _), (smallest, _) = hours.most_common()[0], hours.most_common()[-1]
     head, tail = text.split("Head: ")[1].split("Tail: ")
     assert largest in head and smallest in tail.split(".")[0] and smallest not in head
+
+
+@pytest.mark.slow
+def test_checkpoint(tmp_path: Path) -> None:
+    sizes = ["--size", "nano", "--repeats", 2, "--folder", tmp_path]
+    content, text = _run("checkpoint.py", *sizes, out=tmp_path / "out")
+    assert [row["objective"] for row in content["rows"]] == ["mae", "jepa"] and "goal below 10 %" in text
+    for row in content["rows"]:
+        assert len(row["all_async_s"]) == len(row["all_sync_s"]) == 2 and row["bytes"] > 1e6
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

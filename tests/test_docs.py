@@ -139,6 +139,16 @@ def test_the_page_says_how_many_updates_are_made_as_one() -> None:
     assert moved_at_once(0.9995) == 1 < moved_at_once(0.99951)  # "above 0.9995"
 
 
+# -- docs/checkpoints.md
+
+
+def test_the_options_of_the_page_on_checkpoints_are_options() -> None:
+    page = (DOCS / "checkpoints.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:trainer|runtime|probe)\.[a-z_]+)", page))
+    kept = {"trainer.keep_checkpoints", "trainer.keep_every", "trainer.keep_best", "runtime.async_checkpoints"}
+    assert kept <= named <= set(all_options())
+
+
 # -- docs/healthy_runs.md
 
 

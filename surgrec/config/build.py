@@ -53,15 +53,19 @@ from surgrec.objectives.mae import MAE
 from surgrec.objectives.objective import Objective
 from surgrec.optim.optimizer import build_adamw
 from surgrec.optim.schedules import Ramp, Schedule, Shape
-from surgrec.training.checkpoint import Checkpoints, Progress, Trained, checkpoint_of, load_weights, read_progress
+from surgrec.training.checkpoint import Checkpoints, load_weights
+from surgrec.training.checkpoint_facts import Origin, read_progress
+from surgrec.training.checkpoint_listing import checkpoint_of
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import record_footage
 from surgrec.training.log import Sink, TensorBoardSink, WandbSink
 from surgrec.training.loop import Plan, Run
 from surgrec.training.phases import PhasedAugment, PhasedMasker
 from surgrec.training.pictures import draw_pictures
+from surgrec.training.progress import Progress
 from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.step import Step
+from surgrec.training.trained import Trained
 from surgrec.training.watch import WatchSpec, told_rollbacks
 
 
@@ -349,8 +353,8 @@ def build_run(config: Config, runtime: Runtime) -> Run:
     data, folder, phases, plan = build_data(config), run_folder(config), phases_of(config), build_plan(config)
     if left_out := left_out_sentence(data):
         say_first(runtime)(left_out)
-    checkpoints = Checkpoints(folder.checkpoints, config.trainer.keep_checkpoints)
-    starting = config if checkpoints.latest() is None else replace(config, init=None)
+    checkpoints = build_checkpoints(config, folder, data.manifest, runtime)
+    starting = replace(config, init=None) if checkpoints.is_begun() else config
     objective = build_objective(starting, say_first(runtime))
     positions = [build_positions(phase, runtime) for phase in phases]
     learner = runtime.wrap_learner(objective.learner)
@@ -409,6 +413,15 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         make_sink=lambda: build_sink(config, folder),
         record_footage=lambda step: tell(record_footage(folder, data.manifest, step, clusters_file(config))),
     )
+
+
+def build_checkpoints(config: Config, folder: RunFolder, manifest: Manifest, runtime: Runtime) -> Checkpoints:
+    """Where the run is saved. The first rank alone writes what its origin says, so it alone computes it."""
+    node, origin = config.trainer, None
+    if runtime.is_first:
+        origin = Origin(folder.config_file, manifest.fingerprint, config.runtime.strategy.value)
+    is_async = config.runtime.async_checkpoints
+    return Checkpoints(folder.checkpoints, node.keep_checkpoints, node.keep_every, node.keep_best, origin, is_async)
 
 
 def say_first(runtime: Runtime) -> Callable[[str], object]:

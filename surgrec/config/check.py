@@ -48,6 +48,7 @@ _AT_LEAST_ONE_OR_NULL = (
     "runtime.shard_size",
 )
 _NOT_NEGATIVE = (
+    "trainer.keep_best",
     "data.open_readers_bytes",
     "optim.lr",
     "optim.lr_start",
@@ -81,6 +82,13 @@ def check(config: Config) -> None:
     _check_mix(config)
     for number, phase in enumerate(config.trainer.phases):
         _check_phase(f"trainer.phases[{number}]", phase)
+    keep_every = config.trainer.keep_every
+    _require("trainer.keep_every", keep_every, keep_every is None or keep_every >= 1, "at least 1, or null")
+    if config.trainer.keep_best and config.probe.every is None:
+        raise UserError(
+            f"trainer.keep_best={config.trainer.keep_best} does nothing without a probe; give probe.every, probe.manifest and "
+            "probe.labels, or leave it out"
+        )
     if (every := config.probe.every) is not None:
         _require("probe.every", every, every >= 1, "at least 1")
         for option in ("probe.manifest", "probe.labels"):

@@ -41,6 +41,8 @@ _FREE_WHEN_CONTINUING = (
     "data.max_attempts",
     "data.max_failure_rate",
     "trainer.keep_checkpoints",
+    "trainer.keep_every",
+    "trainer.keep_best",
     "trainer.on_collapse",
     "probe",
     "allow_contamination",

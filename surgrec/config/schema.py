@@ -307,6 +307,9 @@ class TrainerConfig:
 
     Where every reading of its health has been bad for `collapse_patience_steps`, the features have collapsed, which `on_collapse`
     answers; see docs/healthy_runs.md.
+
+    Kept are the newest `keep_checkpoints`, each whose step `keep_every` divides, the `keep_best` best by the probe's number, and what a
+    rollback may need; see docs/checkpoints.md.
     """
 
     steps: int = MISSING
@@ -317,6 +320,8 @@ class TrainerConfig:
     collapse_patience_steps: int = 60
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    keep_every: int | None = None
+    keep_best: int = 0
     picture_every: int = 10000
 
 
@@ -340,7 +345,8 @@ class RuntimeConfig:
     A step is cut into `accumulation` micro-batches, or, so that the same command fits any number of processes, into the fewest of at most
     `device_batch_size` samples a process; with neither, it is one. Under `fsdp` parameters, gradients and optimiser are split over
     `shard_size` processes and replicated over the rest; null: over all. The processes have `join_minutes` to find each other; a run that
-    completes nothing for `hang_minutes` writes the stacks of all ranks and ends (0 or null: never).
+    completes nothing for `hang_minutes` writes the stacks of all ranks and ends (0 or null: never). With `async_checkpoints` the training
+    goes on while a checkpoint is written, from a copy in host memory; see docs/checkpoints.md.
     """
 
     accelerator: str = "auto"
@@ -355,6 +361,7 @@ class RuntimeConfig:
     fused_optimizer: bool = True
     join_minutes: float = 10.0
     hang_minutes: float | None = 30.0
+    async_checkpoints: bool = True
 
 
 @dataclass

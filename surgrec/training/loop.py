@@ -21,14 +21,16 @@ from surgrec.data.loader import LoaderChain
 from surgrec.data.sampler import Sampler
 from surgrec.optim.optimizer import set_hyper_parameters
 from surgrec.optim.schedules import Schedule
-from surgrec.training.checkpoint import Checkpoints, Progress, Trained
+from surgrec.training.checkpoint import Checkpoints
 from surgrec.training.folder import RunFolder
 from surgrec.training.hang import HangWatch, watch_for_hangs
 from surgrec.training.log import Log, Sink, describe
 from surgrec.training.preempt import StopFlag, listen
+from surgrec.training.progress import Progress
 from surgrec.training.runtime import Runtime, SharedError
 from surgrec.training.sources import FailureCount, source_numbers
 from surgrec.training.step import Step, StepResult
+from surgrec.training.trained import Trained
 from surgrec.training.update import Readings, Update
 from surgrec.training.watch import (
     WatchSpec,
@@ -125,9 +127,12 @@ def pretrain(run: Run, stop: StopFlag | None = None) -> str | None:
             return pretrain(run, stop)
     world, minutes = run.runtime.world, run.runtime.spec.hang_minutes
     with watch_for_hangs(run.folder.stacks, world.rank, world.size, minutes) as watch:
-        end = train_stretch(run, stop, watch)
-        while end is End.rolled_back:
+        try:
             end = train_stretch(run, stop, watch)
+            while end is End.rolled_back:
+                end = train_stretch(run, stop, watch)
+        finally:
+            run.checkpoints.wait()  # also where the run breaks off: what it has begun to save is worth having
     return (stop.reason or "a signal on another rank") if end is End.stopped else None
 
 
@@ -149,7 +154,9 @@ def train_stretch(run: Run, stop: StopFlag, watch: HangWatch) -> End:
                 run.step.objective.before_update(progress.step)
                 result = run.step.run(batches)
                 videos = [run.video_ids[clip.row] for clip in result.clips]
-                reading = update.apply(progress.step + 1, result.loss, bool(stop), videos)
+                # a save that has gone wrong beside the training ends it too: the next one raises why, on all ranks alike
+                wants_stop = bool(stop) or run.checkpoints.has_failed
+                reading = update.apply(progress.step + 1, result.loss, wants_stop, videos)
                 run.step.objective.after_update(progress.step)
                 progress.step += 1
                 count_sources(run, progress)
@@ -189,10 +196,10 @@ def train_stretch(run: Run, stop: StopFlag, watch: HangWatch) -> End:
 def begin(run: Run) -> Progress:
     """Restore the newest checkpoint, drop what was logged after it, note what is drawn from here on. A run that may be rolled back first
     saves where it starts."""
-    progress = run.checkpoints.restore(run.trained)
-    if run.watch.on_collapse == "rollback" and run.checkpoints.latest() is None:
+    progress = run.checkpoints.restore(run.runtime, run.trained)
+    if run.watch.on_collapse == "rollback" and run.checkpoints.resumed_from is None:
         run.checkpoints.save(run.runtime, run.trained, progress)
-        progress = run.checkpoints.restore(run.trained)
+        progress = run.checkpoints.restore(run.runtime, run.trained)
     if run.runtime.is_first:
         run.folder.rewind(progress.step)
         run.checkpoints.retire(progress)  # which a kill may have prevented, and later verdicts depend on what is there
@@ -213,8 +220,10 @@ def examine(
             sentence = describe_collapse(pulse, progress.step, numbers)
             progress.pulse = replace(pulse, is_told=True)
     if due.is_probed and run.probe is not None:
+        progress.probe = None
         try:
             numbers = numbers | run.probe()
+            progress.probe = numbers.get("probe_knn")
         except SharedError as error:  # the training does not need it
             warn(run.runtime, f"step {progress.step}: {error}; the run goes on without these numbers")
     return numbers, sentence

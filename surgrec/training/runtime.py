@@ -33,7 +33,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed")
 Value = TypeVar("Value")
 
 _NEVER = timedelta(days=7)  # which gloo can count in milliseconds
-
+_SIDE_TIMEOUT = timedelta(hours=1)
 _LEFT: list[dist.ProcessGroup | None] = []  # groups; see `Runtime.close`
 
 
@@ -185,6 +185,16 @@ class Runtime:
     def barrier(self) -> None:
         """Wait for all ranks."""
         self.fabric.barrier()
+
+    def side_group(self) -> dist.ProcessGroup | None:
+        """A further process group of all ranks, over gloo, for what a thread says beside the training; None for one process. All ranks
+        call it. Nobody waits in it for longer than an hour.
+        """
+        if self.fabric.world_size == 1:
+            return None
+        group = dist.new_group(backend="gloo", timeout=_SIDE_TIMEOUT)
+        _LEFT.append(group)
+        return group
 
     def on_first(self, action: Callable[[], object]) -> None:
         """Run `action` in the first process while the others wait; all processes call it.

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from surgrec.training.checkpoint import Trained
 from surgrec.training.runtime import Runtime, SharedError
+from surgrec.training.trained import Trained
 
 
 class NonFiniteLossError(SharedError):

@@ -17,7 +17,8 @@ import torch
 from surgrec.objectives.diagnostics import HEALTH, health
 from surgrec.objectives.ema import squared_distance
 from surgrec.objectives.objective import Objective
-from surgrec.training.checkpoint import Checkpoints, Progress, Pulse
+from surgrec.training.checkpoint import Checkpoints
+from surgrec.training.progress import Progress, Pulse
 from surgrec.training.runtime import Runtime, SharedError
 from surgrec.training.step import StepResult
 
@@ -140,6 +141,7 @@ def told_rollbacks(progress: Progress) -> list[str]:
 
 def respond(spec: WatchSpec, runtime: Runtime, checkpoints: Checkpoints, progress: Progress, sentence: str) -> bool:
     """What follows a collapse: True where the run went back to a healthy checkpoint. All ranks call it. Raises `CollapseError`."""
+    checkpoints.wait()  # for the one that is being written, which may be the one to go back to
     healthy = checkpoints.healthy(progress)
     runtime.barrier()  # all ranks have looked before the first one changes the folder
     kept = f"the newest checkpoint from before is {healthy.name}" if healthy else "there is no checkpoint from before"

@@ -14,6 +14,7 @@ import pytest
 from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
+from surgrec.training.runtime import Runtime, RuntimeSpec
 from tests.training.tiny import Warm
 
 SOURCES = {"alpha": (3, 96, 72, 10), "beta": (2, 64, 48, 25), "gamma": (1, 72, 96, 5)}  # videos, width, height, fps
@@ -49,6 +50,12 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tables.append(scan(root / name, Card(name, "other")).rows)
     Manifest(pa.concat_tables(tables)).write(root / "manifest.parquet")
     return root / "manifest.parquet"
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    """One process on the CPU."""
+    return Runtime(RuntimeSpec(accelerator="cpu", strategy="single", precision="32-true"))
 
 
 @pytest.fixture(scope="session")

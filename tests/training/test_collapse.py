@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from surgrec.training.checkpoint import Checkpoints, Rollback, read_progress
+from surgrec.training.checkpoint import Checkpoints
+from surgrec.training.checkpoint_facts import read_progress
+from surgrec.training.progress import Rollback
 from tests.training.tiny import (
     VARIANTS,
     Warm,
@@ -98,7 +100,7 @@ def test_a_run_that_is_rolled_back_continues_after_a_kill_as_if_nothing_had_happ
         Checkpoints(folder / "checkpoints", keep=2).latest() for folder in (tmp_path / "killed", rolled_back)
     )
     assert newest is not None and other is not None
-    assert (newest / "progress.json").read_text() == (other / "progress.json").read_text()
+    assert read_progress(newest) == read_progress(other)
 
 
 @pytest.mark.slow

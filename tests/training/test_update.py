@@ -19,9 +19,9 @@ from surgrec.config.build import build_run, build_runtime, load_run
 from surgrec.config.compose import claim_folder, compose_config
 from surgrec.optim.optimizer import build_adamw
 from surgrec.training import loop
-from surgrec.training.checkpoint import Trained
 from surgrec.training.loop import pretrain
 from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training.trained import Trained
 from surgrec.training.update import NonFiniteLossError, Numbers, Reading, Readings, Update
 from tests.training.test_checkpoint import assert_equal
 from tests.training.tiny import VARIANTS, overrides

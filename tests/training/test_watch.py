@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from surgrec.core.errors import UserError
-from surgrec.training.checkpoint import Checkpoints, Progress, Pulse, Rollback, read_progress
-from surgrec.training.runtime import Runtime, RuntimeSpec
+from surgrec.training import checkpoint as module
+from surgrec.training.checkpoint import Checkpoints
+from surgrec.training.checkpoint_facts import read_facts, read_progress
+from surgrec.training.progress import Progress, Pulse, Rollback
+from surgrec.training.runtime import Runtime
 from surgrec.training.watch import (
     MAX_ROLLBACKS,
     RATE_FACTOR,
@@ -98,11 +102,6 @@ def test_the_sentence_says_what_since_when_what_it_means_and_what_to_try() -> No
 # -- going back
 
 
-@pytest.fixture(scope="module")
-def runtime() -> Runtime:
-    return Runtime(RuntimeSpec(accelerator="cpu", strategy="single", precision="32-true"))
-
-
 def saved(runtime: Runtime, folder: Path, pulses: dict[int, Pulse], keep: int = 2) -> Checkpoints:
     checkpoints, state = Checkpoints(folder, keep), trained(0)
     for step, pulse in pulses.items():
@@ -134,7 +133,7 @@ def test_going_back_makes_the_healthy_one_the_newest_and_says_so_in_its_progress
         "warning: it broke; back to step_00000020, from there with 0.3 of the learning rate" in capsys.readouterr().err
     )
     assert [path.name for path in tmp_path.glob("step_*")] == ["step_00000020"]
-    progress = checkpoints.restore(trained(1))
+    progress = checkpoints.restore(runtime, trained(1))
     assert progress == Progress(20, {"alpha": 20}, Pulse(20), [Rollback(60, 20)])
     assert rate_factor(progress) == RATE_FACTOR
     assert told_rollbacks(progress) == ["optim.lr from step 20 on x 0.3 (rolled back at step 60)"]
@@ -146,27 +145,27 @@ def test_a_rollback_interrupted_anywhere_is_met_again_and_ends_alike(runtime: Ru
     healthy = checkpoints.healthy(broken)
     assert healthy is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoints, "_delete", lambda self, path: None)
+        patch.setattr(module, "delete", lambda path: None)
         checkpoints.go_back(healthy, broken)
     (tmp_path / "latest").write_text("step_00000050\n")
-    assert checkpoints.restore(trained(1)).rollbacks == []
+    assert checkpoints.restore(runtime, trained(1)).rollbacks == []
     assert checkpoints.healthy(broken) == healthy
     checkpoints.go_back(healthy, broken)
-    assert checkpoints.restore(trained(1)).rollbacks == [Rollback(60, 20)]
+    assert checkpoints.restore(runtime, trained(1)).rollbacks == [Rollback(60, 20)]
 
 
 def test_what_is_left_of_the_way_that_collapsed_is_not_gone_back_to(runtime: Runtime, tmp_path: Path) -> None:
     checkpoints = saved(runtime, tmp_path, {20: Pulse(20), 40: Pulse(40)}, keep=5)
     again = Progress(60, pulse=Pulse(50, 60), rollbacks=[Rollback(70, 20)])
-    text = Progress(20, pulse=Pulse(20), rollbacks=[Rollback(70, 20)]).to_json()
-    (tmp_path / "step_00000020" / "progress.json").write_text(text)
+    path = tmp_path / "step_00000020"
+    replace(read_facts(path), progress=Progress(20, pulse=Pulse(20), rollbacks=[Rollback(70, 20)])).write(path)
     assert checkpoints.healthy(again) == tmp_path / "step_00000020"
 
 
 def train(checkpoints: Checkpoints, runtime: Runtime, every: int, stop: int, first_bad: int = 10**9) -> Progress:
     """What a run does with its pulse and its checkpoints, without the training: to the collapse, or to `stop`."""
     state, watch = trained(0), spec("rollback")
-    progress = checkpoints.restore(state)
+    progress = checkpoints.restore(runtime, state)
     if checkpoints.latest() is None:
         checkpoints.save(runtime, state, progress)
     while progress.step < stop:
@@ -200,7 +199,7 @@ def test_a_checkpoint_that_was_gone_back_to_stays_trusted_and_three_times_are_al
     for number in range(MAX_ROLLBACKS):
         progress = train(checkpoints, runtime, 10, 300, first_bad=130)
         assert respond(spec("rollback"), runtime, checkpoints, progress, "it broke")
-        back = checkpoints.restore(trained(1))
+        back = checkpoints.restore(runtime, trained(1))
         assert 60 <= back.step < 130 and back.pulse == Pulse(safe_until=back.step)
         assert len(back.rollbacks) == number + 1
     with pytest.raises(CollapseError, match="going back 3 times has not helped"):
@@ -218,9 +217,9 @@ def test_what_a_kill_kept_from_going_goes_when_the_run_continues(runtime: Runtim
     progress = train(whole, runtime, 10, 70)
     with pytest.MonkeyPatch.context() as patch:
         train(killed, runtime, 10, 60)
-        patch.setattr(Checkpoints, "_delete", lambda self, path: None)
+        patch.setattr(module, "delete", lambda path: None)
         train(killed, runtime, 10, 70)
-    killed.retire(killed.restore(trained(1)))
+    killed.retire(killed.restore(runtime, trained(1)))
     names = [sorted(path.name for path in folder.folder.glob("step_*")) for folder in (whole, killed)]
     assert names[0] == names[1] and whole.healthy(progress) is not None
 
@@ -257,7 +256,7 @@ def test_a_warning_changes_nothing(runtime: Runtime, tmp_path: Path, capsys: pyt
 
 def test_progress_survives_its_file_and_that_of_the_version_before(runtime: Runtime, tmp_path: Path) -> None:
     progress = Progress(7, {"alpha": 3}, Pulse(5, 6, True), [Rollback(9, 4)])
-    assert Progress.from_json(progress.to_json()) == progress
-    assert Progress.from_json(json.dumps({"step": 7, "sources": {"alpha": 3}})) == Progress(7, {"alpha": 3})
+    assert Progress.from_values(json.loads(json.dumps(progress.to_values()))) == progress
+    assert Progress.from_values({"step": 7, "sources": {"alpha": 3}}) == Progress(7, {"alpha": 3})
     path = Checkpoints(tmp_path, keep=1).save(runtime, trained(0), progress)
     assert read_progress(path) == progress

@@ -24,6 +24,8 @@ from surgrec.training.log import TIMINGS
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VARIANTS = ("mae", "jepa")
 TRAIN, RECORDED = "surgrec.train:main", "tests.training.recorded:main"  # what is started; see recorded.py
+SLOWED, RELOADED = "tests.training.slowed:main", "tests.training.reloaded:main"  # and slowed.py and reloaded.py
+BROKEN_RANK = "tests.training.broken_rank:main"
 POISONED, BLIND = "tests.training.poisoned:main", "tests.training.poisoned:blind"  # and poisoned.py
 PATIENCE_SECONDS = 400
 # One thread a process: the machine's other work then changes no result and costs little time.
@@ -137,22 +139,7 @@ class Warm:
         assert ended == status, f"status {ended}, not {status}:\n{process.log.read_text()}"
         return process.log.read_text()
 
-    def run_world(
-        self,
-        size: int,
-        arguments: Sequence[str],
-        program: str = RECORDED,
-        status: int = 0,
-        seconds: float = PATIENCE_SECONDS,
-    ) -> str:
-        """The same program in `size` processes; returns what all of them printed."""
-        ranks = self.start_world(size, arguments, program)
-        statuses = [rank.wait(seconds) for rank in ranks]
-        said = "\n".join(rank.log.read_text() for rank in ranks)
-        assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
-        return said
-
-    def start_world(self, size: int, arguments: Sequence[str], program: str) -> list[Running]:
+    def start_world(self, size: int, arguments: Sequence[str], program: str = RECORDED) -> list[Running]:
         """The same program in `size` processes, with the variables that torchrun sets."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -163,6 +150,21 @@ class Warm:
             self.start(arguments, program, common | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank in range(size)
         ]
+
+    def run_world(
+        self,
+        size: int,
+        arguments: Sequence[str],
+        program: str = RECORDED,
+        status: int = 0,
+        seconds: float = PATIENCE_SECONDS,
+    ) -> str:
+        """Start them, wait, check the exit statuses; returns what all of them printed."""
+        ranks = self.start_world(size, arguments, program)
+        statuses = [rank.wait(seconds) for rank in ranks]
+        said = "\n".join(rank.log.read_text() for rank in ranks)
+        assert statuses == [status] * size, f"statuses {statuses}:\n{said}"
+        return said
 
     def close(self) -> None:
         """End the server."""

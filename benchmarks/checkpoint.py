@@ -1,0 +1,192 @@
+"""For how long does training stand still while a checkpoint is saved? Asynchronous saves against synchronous ones, in one run.
+
+    python benchmarks/checkpoint.py --out benchmarks/results
+
+In: nothing; ViT-B (or `--size`) with random weights and random clips, small ones, since a state does not depend on
+them. Out: a table, printed and written with date and hardware: for both objectives, the bytes of a checkpoint, the
+median time that the loop waits for a save of either kind, their ratio, the first asynchronous save, which makes the
+memory for the copy, and the median time of a training step with and without a save under way beside it. Real updates
+run between saves; the two kinds take turns, so that a busy moment hits both. What an asynchronous save costs the loop
+is the call and, at the end of its writing, the wait for its thread. Checkpoints are written with fsync to `--folder`,
+verified once by loading, and deleted. `--device cuda` measures on a GPU, in bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from surgrec.config.build import build_masker, build_objective, build_runtime
+from surgrec.config.compose import compose_config
+from surgrec.core.console import progress, run_command
+from surgrec.core.memory import keep_freed_memory
+from surgrec.objectives.objective import Outcome
+from surgrec.optim.optimizer import build_adamw
+from surgrec.training.checkpoint import Checkpoints
+from surgrec.training.checkpoint_facts import read_facts
+from surgrec.training.progress import Progress, Pulse
+from surgrec.training.trained import Trained
+
+GOAL = 0.1
+CLIPS = 2
+SMALL_CLIPS = ("augment.crop_pixels=96", "data.num_frames=8", "mix.manifests=[none.parquet]")
+BESIDE_STEPS = 3  # without a save, after each that had one
+
+
+class Bench:
+    """One objective: what is trained, a step of it, and its two kinds of checkpoints."""
+
+    def __init__(self, variant: str, size: str, device: str, folder: Path) -> None:
+        config = compose_config(
+            [f"+variant={variant}", f"backbone={size}", *SMALL_CLIPS, f"runtime.accelerator={device}"]
+        )
+        self.runtime = build_runtime(config)
+        self.objective = build_objective(config)
+        self.learner = self.runtime.wrap_learner(self.objective.learner)
+        self.runtime.place_frozen(self.objective.frozen)
+        self.optimizer = build_adamw(self.objective.learner, (0.9, 0.95), 1e-8, 0.05, fused=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 1e-5
+        self.trained = Trained(self.objective.learner, self.objective.frozen, self.optimizer)
+        self.masks = tuple(mask.to(self.runtime.device) for mask in build_masker(config).draw(np.arange(CLIPS)))
+        crop = config.augment.crop_pixels
+        self.video = torch.randn((CLIPS, 3, config.data.num_frames, crop, crop)).to(self.runtime.device)
+        self.both = {
+            is_async: Checkpoints(folder / f"{variant}_{is_async}", keep=1, is_async=is_async)
+            for is_async in (True, False)
+        }
+        self.number = 0
+
+    def step(self) -> None:
+        """One update."""
+        with self.runtime.fabric.autocast():
+            targets = self.objective.targets(self.video, self.masks)
+        outcome: Outcome = self.learner(self.video, self.masks, targets)
+        self.runtime.fabric.backward(outcome.loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.objective.after_update(0)
+
+    def save(self, is_async: bool) -> None:
+        """One save, as the loop calls it."""
+        self.number += 1
+        self.both[is_async].save(self.runtime, self.trained, Progress(self.number, pulse=Pulse(self.number)))
+
+    def seconds(self, action: Callable[[], object]) -> float:
+        """Wall time of one call, the device's work included."""
+        self._wait()
+        began = time.perf_counter()
+        action()
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.runtime.has_cuda:
+            torch.cuda.synchronize()
+
+
+def is_writing() -> bool:
+    """Whether a save is under way in a thread."""
+    return any(thread.name.startswith("step_") for thread in threading.enumerate())
+
+
+def measure(variant: str, size: str, device: str, repeats: int, folder: Path) -> dict[str, object]:
+    """The row of one objective."""
+    bench = Bench(variant, size, device, folder)
+    bench.step()  # the first allocates
+    bench.save(False)
+    first = bench.seconds(lambda: bench.save(True))
+    bench.both[True].wait()
+    still: dict[bool, list[float]] = {True: [], False: []}
+    beside: list[float] = []
+    plain: list[float] = []
+    with progress(variant, repeats) as advance:
+        for _ in range(repeats):
+            bench.step()
+            call = bench.seconds(lambda: bench.save(True))
+            while is_writing():
+                beside.append(bench.seconds(bench.step))
+            still[True].append(call + bench.seconds(bench.both[True].wait))
+            plain += [bench.seconds(bench.step) for _ in range(BESIDE_STEPS)]
+            still[False].append(bench.seconds(lambda: bench.save(False)))
+            advance()
+    newest = bench.both[True].latest()
+    assert newest is not None
+    files = read_facts(newest).files
+    assert files is not None and bench.both[True].restore(bench.runtime, bench.trained).step == bench.number - 1
+    medians = {is_async: statistics.median(times) for is_async, times in still.items()}
+    return {
+        "objective": variant, "bytes": sum(each.num_bytes for each in files.values()),
+        "async_s": medians[True], "sync_s": medians[False], "share": medians[True] / medians[False], "first_async_s": first,
+        "step_s": statistics.median(plain), "step_while_writing_s": statistics.median(beside),
+        "all_async_s": still[True], "all_sync_s": still[False],
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Markdown."""
+    head = ("objective", "GB", "async, s", "sync, s", "share", "first async, s", "step, s", "step while writing, s")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in rows:
+        number = {name: float(str(value)) for name, value in row.items() if isinstance(value, int | float)}
+        lines.append(
+            f"| {row['objective']} | {number['bytes'] / 1e9:.2f} | {number['async_s']:.3f} | {number['sync_s']:.2f} "
+            f"| {100 * number['share']:.1f} % | {number['first_async_s']:.2f} | {number['step_s']:.2f} "
+            f"| {number['step_while_writing_s']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--variants", nargs="+", choices=["mae", "jepa"], default=["mae", "jepa"])
+    parser.add_argument("--size", default="base", help="of the encoder: a name of surgrec/models/sizes.py")
+    parser.add_argument("--repeats", type=int, default=7, help="medians are over so many saves of each kind")
+    parser.add_argument("--folder", type=Path, help="where to write (default: the system's folder for temporary files)")
+    parser.add_argument("--note", default="", help="a remark for the result, such as what else ran")
+    parser.add_argument("--out", type=Path, help="folder for checkpoint_DEVICE_DATE.md and .json")
+    options = parser.parse_args()
+    if options.device == "cpu":
+        keep_freed_memory()
+    rows: list[dict[str, object]] = []
+    for variant in options.variants:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            rows.append(measure(variant, options.size, options.device, options.repeats, Path(folder)))
+        gc.collect()
+    name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
+    hardware = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {name}, torch {torch.__version__}"
+    date = datetime.date.today().isoformat()
+    head = f"Encoder of size {options.size}, one process, medians of {options.repeats}. {date}, {hardware}."
+    if options.note:
+        head += f" {options.note}"
+    worst = max(rows, key=lambda row: float(str(row["share"])))
+    verdict = f"Largest share: {100 * float(str(worst['share'])):.1f} % ({worst['objective']}); goal below {100 * GOAL:.0f} %."
+    print(f"{head}\n\n{table(rows)}\n\n{verdict}")
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        stem = f"checkpoint_{options.device}_{date}"
+        command = f"`python benchmarks/checkpoint.py --device {options.device} --repeats {options.repeats}`"
+        text = f"# For how long training waits for a checkpoint\n\n{head}\n\n{table(rows)}\n\n{verdict}\n\n{command}\n"
+        (options.out / f"{stem}.md").write_text(text)
+        (options.out / f"{stem}.json").write_text(json.dumps({"about": head, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
