@@ -42,6 +42,7 @@ _FREE_WHEN_CONTINUING = (
     "data.max_failure_rate",
     "trainer.keep_checkpoints",
     "trainer.on_collapse",
+    "trainer.straggler_factor",
     "probe",
     "allow_contamination",
     "mix.held_out",

@@ -306,7 +306,7 @@ class TrainerConfig:
     """Length of the run and how often it reports and saves, in steps. `phases` follow after the first `steps`.
 
     Where every reading of its health has been bad for `collapse_patience_steps`, the features have collapsed, which `on_collapse`
-    answers; see docs/healthy_runs.md.
+    answers; see docs/healthy_runs.md. A process that makes steps longer by `straggler_factor` is named; see surgrec/training/pace.py.
     """
 
     steps: int = MISSING
@@ -318,6 +318,7 @@ class TrainerConfig:
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     picture_every: int = 10000
+    straggler_factor: float = 1.25
 
 
 @dataclass
