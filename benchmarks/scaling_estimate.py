@@ -130,12 +130,15 @@ class Model:
         }
 
     def micro_batches(self, layout: Layout, world: int, kind: str = "selective") -> int | None:
-        """The fewest into which a device's clips are cut so that they fit; None where not one clip does."""
+        """The fewest into which a device's clips are cut so that they fit; None where not one clip does. FSDP2 keeps gradients whole, in
+        float32, from the first of several to the last."""
         clips = self.config.data.global_batch_size // world
         room = (1 - FREE) * MEMORY - sum(self.state_bytes(layout, world).values())
-        at_once = int(room // self.clip_bytes[kind])
-        counts = [number for number in range(1, clips + 1) if clips % number == 0 and clips // number <= at_once]
-        return counts[0] if counts else None
+        kept = 4 * self.parameters.trained if layout.strategy is Strategy.fsdp else 0
+        for number in (number for number in range(1, clips + 1) if clips % number == 0):
+            if clips // number * self.clip_bytes[kind] <= room - (kept if number > 1 else 0):
+                return number
+        return None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from surgrec import train
 from surgrec.data.clips import ClipReader
 
-SECONDS = 0.4
+SECONDS = 1.0
 
 
 def main() -> int:
