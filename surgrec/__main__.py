@@ -20,6 +20,7 @@ VERBS = {
     "preview": "show what a run would see and cost, without training",
     "doctor": "measure disk, cores and training step: which limits a run, and what would help",
     "train": "pretrain an encoder; the same command continues",
+    "status": "tell how runs are doing: step, time to go, losses, mixture, alarms, last checkpoint",
     "export": "make a release of a run",
     "extract": "compute frozen features of videos with a release",
 }

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from surgrec.config.compose import compose_config
+from surgrec.config.traffic import parameters_of
 from surgrec.corpus.manifest import Manifest
 from surgrec.synthesize import main as synthesize
 from tests.data.conftest import write_video
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BY_SIZE = ("objective.head_width=null", "objective.head_depth=null", "objective.head_heads=null")
 
 
 def _run(script: str, *options: object, out: Path) -> tuple[dict[str, Any], str]:
@@ -87,6 +90,26 @@ def test_memory_per_rank(tmp_path: Path) -> None:
         assert whole["estimated"] == sum(
             whole[name] for name in ("parameters", "gradients", "optimiser", "target_encoder")
         )
+
+
+@pytest.mark.slow
+def test_scaling(tmp_path: Path) -> None:
+    """What a step sends, as its collectives are called, is what the estimate counts: to the byte under DDP, but for padding under FSDP2."""
+    tiny = ["backbone=nano", "augment.crop_pixels=32", "backbone.patch=8", "data.num_frames=4"]
+    content, text = _run("scaling.py", "--batch", 1, "--pairs", 1, "--set", *tiny, out=tmp_path)
+    rows = {(row["variant"], row["strategy"]): row for row in content["rows"]}
+    assert set(rows) == {(variant, strategy) for variant in ("mae", "jepa") for strategy in ("ddp", "fsdp")}
+    for (variant, strategy), row in rows.items():
+        counted, formula = row["counted"], row["formula"]
+        assert counted.keys() == formula.keys() == ({"all_reduced"} if strategy == "ddp" else {"gathered", "scattered"})
+        config = compose_config([f"+variant={variant}", "mix.manifests=[none.parquet]", *BY_SIZE, *tiny])
+        of = parameters_of(config)
+        if strategy == "ddp":
+            assert counted["all_reduced"] == formula["all_reduced"] == 4 * of.trained
+            continue
+        assert all(size <= counted[kind] <= 1.001 * size for kind, size in formula.items())
+        assert row["calls"] == {"gathered": 2 * of.trained_units + of.frozen_units, "scattered": of.trained_units}
+    assert "no collective is called, its share is 0" in text
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from surgrec.config.compose import distance_from_variant, read_config
@@ -46,6 +47,7 @@ from surgrec.masks.official import OfficialMultiBlockMasker
 from surgrec.masks.tube import TubeMasker
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder, spread_levels
+from surgrec.models.flops import training_flops
 from surgrec.models.predictor import Predictor
 from surgrec.models.sizes import DECODERS, PREDICTORS, HeadSize, size_named
 from surgrec.objectives.jepa import JEPA
@@ -67,6 +69,9 @@ from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.step import Step
 from surgrec.training.trained import Trained
 from surgrec.training.watch import WatchSpec, told_rollbacks
+
+CHANNELS = 3
+_CLIPS_FOR_A_MEAN = 512
 
 
 @dataclass(frozen=True)
@@ -258,6 +263,41 @@ def build_masker(config: Config) -> Masker:
     raise UserError("the configuration names no mask; add +variant=mae or +variant=jepa")
 
 
+def tokens_of_masks(config: Config) -> tuple[tuple[int, int], ...]:
+    """Context and target tokens of each mask set; where the batch decides them, the mean over batches of one process."""
+    masker, batch, num_batches = build_masker(config), 1, 1
+    if isinstance(config.mask, MultiBlockMaskConfig) and config.mask.mode is MaskMode.official:
+        batch = PositionPlan(config.data.global_batch_size, accumulation=accumulation_of(config, 1)).micro_batch_size
+        num_batches = max(1, _CLIPS_FOR_A_MEAN // batch)
+    drawn = [masker.draw(range(first, first + batch)) for first in range(0, num_batches * batch, batch)]
+    counts = np.array([[(mask.context.shape[1], mask.target.shape[1]) for mask in masks] for masks in drawn])
+    return tuple((int(context), int(target)) for context, target in counts.mean(axis=0).round())
+
+
+def num_patch_values(config: Config) -> int:
+    """P, the values of one patch."""
+    return CHANNELS * config.backbone.tubelet * patch_pixels(config) ** 2
+
+
+def num_levels(config: Config) -> int:
+    """Levels of the encoder that are predicted."""
+    return config.objective.levels if isinstance(config.objective, JEPAConfig) and config.objective.dense else 1
+
+
+def model_flops(config: Config) -> int:
+    """Operations of one clip's step that the model needs, forward and backward: what its utilisation of a device is counted from."""
+    is_jepa = isinstance(config.objective, JEPAConfig)
+    return training_flops(
+        tokens_of_masks(config),
+        size_named(config.backbone.size),
+        head_size(config),
+        patch_values=num_patch_values(config),
+        num_tokens=build_grid(config).num_tokens if is_jepa else None,
+        num_levels=num_levels(config),
+        has_context_head=isinstance(config.objective, JEPAConfig) and config.objective.dense,
+    )
+
+
 def build_clip(config: Config) -> ClipSpec:
     """A clip's geometry in seconds."""
     return ClipSpec(config.data.num_frames, config.data.frame_interval_seconds, config.data.short_side_pixels)
@@ -321,6 +361,8 @@ def build_plan(config: Config) -> Plan:
         weight_decay=Schedule(node.weight_decay, config.trainer.steps, Shape.cosine, end=decay_end),
         spans=spans_of(config),
         repeats=config.data.repeats,
+        clip_flops=tuple(model_flops(phase.config) for phase in phases),
+        straggler_factor=config.trainer.straggler_factor,
     )
 
 
@@ -410,7 +452,7 @@ def build_run(config: Config, runtime: Runtime) -> Run:
         make_loader=make_loader,
         draw_pictures=draw,
         probe=build_probe(config, step),
-        make_sink=lambda: build_sink(config, folder),
+        make_sink=lambda progress: build_sink(config, folder, progress),
         record_footage=lambda step: tell(record_footage(folder, data.manifest, step, clusters_file(config))),
     )
 
@@ -449,13 +491,14 @@ def build_read_ahead(config: Config) -> ReadAhead:
     )
 
 
-def build_sink(config: Config, folder: RunFolder) -> Sink | None:
-    """Weights & Biases or TensorBoard, where asked for."""
+def build_sink(config: Config, folder: RunFolder, progress: Progress) -> Sink | None:
+    """Weights & Biases or TensorBoard, where asked for, of a run that goes on from `progress`."""
     match config.logger.kind:
         case LoggerKind.wandb:
-            return WandbSink(folder.path, config.logger.project, config.logger.offline, asdict(config))
+            node, num_rollbacks = config.logger, len(progress.rollbacks)
+            return WandbSink(folder.path, node.project, node.offline, asdict(config), num_rollbacks)
         case LoggerKind.tensorboard:
-            return TensorBoardSink(folder.path)
+            return TensorBoardSink(folder.path, progress.step)
     return None
 
 

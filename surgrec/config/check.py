@@ -71,6 +71,8 @@ def check(config: Config) -> None:
     for option in _NOT_NEGATIVE:
         value = _value(config, option)
         _require(option, value, value is None or (math.isfinite(value) and value >= 0), "a number of at least 0")
+    factor = config.trainer.straggler_factor
+    _require("trainer.straggler_factor", factor, factor > 1, "above 1")  # inf: nobody is named
     ramp = _value(config, "objective.context_ramp_steps")
     _require("objective.context_ramp_steps", ramp, ramp is None or 0 <= ramp[0] <= ramp[1], "two ascending steps")
     if isinstance(config.objective, JEPAConfig):

@@ -44,6 +44,7 @@ _FREE_WHEN_CONTINUING = (
     "trainer.keep_every",
     "trainer.keep_best",
     "trainer.on_collapse",
+    "trainer.straggler_factor",
     "probe",
     "allow_contamination",
     "mix.held_out",

@@ -8,27 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
-from surgrec.config.build import accumulation_of, build_grid, build_masker, build_objective, head_size, patch_pixels
-from surgrec.config.schema import Checkpointing, Config, JEPAConfig, MAEConfig, MaskMode, MultiBlockMaskConfig, Strategy
-from surgrec.data.loader import PositionPlan
-from surgrec.models.block import Block
-from surgrec.models.flops import (
-    TRAINING_OVER_FORWARD,
-    activation_bytes,
-    block_flops,
-    decoder_flops,
-    encoder_flops,
-    last_block_flops,
-    predictor_flops,
+from surgrec.config.build import (
+    build_grid,
+    build_objective,
+    head_size,
+    model_flops,
+    num_levels,
+    num_patch_values,
+    tokens_of_masks,
 )
+from surgrec.config.schema import Checkpointing, Config, JEPAConfig, MAEConfig, Strategy
+from surgrec.models.block import Block
+from surgrec.models.flops import activation_bytes, block_flops, last_block_flops
 from surgrec.models.sizes import size_named
 
-CHANNELS = 3
-_CLIPS_FOR_A_MEAN = 512
 STATE_BYTES = 4 + 4 + 8  # a trained parameter, its gradient, AdamW's two moments, all in float32
 HOW = (
     "Parameters, gradients and both moments of AdamW in float32 (16 bytes a trained parameter, 4 a frozen one), under bf16 a cast copy "
@@ -80,10 +76,10 @@ def estimate(config: Config) -> Cost:
     }
     trained = _num_parameters(objective.learner)
     blocks = [_num_parameters(part) for part in objective.learner.modules() if isinstance(part, Block)]
-    tokens = _tokens(config)
+    tokens = tokens_of_masks(config)
     is_bf16 = _is_bf16(config)
     per_trained = STATE_BYTES + (2 if is_bf16 else 0) + (4 if config.runtime.strategy is Strategy.ddp else 0)
-    clip_flops = _clip_flops(config, tokens)
+    clip_flops = model_flops(config) + _recomputed_flops(config, tokens)
     return Cost(
         counts=counts,
         num_trained=trained,
@@ -104,64 +100,31 @@ def _num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _tokens(config: Config) -> tuple[tuple[int, int], ...]:
-    """Context and target tokens of each mask set; where the batch decides them, the mean over batches of one process."""
-    masker, batch, num_batches = build_masker(config), 1, 1
-    if isinstance(config.mask, MultiBlockMaskConfig) and config.mask.mode is MaskMode.official:
-        batch = PositionPlan(config.data.global_batch_size, accumulation=accumulation_of(config, 1)).micro_batch_size
-        num_batches = max(1, _CLIPS_FOR_A_MEAN // batch)
-    drawn = [masker.draw(range(first, first + batch)) for first in range(0, num_batches * batch, batch)]
-    counts = np.array([[(mask.context.shape[1], mask.target.shape[1]) for mask in masks] for masks in drawn])
-    return tuple((int(context), int(target)) for context, target in counts.mean(axis=0).round())
-
-
 def _is_bf16(config: Config) -> bool:
     if config.runtime.precision == "auto":
         return config.runtime.accelerator != "cpu"
     return config.runtime.precision == "bf16-mixed"
 
 
-def _patch_values(config: Config) -> int:
-    """P, the values of one patch."""
-    return CHANNELS * config.backbone.tubelet * patch_pixels(config) ** 2
-
-
-def _clip_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
-    """Operations of one clip, forward and backward."""
-    size, patch_values = size_named(config.backbone.size), _patch_values(config)
+def _recomputed_flops(config: Config, tokens: tuple[tuple[int, int], ...]) -> int:
+    """Operations of one clip that the backward pass does again, because what they gave was not kept."""
+    if config.runtime.activation_checkpointing is not Checkpointing.full:
+        return 0
+    size, total = size_named(config.backbone.size), 0
     width, depth, mlp_ratio = _head_shape(config)
-    ends = {"encoder_width": size.width, "width": width, "depth": depth}
-
-    def encoder(num_tokens: int) -> int:
-        return encoder_flops(
-            num_tokens, width=size.width, depth=size.depth, mlp_ratio=size.mlp_ratio, patch_values=patch_values
-        )
-
-    total = 0
     for context, target in tokens:
-        if isinstance(config.objective, MAEConfig):
-            head = decoder_flops(context, target, **ends, patch_values=patch_values)
-        else:
-            head = predictor_flops(
-                context, target, **ends, num_levels=_num_levels(config), has_context_head=_is_dense(config)
-            )
-        total += TRAINING_OVER_FORWARD * (encoder(context) + head)
-        total -= 2 * context * patch_values * size.width  # the clip itself needs no gradient
-        if config.runtime.activation_checkpointing is Checkpointing.full:
-            total += size.depth * block_flops(context, size.width, size.mlp_ratio)
-            total += (depth - 1) * block_flops(context + target, width, mlp_ratio)
-            is_mae = isinstance(config.objective, MAEConfig)
-            wanted = target if is_mae else context + target  # the decoder's last block is for targets alone
-            total += last_block_flops(context + target, wanted, width, mlp_ratio)
-    if isinstance(config.objective, JEPAConfig):
-        total += encoder(build_grid(config).num_tokens)  # one forward pass of the target encoder serves all masks
+        total += size.depth * block_flops(context, size.width, size.mlp_ratio)
+        total += (depth - 1) * block_flops(context + target, width, mlp_ratio)
+        is_mae = isinstance(config.objective, MAEConfig)
+        wanted = target if is_mae else context + target  # the decoder's last block is for targets alone
+        total += last_block_flops(context + target, wanted, width, mlp_ratio)
     return total
 
 
 def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_bytes: int) -> int:
     """Bytes that one clip keeps until the backward pass."""
-    size, patch_values = size_named(config.backbone.size), _patch_values(config)
-    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width * _num_levels(config)
+    size, patch_values = size_named(config.backbone.size), num_patch_values(config)
+    predicted = patch_values if isinstance(config.objective, MAEConfig) else size.width * num_levels(config)
     kept = 4 * patch_values * build_grid(config).num_tokens  # the clip itself
     for context, target in tokens:
         kept += compute_bytes * context * patch_values  # the patches embedded
@@ -177,11 +140,6 @@ def _clip_bytes(config: Config, tokens: tuple[tuple[int, int], ...], compute_byt
 
 def _is_dense(config: Config) -> bool:
     return isinstance(config.objective, JEPAConfig) and config.objective.dense
-
-
-def _num_levels(config: Config) -> int:
-    """Levels of the encoder that are predicted."""
-    return config.objective.levels if isinstance(config.objective, JEPAConfig) and config.objective.dense else 1
 
 
 def _head_shape(config: Config) -> tuple[int, int, float]:

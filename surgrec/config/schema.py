@@ -306,7 +306,7 @@ class TrainerConfig:
     """Length of the run and how often it reports and saves, in steps. `phases` follow after the first `steps`.
 
     Where every reading of its health has been bad for `collapse_patience_steps`, the features have collapsed, which `on_collapse`
-    answers; see docs/healthy_runs.md.
+    answers; see docs/healthy_runs.md. A process that makes steps longer by `straggler_factor` is named; see surgrec/training/pace.py.
 
     Kept are the newest `keep_checkpoints`, each whose step `keep_every` divides, the `keep_best` best by the probe's number, and what a
     rollback may need; see docs/checkpoints.md.
@@ -323,6 +323,7 @@ class TrainerConfig:
     keep_every: int | None = None
     keep_best: int = 0
     picture_every: int = 10000
+    straggler_factor: float = 1.25
 
 
 @dataclass

@@ -7,6 +7,7 @@ the mixture, and every replacement is reported with the clip.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -83,7 +84,8 @@ class Clip:
 
     `pixels` uint8 (T, H, W, 3) RGB, `position` in the run's sequence of clips, manifest `row` and index of the source they come from,
     `start_seconds` in the video, and the videos that failed before this one was read. `pixels` are the rectangle at `top`, `left` of
-    frames of `frame_height` by `frame_width`; where these are 0, they are the whole frames.
+    frames of `frame_height` by `frame_width`; where these are 0, they are the whole frames. `slowest_row`: of the videos that were tried
+    for this position, that which took longest, `slowest_seconds`.
     """
 
     pixels: torch.Tensor
@@ -96,6 +98,8 @@ class Clip:
     frame_width: int = 0
     top: int = 0
     left: int = 0
+    slowest_row: int = -1
+    slowest_seconds: float = 0.0
 
     @property
     def place(self) -> Place:
@@ -167,13 +171,18 @@ class ClipReader:
             DataError: `max_attempts` videos of the source, or all it has, cannot be read.
         """
         failed: dict[int, VideoError] = {}  # by manifest row
+        slowest = (0.0, -1)
         while True:
             draw = self.sampler.draw(np.array([position]), attempt=len(failed), excluded_rows=failed)
             row, source, start = int(draw.rows[0]), int(draw.source_index[0]), float(draw.start_seconds[0])
+            began = time.perf_counter()
             frames = error_or(partial(self._frames, row, position, start, begin))
+            slowest = max(slowest, (time.perf_counter() - began, row))
             if not isinstance(frames, VideoError):
                 failures = self._failures(position, source, failed, row)
-                return Clip(torch.from_numpy(frames.pixels), position, row, source, start, failures, *_place(frames))
+                where, (seconds, slow_row) = _place(frames), slowest
+                pixels = torch.from_numpy(frames.pixels)
+                return Clip(pixels, position, row, source, start, failures, *where, slow_row, seconds)
             failed[row] = frames
             self._check_hope(position, source, failed)
 

@@ -17,6 +17,7 @@ from surgrec.core.permutation import permuted
 from surgrec.core.rng import uniforms
 from surgrec.data.errors import DataError
 from surgrec.data.mixture import Floats, Integers, Mixture
+from surgrec.data.shares import summed
 from surgrec.data.table import moments
 
 _AT_ONCE = 1 << 13  # positions whose numbers stay in a core's cache together
@@ -90,6 +91,16 @@ class Sampler:
         """(n,) index of the source at each position, whatever fails; cheaper than the whole draw."""
         groups, _ = self._groups(np.asarray(positions, dtype=np.int64))
         return self._source[self._stratum(groups)[1]]
+
+    def intended_shares(self, num_clips: int) -> Floats:
+        """(n,) share of each source, sum 1, that the mixture means to give it among the first `num_clips` clips, 1 or more."""
+        mixture = self.mixture
+        if len(self._first_draw) == 1:
+            return mixture.table.shares
+        num_draws = -(-num_clips // self.clips_per_open)
+        ends = np.append(self._first_draw[1:], max(num_draws, int(self._first_draw[-1])))
+        draws = np.clip(num_draws, self._first_draw, ends) - self._first_draw  # of each stage
+        return summed(draws @ mixture.strata.shares / num_draws, self._source, len(mixture.table.sources))
 
     def _draw(self, positions: Integers, attempt: int, excluded: Integers) -> Draws:
         table = self.mixture.draws

@@ -7,6 +7,10 @@ A multiplication with its addition counts as two operations; only matrix product
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from surgrec.models.sizes import EncoderSize, HeadSize
+
 # forward, then gradients for the weights and for the inputs
 TRAINING_OVER_FORWARD = 3
 
@@ -60,6 +64,36 @@ def predictor_flops(
     predicted = num_target + (num_context if has_context_head else 0)
     ends = 2 * (num_context + num_levels * predicted) * encoder_width * width + merge
     return ends + depth * block_flops(num_context + num_target, width, mlp_ratio)
+
+
+def training_flops(
+    masks: Sequence[tuple[int, int]],
+    encoder: EncoderSize,
+    head: HeadSize,
+    *,
+    patch_values: int,
+    num_tokens: int | None,
+    num_levels: int = 1,
+    has_context_head: bool = False,
+) -> int:
+    """Operations of one clip's step, forward and backward, that the model needs: nothing that is computed twice to save memory.
+
+    `masks`: (context, target) tokens of each mask set. `num_tokens`: N, where a target encoder sees the whole clip and the head is
+    a predictor; None for a decoder. The clip itself needs no gradient.
+    """
+    shape = {"width": encoder.width, "depth": encoder.depth, "mlp_ratio": encoder.mlp_ratio}
+    ends = {"encoder_width": encoder.width, "width": head.width, "depth": head.depth}
+    total = 0
+    for context, target in masks:
+        if num_tokens is None:
+            of_head = decoder_flops(context, target, **ends, patch_values=patch_values)
+        else:
+            of_head = predictor_flops(context, target, **ends, num_levels=num_levels, has_context_head=has_context_head)
+        of_encoder = encoder_flops(context, **shape, patch_values=patch_values)  # type: ignore[arg-type]
+        total += TRAINING_OVER_FORWARD * (of_encoder + of_head) - 2 * context * patch_values * encoder.width
+    if num_tokens is not None:  # one forward pass of the target encoder serves all masks
+        total += encoder_flops(num_tokens, **shape, patch_values=patch_values)  # type: ignore[arg-type]
+    return total
 
 
 def activation_bytes(

@@ -24,7 +24,8 @@ from surgrec.optim.schedules import Schedule
 from surgrec.training.checkpoint import Checkpoints
 from surgrec.training.folder import RunFolder
 from surgrec.training.hang import HangWatch, watch_for_hangs
-from surgrec.training.log import Log, Sink, describe
+from surgrec.training.log import Log, Sink, describe, describe_device
+from surgrec.training.pace import Pace, costs_of
 from surgrec.training.preempt import StopFlag, listen
 from surgrec.training.progress import Progress
 from surgrec.training.runtime import Runtime, SharedError
@@ -59,7 +60,8 @@ class Plan:
     """Length of the run and its rhythm, in steps; schedules of learning rate and weight decay; `clip_norm` may be absent, as may the
     probe (`probe_every`).
 
-    `spans`: where the phases lie; `repeats`: samples of each clip.
+    `spans`: where the phases lie; `repeats`: samples of each clip; `clip_flops`: operations of a sample in each phase;
+    `straggler_factor`: see surgrec/training/pace.py.
     """
 
     steps: int
@@ -72,6 +74,8 @@ class Plan:
     weight_decay: Schedule
     spans: Spans
     repeats: int
+    clip_flops: tuple[int, ...]
+    straggler_factor: float
 
     def due(self, step: int, health_every: int) -> Due:
         """What is done after the update number `step`; everything after the last, health also after the first."""
@@ -104,7 +108,7 @@ class Run:
     make_loader: Callable[[int], LoaderChain | DeviceFeed]
     draw_pictures: Callable[[int], object]
     probe: Callable[[], dict[str, float]] | None  # one that gives no number raises a `SharedError`
-    make_sink: Callable[[], Sink | None]
+    make_sink: Callable[[Progress], Sink | None]
     record_footage: Callable[[int], object]
 
 
@@ -144,7 +148,10 @@ def train_stretch(run: Run, stop: StopFlag, watch: HangWatch) -> End:
     watch.beat()
     plan, loader = run.plan, run.make_loader(progress.step)
     update, readings = Update(run.runtime, run.trained, plan.clip_norm), Readings()
-    log = Log(run.folder, run.make_sink(), plan.spans.positions_before, progress.step) if run.runtime.is_first else None
+    sink = run.make_sink(progress) if run.runtime.is_first else None
+    log = Log(run.folder, sink, plan.spans.positions_before, progress.step) if run.runtime.is_first else None
+    costs = costs_of(run.runtime, plan.clip_flops, plan.spans)
+    pace = Pace(run.runtime, run.step.clock, costs, run.video_ids, plan.straggler_factor, progress.step)
     failures, factor = FailureCount(run.folder.failures_file), rate_factor(progress)
     batches = watch.beating(iter(loader))
     with progress_bar("training", plan.steps if log else None, progress.step) as advance:
@@ -153,6 +160,7 @@ def train_stretch(run: Run, stop: StopFlag, watch: HangWatch) -> End:
                 lr, decay = set_hyper_parameters(run.optimizer, progress.step, plan.rate, plan.weight_decay, factor)
                 run.step.objective.before_update(progress.step)
                 result = run.step.run(batches)
+                pace.note(result.clips)
                 videos = [run.video_ids[clip.row] for clip in result.clips]
                 # a save that has gone wrong beside the training ends it too: the next one raises why, on all ranks alike
                 wants_stop = bool(stop) or run.checkpoints.has_failed
@@ -169,12 +177,13 @@ def train_stretch(run: Run, stop: StopFlag, watch: HangWatch) -> End:
                 if seen is not None and due.is_logged:
                     numbers = {"loss": seen.loss, "lr": lr, "weight_decay": decay, "grad_norm": seen.grad_norm}
                     numbers["phase"] = plan.spans.number_at(progress.step - 1)
+                    timings = pace.line(progress.step, loader.seconds_waiting)
                     numbers, sentence = examine(run, progress, due, result, numbers)
                     watch.beat()
                     if log:
-                        more = source_numbers(progress.source_seconds, run.source_hours, failures.before(progress.step))
-                        log.add(progress.step, numbers, progress.sources, loader.seconds_waiting, sentence, more)
-                        advance(0, describe(numbers))
+                        more, waited = of_sources(run, progress, failures), loader.seconds_waiting
+                        log.add(progress.step, numbers, progress.sources, waited, sentence, more, timings)
+                        advance(0, f"{describe(numbers)}  {describe_device(timings)}")
                     if sentence and respond(run.watch, run.runtime, run.checkpoints, progress, sentence):
                         return End.rolled_back
                 advance()
@@ -227,6 +236,13 @@ def examine(
         except SharedError as error:  # the training does not need it
             warn(run.runtime, f"step {progress.step}: {error}; the run goes on without these numbers")
     return numbers, sentence
+
+
+def of_sources(run: Run, progress: Progress, failures: FailureCount) -> dict[str, dict[str, float]]:
+    """What each source has given so far, and what the mixture means it to have given."""
+    num_clips = run.plan.spans.positions_before(progress.step) // run.plan.repeats
+    shares = dict(zip(run.source_names, run.sampler.intended_shares(num_clips).tolist(), strict=True))
+    return source_numbers(progress.source_seconds, run.source_hours, failures.before(progress.step), shares)
 
 
 def count_sources(run: Run, progress: Progress) -> None:

@@ -37,10 +37,11 @@ class FailureCount:
 
 
 def source_numbers(
-    seconds: Mapping[str, float], hours: Mapping[str, float], failures: Mapping[str, int]
+    seconds: Mapping[str, float], hours: Mapping[str, float], failures: Mapping[str, int], shares: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
-    """Hours drawn, passes over the usable `hours`, and failures of each source."""
+    """Hours drawn, passes over the usable `hours`, failures of each source, and the share of the clips so far that it was meant to have."""
     return {
+        "source_shares": {name: round(share, 6) for name, share in shares.items()},
         "source_hours": {name: round(value / 3600, 6) for name, value in seconds.items()},
         "source_passes": {
             name: round(value / 3600 / hours[name], 6) for name, value in seconds.items() if hours.get(name)

@@ -7,7 +7,7 @@ footage meets learning: clips become a video tensor, masks are drawn, targets ma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from surgrec.data.clips import Clip
 from surgrec.data.loader import ClipBatch
 from surgrec.masks.masks import Masker
 from surgrec.objectives.objective import Objective, Outcome
+from surgrec.training.pace import ForwardClock
 from surgrec.training.phases import PhasedAugment
 from surgrec.training.runtime import Runtime
 
@@ -37,13 +38,14 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Step:
-    """What turns clips into gradients. `learner` is the wrapped one."""
+    """What turns clips into gradients. `learner` is the wrapped one; `clock` adds up what is done before the backward passes."""
 
     runtime: Runtime
     learner: nn.Module
     objective: Objective
     masker: Masker
     augment: ClipAugment | PhasedAugment
+    clock: ForwardClock = field(default_factory=ForwardClock)
 
     def run(self, batches: Iterator[ClipBatch]) -> StepResult:
         """Forward and backward over one step's micro-batches; gradients are averaged over them and over ranks."""
@@ -56,7 +58,8 @@ class Step:
             # or they would fill the device until the next step
             clips += [replace(clip, pixels=_SEEN) for clip in batch.clips]
             with self.runtime.reducing(self.learner, is_last=micro == count):
-                outcome, targets = self._forward(batch)
+                with self.clock.running(self.runtime.device):
+                    outcome, targets = self._forward(batch)
                 self.runtime.fabric.backward(outcome.loss / count)
             total += outcome.loss.detach() / count
         return StepResult(total, outcome, targets, clips)

@@ -15,6 +15,7 @@ from surgrec.config.compose import compose_config, distance_from_variant
 from surgrec.config.explain import all_options
 from surgrec.config.footage import judge_footage, provide_footage, resolve_footage
 from surgrec.config.schema import Config, LoggerKind
+from surgrec.training.checkpoint import Progress
 from surgrec.training.folder import RunFolder
 from tests.footage import write_corpus, write_labels
 from tests.training.tiny import overrides
@@ -93,4 +94,4 @@ def wire(config: Config, folder: RunFolder) -> None:
     runtime.close()
     for kind in (LoggerKind.wandb, LoggerKind.tensorboard):
         config.logger.kind = kind
-        build.build_sink(config, folder)
+        build.build_sink(config, folder, Progress())

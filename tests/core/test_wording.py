@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import surgrec
-from surgrec.core.wording import counted
+from surgrec.core.wording import counted, lasting, sized
 
 NOUNS = "videos|files|sources|groups|cards|problems|windows|runs|lines|copies|splits"
 COMMANDS = (
@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "synthesize",
     "train",
+    "status",
 )
 
 
@@ -45,3 +46,22 @@ def test_no_command_counts_with_a_fixed_plural() -> None:
         )
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3599, "1 h 0 min"), (12_000, "3 h 20 min"), (47.9 * 3600, "47 h 54 min"),
+        (48 * 3600, "2 days 0 h"), (202.4 * 3600, "8 days 10 h"),
+    ],
+)  # fmt: skip
+def test_durations_have_two_units_at_most(seconds: float, said: str) -> None:
+    assert lasting(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "said"),
+    [(512, "512 bytes"), (12_000_000, "12 MB"), (3.904e9, "3.9 GB"), (999_999, "1 MB"), (2.5e12, "2.5 TB")],
+)
+def test_sizes_have_three_digits(num_bytes: float, said: str) -> None:
+    assert sized(num_bytes) == said

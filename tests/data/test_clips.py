@@ -89,6 +89,21 @@ def test_a_failed_video_is_replaced_within_its_source(corpus: Manifest, with_bro
     assert num_failures > 5
 
 
+def test_a_clip_tells_which_video_was_slow_and_it_may_be_one_that_failed(
+    corpus: Manifest, with_broken: Break, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = reader_of(with_broken({"alpha_01": "missing"}))
+    fine, replaced = (
+        next(clip for clip in map(reader.read, range(100)) if bool(clip.failures) == has_failed)
+        for has_failed in (False, True)
+    )
+    assert fine.slowest_row == fine.row and fine.slowest_seconds > 0
+    clock = iter([0.0, 9.0, 10.0, 12.0])  # its own reading takes 2 s, that of the missing one 9
+    monkeypatch.setattr("surgrec.data.clips.time.perf_counter", lambda: next(clock))
+    again = reader.read(replaced.position)
+    assert (reader.name_of(again.slowest_row), again.slowest_seconds) == ("alpha_01", 9.0) != again.row
+
+
 def test_a_video_is_not_tried_twice(with_broken: Break) -> None:
     manifest = with_broken({f"alpha_{index:02d}": "missing" for index in range(5)})
     reader = reader_of(manifest)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surgrec.corpus.manifest import Manifest
-from surgrec.data.mixture import Mixture
+from surgrec.data.mixture import Course, Mixture, MixtureOptions, Weighting
 from surgrec.data.sampler import Sampler
 from tests.data.conftest import manifest_of
 
@@ -112,3 +112,22 @@ def test_another_attempt_stays_in_the_source_and_avoids_what_failed() -> None:
     assert not set(second.rows.tolist()) & excluded
     assert set(second.rows.tolist()) == set(range(12)) - excluded
     assert (second.start_seconds != first.start_seconds).all()
+
+
+@pytest.mark.parametrize("clips_per_open", [1, 4])
+def test_the_intended_shares_of_a_beginning_are_what_is_drawn_of_it(clips_per_open: int) -> None:
+    """Under a schedule they are not those of the whole run."""
+    number = 40_000 // clips_per_open
+    course = Course((0, number // 2), number, (CLIP_SECONDS * clips_per_open,) * 2, (0.0, 1.0))
+    options = MixtureOptions(end_alpha=1.0, end=Weighting())
+    mixture = Mixture(long_manifest(), "temperature", 0.0, None, options, course)
+    sampler = Sampler(mixture, 3, CLIP_SECONDS, clips_per_open)
+    for num_clips in (4_000, 20_000, 30_000, 40_000):
+        shares = sampler.intended_shares(num_clips)
+        assert shares.sum() == pytest.approx(1.0)
+        counts = np.bincount(sampler.sources(np.arange(num_clips)), minlength=4) / clips_per_open
+        assert is_within_binomial_bounds(counts, shares, num_clips / clips_per_open)
+    np.testing.assert_allclose(sampler.intended_shares(20_000), 0.25)
+    np.testing.assert_allclose(sampler.intended_shares(40_000), mixture.table.shares)
+    constant = Mixture(long_manifest(), "uniform")
+    np.testing.assert_allclose(Sampler(constant, 3, CLIP_SECONDS).intended_shares(7), constant.table.shares)

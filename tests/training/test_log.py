@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from surgrec.training.folder import RunFolder
-from surgrec.training.log import Log, WandbSink
+from surgrec.training.log import Log, TensorBoardSink, WandbSink
 from tests.training.tiny import RECORDED, Warm, lines_of, overrides
 
 NUMBERS = {"loss": 1.5, "loss_over_mean": 0.9, "effective_rank": 30.0, "feature_std": 0.5, "lr": 1e-3}
@@ -39,6 +40,32 @@ def test_tensorboard_has_the_numbers_of_every_logged_step(warm: Warm, footage: P
     logged = [(event.step, event.value) for event in events.Scalars("loss")]
     assert logged == [(line["step"], pytest.approx(line["loss"])) for line in lines]
     assert {"lr", "effective_rank", "clips_per_second", "sources/alpha"} <= set(events.Tags()["scalars"])
+
+
+def test_tensorboard_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for first, steps in ((0, (1, 2, 3, 4)), (2, (3, 4, 5))):
+        sink = TensorBoardSink(tmp_path, first)
+        for step in steps:
+            sink.add(step, {"loss": step + first / 10})
+        sink.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, round(event.value, 3)) for event in events.Scalars("loss")] == [
+        (1, 1.0), (2, 2.0), (3, 3.2), (4, 4.2), (5, 5.2)
+    ]  # fmt: skip
+
+
+def test_the_console_tells_of_device_and_straggler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pace = {"mfu": 0.412, "tflops_per_second": 407.0, "gpu_allocated_bytes": 61.3e9, "gpu_reserved_bytes": 70e9}
+    log = Log(RunFolder(tmp_path), None, clips_before=lambda step: 16 * step, first_step=0)
+    log.add(1, NUMBERS, {"alpha": 16}, 0.5, of_pace=pace | {"straggler": "rank 1 holds the others up"})
+    log.add(2, NUMBERS, {"alpha": 32}, 0.5, of_pace={"tflops_per_second": 0.0123})
+    said = capsys.readouterr().err
+    assert "clips/s, 41% MFU, 61.3 of 70.0 GB, waited" in said and "clips/s, 0.0123 TFLOP/s, waited" in said
+    assert said.count("warning: rank 1 holds the others up") == 1
+    first, second = lines_of(tmp_path / "metrics.jsonl")
+    assert first["mfu"] == 0.412 and "mfu" not in second and first["unix_seconds"] <= second["unix_seconds"]
 
 
 @pytest.mark.slow
@@ -72,19 +99,29 @@ class OnlyForward:
         pass
 
 
-def test_weights_and_biases_keeps_what_is_logged_after_going_back(
+def test_weights_and_biases_is_told_a_step_once_and_again_only_after_a_rollback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[dict[str, float]] = []
     metrics: dict[str, str | None] = {}
     run = OnlyForward(kept, metrics)  # one for the life of the folder
-    module = SimpleNamespace(init=lambda **options: run, Settings=lambda **options: None)
+    ids: list[str] = []
+
+    def init(**options: Any) -> OnlyForward:
+        assert options["resume"] == "allow" and options["mode"] == "offline"
+        ids.append(options["id"])
+        return run
+
+    module = SimpleNamespace(init=init, Settings=lambda **options: None)
     monkeypatch.setitem(sys.modules, "wandb", module)
-    for steps in ((1, 2, 3, 4), (2, 3, 4, 5)):  # a collapse at step 4, and from step 1 on again
-        sink = WandbSink(tmp_path, "project", offline=True, config={})
+    # killed after step 4, continued from step 2; a collapse at step 5, from step 1 on again; killed, and continued from step 1 again
+    stretches = [((1, 2, 3, 4), 0), ((3, 4, 5), 0), ((2, 3), 1), ((2, 3, 4, 5, 6), 1)]
+    for steps, num_rollbacks in stretches:
+        sink = WandbSink(tmp_path, "project", True, {}, num_rollbacks)
         for step in steps:
             sink.add(step, NUMBERS)
         sink.close()
-    assert [values["step"] for values in kept] == [1, 2, 3, 4, 2, 3, 4, 5]
+    assert [values["step"] for values in kept] == [1, 2, 3, 4, 5, 2, 3, 4, 5, 6]
+    assert len(ids) == len(stretches) and len(set(ids)) == 1, "one run, whatever happens"
     assert all(values == NUMBERS | {"step": values["step"]} for values in kept)
     assert metrics == {"step": None, "*": "step"}

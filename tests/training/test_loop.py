@@ -29,7 +29,8 @@ from tests.training.tiny import (
     state_of,
 )
 
-OF_SOURCES = ("source_hours", "source_passes", "source_failures")
+OF_SOURCES = ("source_shares", "source_hours", "source_passes", "source_failures")
+ELSEWHERE = {"mfu", "gpu_allocated_bytes", "gpu_reserved_bytes", "ranks", "straggler"}  # on GPUs, in several processes
 ALL_HEALTH = {"mae": set(HEALTH), "jepa": {*HEALTH, "target_distance"}}
 
 
@@ -47,12 +48,14 @@ def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupt
         "phase",
         "sources",
         *OF_SOURCES,
-        *TIMINGS,
+        *(set(TIMINGS) - ELSEWHERE),
         *ALL_HEALTH[variant],
     }
     assert all(set(line) == keys for line in lines)
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert all(line["clips_per_second"] > 0 and line["seconds_waiting_for_data"] >= 0 for line in lines)
+    assert all(line["step_seconds"] > 0 and line["tflops_per_second"] > 0 for line in lines)
+    assert all(line["slowest_clip"]["video"].split("_")[0] in line["sources"] for line in lines)
     kept = {"latest", "step_00000009", "step_00000012", "step_00000003"}  # the last, until the patience is over
     assert {path.name for path in folder.checkpoints.iterdir()} == kept
     pictures = {"mae": {"features", "reconstruction"}, "jepa": {"features"}}[variant]
@@ -72,6 +75,9 @@ def test_sources_are_counted_as_they_were_drawn(uninterrupted: Path) -> None:
             assert line["source_hours"][name] == pytest.approx(count * seconds / 3600, abs=1e-6)
             assert line["source_passes"][name] == pytest.approx(count * seconds / 3600 / hours, abs=1e-5)
         assert line["source_failures"] == {}
+        assert line["source_shares"] == pytest.approx(
+            dict(zip(names, data.mixture.table.shares, strict=True)), abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from surgrec.training.sources import FailureCount, describe_sources, source_numbers
 
 
@@ -26,7 +28,8 @@ def test_failures_are_those_of_the_steps_before(tmp_path: Path) -> None:
 
 def test_the_line_shows_what_fails_and_what_is_repeated() -> None:
     hours = {f"s{index}": 1.0 + index for index in range(9)}
-    numbers = source_numbers(dict.fromkeys(hours, 7200.0), hours, {"s8": 4})
+    numbers = source_numbers(dict.fromkeys(hours, 7200.0), hours, {"s8": 4}, dict.fromkeys(hours, 1 / 9))
+    assert numbers["source_shares"]["s3"] == pytest.approx(1 / 9, abs=1e-6)
     assert numbers["source_passes"]["s1"] == 1.0 and numbers["source_hours"]["s8"] == 2.0
     told = describe_sources(dict.fromkeys(hours, 3), numbers)
     assert told.startswith("sources  s8 3 clips 2.00 h 0.22 passes 4 failed; s0 3 clips 2.00 h 2.00 passes; s1")
