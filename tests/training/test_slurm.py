@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow
 SCRIPTS = REPOSITORY / "launch" / "slurm"
 REQUEST = ("--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--mem-per-cpu=1G")
 # Steps enough that a test can stop the processes between the first and the last.
-NUM_STEPS = 40
-LENGTH = (f"trainer.steps={NUM_STEPS}", "trainer.checkpoint_every=10", "runtime=ddp", "runtime.accelerator=cpu")
+NUM_STEPS = 16
+LENGTH = (f"trainer.steps={NUM_STEPS}", "trainer.checkpoint_every=3", "runtime=ddp", "runtime.accelerator=cpu")
 
 
 @pytest.fixture(scope="module")
