@@ -109,6 +109,24 @@ def test_the_command_gets_a_typed_configuration_and_its_status_comes_back(monkey
     assert isinstance(given[0], Config) and (given[0].variant, given[0].seed) == ("jepa", 7)
 
 
+def test_a_sweep_is_a_run_for_each_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with its own folder; what else Hydra notes lies beside them, out of sight."""
+    given: list[Config] = []
+
+    def command(config: Config) -> int:
+        given.append(config)
+        return 0
+
+    runs = f"paths.runs={tmp_path}"
+    sweep = ["--multirun", "+variant=mae", "backbone=small", "optim.lr=1e-4,2e-4", "name=lr${optim.lr}", runs]
+    assert status_of(lambda: run_application(command, "help"), sweep, monkeypatch) == 0
+    assert [(config.name, config.optim.lr) for config in given] == [("lr0.0001", 1e-4), ("lr0.0002", 2e-4)]
+    assert {config.backbone.size for config in given} == {"small"}
+    assert [path.name for path in tmp_path.iterdir()] == [".sweep"]
+    wrong = [*sweep, "optim.lrr=1"]
+    assert status_of(lambda: run_application(command, "help"), wrong, monkeypatch) == 2 and len(given) == 2
+
+
 def test_an_error_of_ours_is_not_told_as_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     def command(config: Config) -> int:
         raise ConfigKeyError("a mistake of the program, not of the command line")
