@@ -123,9 +123,10 @@ def refused(error: Exception, folder: Path, num_bytes: int, what: str) -> Checkp
         return None
     if cause.errno in _NO_ROOM:
         return _no_room(folder, num_bytes, what, cause.strerror)
+    at = f" ({cause.filename})" if cause.filename else ""
     advice = "see to its rights" if cause.errno in _NOT_ALLOWED else "see to the disk or the network"
     return CheckpointError(
-        f"{folder}: {what} ({num_bytes:,} bytes) cannot be written: {cause.strerror}; those before are whole; "
+        f"{folder}: {what} ({num_bytes:,} bytes) cannot be written: {cause.strerror}{at}; those before are whole; "
         f"{advice}, then the same command continues"
     )
 

@@ -225,10 +225,10 @@ def test_a_run_that_continues_no_longer_needs_what_it_started_from(tmp_path: Pat
     config = compose_config(options)
     runtime = build_runtime(config)
     (tmp_path / "run").mkdir()
+    save_config(config, tmp_path / "run" / "config.yaml")
     pretrain(build_run(config, runtime))
     folder.rename(tmp_path / "gone")
     assert pretrain(build_run(config, runtime)) is None
-    save_config(config, tmp_path / "run" / "config.yaml")
     loaded = load_run(tmp_path / "run")
     assert loaded.progress.step == 1 and f"init None -> surgrec:{folder}" in loaded.distance
     runtime.close()
