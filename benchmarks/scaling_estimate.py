@@ -259,6 +259,16 @@ def _steps(model: Model, cluster: Cluster) -> Iterator[str]:
                 f"| {batch / step.most:,.0f} to {batch / step.least:,.0f} |"
             )
 
+    at_published = step_of(model, LAYOUTS[0], PUBLISHED, cluster)
+    if at_published is not None:
+        steps = model.config.trainer.steps
+        hours = [steps * seconds / 3600 for seconds in (at_published.least, at_published.most)]
+        yield ""
+        yield (
+            f"The variant's {steps:,} steps on {PUBLISHED} GPUs, under {LAYOUTS[0].name}: {hours[0]:.1f} to {hours[1]:.1f} hours, were "
+            "there nothing but steps."
+        )
+
 
 def _others(models: dict[tuple[str, str], Model], cluster: Cluster) -> Iterator[str]:
     yield "Step in seconds, all hidden to nothing hidden; in brackets communication over compute."

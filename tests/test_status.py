@@ -98,6 +98,23 @@ def test_the_state_follows_from_the_last_line_and_checkpoint(
     assert look(run, NOW).state is state
 
 
+def test_either_form_of_a_checkpoint_is_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 600, age=15.0)
+    save(run, 500, 0.0, rollbacks=({"from_step": 1, "to_step": 0},))
+    folder = run / "checkpoints" / "step_00000500"
+    before = look(run, NOW)
+    progress = json.loads((folder / "progress.json").read_text())
+    (folder / "progress.json").unlink()
+    (folder / "checkpoint.json").write_text(json.dumps({"format": 1, "step": 500, "progress": progress}))
+    after = look(run, NOW)
+    assert before.checkpoint is not None and after.checkpoint is not None and after.problems == []
+    assert (
+        (after.checkpoint.step, after.rollbacks)
+        == (before.checkpoint.step, before.rollbacks)
+        == (500, progress["rollbacks"])
+    )
+
+
 def test_a_slow_run_is_not_silent_before_its_time(tmp_path: Path) -> None:
     """Lines come every 200 s: after 9 minutes without one it may still run, after 11 it does not."""
     run = write_run(tmp_path / "run", 100, age=0.0)
@@ -118,8 +135,8 @@ def test_alarms_rollbacks_failures_stragglers_and_stacks_are_told(
     failures = [{"step": 5, "source": "colon", "video_id": f"colon_{reason}", "reason": reason} for reason in reasons]
     (run / "failures.jsonl").write_text("".join(json.dumps(each) + "\n" for each in failures))
     (run / "stacks").mkdir()
-    for rank in range(2):
-        (run / "stacks" / f"rank_{rank}.txt").write_text("File ...")
+    for name in ("rank_0", "rank_1", "rank_0.before"):
+        (run / "stacks" / f"{name}.txt").write_text("File ...")
     of = look(run, NOW)
     assert of.alarms == {300: "step 300: the features have collapsed"} and of.straggler == "rank 7 holds up"
     assert of.rollbacks == [{"from_step": 280, "to_step": 200}]

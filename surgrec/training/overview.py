@@ -194,7 +194,7 @@ def _checkpoint(folder: Path, now: float, problems: list[str]) -> tuple[SavedChe
     except FileNotFoundError:
         return None, []
     try:
-        saved = json.loads((folder / name / "progress.json").read_text(encoding="utf-8"))
+        saved = _progress(folder / name)
         files = [path.stat() for path in (folder / name).rglob("*") if path.is_file()]
         found = SavedCheckpoint(
             name,
@@ -212,11 +212,18 @@ def _checkpoint(folder: Path, now: float, problems: list[str]) -> tuple[SavedChe
         return None, []
 
 
+def _progress(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of the run: within its `checkpoint.json`, or in a file of its own, as older versions wrote it."""
+    facts = checkpoint / "checkpoint.json"
+    file = facts if facts.is_file() else checkpoint / "progress.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return dict(values["progress"] if file == facts else values)
+
+
 def _stacks(folder: Path, now: float) -> Stacks | None:
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-    if not files:
-        return None
-    return Stacks(len(files), max(0.0, now - max(file.stat().st_mtime for file in files)))
+    """Those of this hang; of earlier ones, after which the run went on, there are `rank_N.before.txt`."""
+    times = [file.stat().st_mtime for file in folder.glob("rank_*.txt") if not file.name.endswith(".before.txt")]
+    return Stacks(len(times), max(0.0, now - max(times))) if times else None
 
 
 # -- what it has said
