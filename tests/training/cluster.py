@@ -133,7 +133,7 @@ class Cluster:
         with (self.folder / f"{name}.said.log").open("wb") as log:
             self._processes.append(
                 subprocess.Popen(
-                    [program, *map(str, arguments)],
+                    ["setpriv", "--pdeathsig", "TERM", program, *map(str, arguments)],  # with us, however we end
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
