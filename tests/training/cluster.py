@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PATIENCE_SECONDS = 240  # for what a busy machine does in ten
+PATIENCE_SECONDS = 600  # for what an idle machine does in ten
 _DAEMONS = ("munged", "slurmctld", "slurmd")
 _NUM_CPUS = 4
 

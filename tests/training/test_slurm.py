@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from surgrec.corpus.manifest import Manifest
-from tests.training.cluster import Cluster, cluster, why_not_here
+from tests.training.cluster import PATIENCE_SECONDS, Cluster, cluster, why_not_here
 from tests.training.tiny import ENVIRONMENT, REPOSITORY, assert_same_run, metrics_of, overrides
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCRIPTS = REPOSITORY / "launch" / "slurm"
 REQUEST = ("--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--mem-per-cpu=1G")
@@ -78,7 +78,7 @@ class Job:
         self.wait(lambda: len(ranks_of(self.folder)) == 2)
         ranks = ranks_of(self.folder)
         metrics = self.folder / "metrics.jsonl"
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 4):
             assert time.monotonic() < deadline and ranks_of(self.folder), self.said()
             time.sleep(0.002)
@@ -263,7 +263,7 @@ def test_a_sweep_is_a_job_for_each_value(slurm: Cluster, footage: Path, place: P
     done = subprocess.run(
         [sys.executable, "-m", "surgrec.train", "--multirun", *launcher, *arguments],
         env=os.environ | ENVIRONMENT | {"SLURM_CONF": str(slurm.folder / "slurm.conf")},
-        cwd=place, capture_output=True, text=True, timeout=400,
+        cwd=place, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for lr in ("0.001", "0.002"):
