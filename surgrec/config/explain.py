@@ -34,6 +34,8 @@ def one_sentence(error: Exception) -> str:
     said = "\n".join(str(one) for one in _chain(error))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and name.startswith("submitit"):
+            return f"{group}={name} needs a package: pip install 'surgrec[slurm]'"
         plus = "+" if group in _OVERLAYS else ""
         return f"there is no {group} {name!r}; choose one of {', '.join(f'{plus}{group}={option}' for option in error.options)}"
     if overlay := re.search(rf"To append to your default list use (\+({'|'.join(_OVERLAYS)})=\S+)", said):

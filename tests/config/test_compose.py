@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import MissingConfigException
 
 from surgrec.config import compose
 from surgrec.config.application import run_application
@@ -22,7 +23,7 @@ from surgrec.config.compose import (
     read_config,
     save_config,
 )
-from surgrec.config.explain import all_options
+from surgrec.config.explain import all_options, one_sentence
 from surgrec.config.schema import Config, Policy
 from surgrec.core.errors import UserError
 from surgrec.optim.schedules import Shape
@@ -317,6 +318,11 @@ def test_a_wrong_option_is_told_in_one_sentence(option: str, words: str) -> None
         compose_config(["+variant=mae", option])
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert str(compose.CONFIGS) not in str(caught.value) and "+optim.lrr" not in str(caught.value)
+
+
+def test_a_launcher_that_is_not_installed_names_its_package() -> None:
+    missing = MissingConfigException("not found", missing_cfg_file="hydra/launcher/submitit_slurm", options=["basic"])
+    assert one_sentence(missing) == "hydra/launcher=submitit_slurm needs a package: pip install 'surgrec[slurm]'"
 
 
 @pytest.mark.parametrize(

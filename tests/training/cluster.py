@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PATIENCE_SECONDS = 240  # for what a busy machine does in ten
+PATIENCE_SECONDS = 600  # for what an idle machine does in ten
 _DAEMONS = ("munged", "slurmctld", "slurmd")
 _NUM_CPUS = 4
 
@@ -133,7 +133,7 @@ class Cluster:
         with (self.folder / f"{name}.said.log").open("wb") as log:
             self._processes.append(
                 subprocess.Popen(
-                    [program, *map(str, arguments)],
+                    ["setpriv", "--pdeathsig", "TERM", program, *map(str, arguments)],  # with us, however we end
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

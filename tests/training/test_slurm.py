@@ -18,16 +18,17 @@ from pathlib import Path
 import pytest
 
 from surgrec.corpus.manifest import Manifest
-from tests.training.cluster import Cluster, cluster, why_not_here
-from tests.training.tiny import REPOSITORY, assert_same_run, metrics_of, overrides
+from tests.training.cluster import PATIENCE_SECONDS, Cluster, cluster, why_not_here
+from tests.training.tiny import ENVIRONMENT, REPOSITORY, assert_same_run, metrics_of, overrides
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SCRIPTS = REPOSITORY / "launch" / "slurm"
 REQUEST = ("--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--mem-per-cpu=1G")
 # Steps enough that a test can stop the processes between the first and the last.
 NUM_STEPS = 16
 LENGTH = (f"trainer.steps={NUM_STEPS}", "trainer.checkpoint_every=3", "runtime=ddp", "runtime.accelerator=cpu")
+SITE = "".join(f'export {name}="{value}"\n' for name, value in {"PYTHON": sys.executable, **ENVIRONMENT}.items())
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,7 @@ def slurm() -> Iterator[Cluster]:
 @pytest.fixture
 def place(slurm: Cluster, tmp_path: Path) -> Iterator[Path]:
     """A folder to submit from, with a site's variables; no job outlives the test."""
-    lines = {"PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    (tmp_path / "site.env").write_text("".join(f'export {name}="{value}"\n' for name, value in lines.items()))
+    (tmp_path / "site.env").write_text(SITE)
     yield tmp_path
     slurm.cancel_all()
 
@@ -78,7 +78,7 @@ class Job:
         self.wait(lambda: len(ranks_of(self.folder)) == 2)
         ranks = ranks_of(self.folder)
         metrics = self.folder / "metrics.jsonl"
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 4):
             assert time.monotonic() < deadline and ranks_of(self.folder), self.said()
             time.sleep(0.002)
@@ -158,7 +158,7 @@ def assert_continued(job: Job, reference: Path, words: str) -> None:
 def undisturbed(slurm: Cluster, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that a job of two tasks trained from the first step to the last."""
     place = tmp_path_factory.mktemp("undisturbed")
-    (place / "site.env").write_text(f'export PYTHON="{sys.executable}" PYTHONPATH="{REPOSITORY}" OMP_NUM_THREADS=1\n')
+    (place / "site.env").write_text(SITE)
     job = submit(slurm, footage, place)
     job.wait_for("COMPLETED", "FAILED")
     facts = slurm.facts(job.number)
@@ -262,8 +262,8 @@ def test_a_sweep_is_a_job_for_each_value(slurm: Cluster, footage: Path, place: P
     arguments = overrides("mae", footage, place, "lr${optim.lr}", "trainer.steps=2", "optim.lr=1e-3,2e-3")
     done = subprocess.run(
         [sys.executable, "-m", "surgrec.train", "--multirun", *launcher, *arguments],
-        env=os.environ | {"SLURM_CONF": str(slurm.folder / "slurm.conf"), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        cwd=place, capture_output=True, text=True, timeout=400,
+        env=os.environ | ENVIRONMENT | {"SLURM_CONF": str(slurm.folder / "slurm.conf")},
+        cwd=place, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for lr in ("0.001", "0.002"):
