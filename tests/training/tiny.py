@@ -27,7 +27,7 @@ TRAIN, RECORDED = "surgrec.train:main", "tests.training.recorded:main"  # what i
 SLOWED, RELOADED = "tests.training.slowed:main", "tests.training.reloaded:main"  # and slowed.py and reloaded.py
 BROKEN_RANK = "tests.training.broken_rank:main"
 POISONED, BLIND = "tests.training.poisoned:main", "tests.training.poisoned:blind"  # and poisoned.py
-PATIENCE_SECONDS = 400
+PATIENCE_SECONDS = 500
 # One thread a process: the machine's other work then changes no result and costs little time.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
