@@ -42,6 +42,19 @@ def test_blocks_are_gathered_in_half_precision_and_all_that_is_kept_or_summed_is
     assert len(ranks) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["half", "full"])
+@pytest.mark.parametrize("checkpointing", ["selective", "full"])
+def test_all_blocks_share_a_compiled_graph_and_it_computes_the_same(
+    precision: str, checkpointing: str, warm: Warm
+) -> None:
+    """One graph with gradients and one without, however many blocks and steps."""
+    said = warm.run_world(1, [precision, checkpointing], "tests.training.compiled:main")
+    (told,) = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert (told["graphs"], told["more graphs"]) == (2, 0)
+    assert told["apart"] < 1e-5
+
+
 @pytest.mark.parametrize("shard_size", [None, 1, 2, 3, 4, 6, 12])
 def test_shards_that_make_up_the_world_are_right(shard_size: int | None) -> None:
     check_shard_size(shard_size, 12)
