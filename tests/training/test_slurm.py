@@ -260,10 +260,11 @@ def test_a_sweep_is_a_job_for_each_value(slurm: Cluster, footage: Path, place: P
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install 'surgrec[slurm]'")
     launcher = ("hydra/launcher=submitit_slurm", "hydra.launcher.partition=low", "hydra.launcher.cpus_per_task=1")
     arguments = overrides("mae", footage, place, "lr${optim.lr}", "trainer.steps=2", "optim.lr=1e-3,2e-3")
+    env = os.environ | ENVIRONMENT | {"SLURM_CONF": str(slurm.folder / "slurm.conf")}
+    env["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *sys.path])  # where this process finds the launcher
     done = subprocess.run(
         [sys.executable, "-m", "surgrec.train", "--multirun", *launcher, *arguments],
-        env=os.environ | ENVIRONMENT | {"SLURM_CONF": str(slurm.folder / "slurm.conf")},
-        cwd=place, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS,
+        env=env, cwd=place, capture_output=True, text=True, timeout=2 * PATIENCE_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for lr in ("0.001", "0.002"):
