@@ -190,7 +190,8 @@ def _stacks(of: Overview) -> Iterator[str]:
 def table(overviews: list[Overview]) -> list[str]:
     """A line for each run."""
     titles = ("run", "state", "step", "of", "loss", "s a step", "to go", "last line", "checkpoint", "alarms")
-    rows: list[tuple[str, ...]] = [titles, *map(_row, overviews)]
+    rows: list[tuple[str, ...]] = [titles]
+    rows += [_row(overview) for overview in overviews]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [*lines, *(f"{of.folder}: {problem}" for of in overviews for problem in of.problems)]
