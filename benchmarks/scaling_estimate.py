@@ -130,15 +130,11 @@ class Model:
         }
 
     def micro_batches(self, layout: Layout, world: int, kind: str = "selective") -> int | None:
-        """The fewest into which a device's clips are cut so that they fit; None where not one clip does. FSDP2 keeps gradients whole, in
-        float32, from the first of several to the last."""
+        """The fewest into which a device's clips are cut so that they fit; None where not one clip does."""
         clips = self.config.data.global_batch_size // world
         room = (1 - FREE) * MEMORY - sum(self.state_bytes(layout, world).values())
-        kept = 4 * self.parameters.trained if layout.strategy is Strategy.fsdp else 0
-        for number in (number for number in range(1, clips + 1) if clips % number == 0):
-            if clips // number * self.clip_bytes[kind] <= room - (kept if number > 1 else 0):
-                return number
-        return None
+        counts = (number for number in range(1, clips + 1) if clips % number == 0)
+        return next((number for number in counts if clips // number * self.clip_bytes[kind] <= room), None)
 
 
 @dataclass(frozen=True)
@@ -210,7 +206,7 @@ def _assumptions(of: Cluster) -> list[str]:
 def _counted(models: dict[tuple[str, str], Model]) -> Iterator[str]:
     yield (
         "| variant | encoder | trained, M | target encoder, M | TFLOP a clip | a clip's activations, GB: none | selective | full "
-        "| DDP sends a step, GB | FSDP2 a micro-batch | and a step | checkpoint, GB |"
+        "| DDP sends a step, GB | FSDP2 gathers a micro-batch, GB | scatters, GB | checkpoint, GB |"
     )
     yield "|" + "---|" * 12
     for model in models.values():

@@ -84,9 +84,10 @@ def parameters_of(config: Config) -> Parameters:
 def traffic(of: Parameters, strategy: Strategy, shards: int, num_micro_batches: int, is_bf16: bool) -> Traffic:
     """Of a step of `num_micro_batches`. `shards`: over so many processes parameters are shared out, under fsdp.
 
-    Gradients are summed in float32, once a step. Under fsdp every micro-batch gathers each unit of the learner twice, for its forward
-    and its backward pass, and each of the target encoder once: blocks in the type that they compute in, the rest in float32. Where there
-    are more processes than shards, each sums its part of the gradient with those who hold the same part.
+    Gradients are summed in float32, under ddp once a step. Under fsdp every micro-batch gathers each unit of the learner twice, for its
+    forward and its backward pass, and each of the target encoder once, blocks in the type that they compute in, the rest in float32; and
+    it shares its gradients out. Where there are more processes than shards, each then sums its part of the step's gradient with those
+    who hold the same part.
     """
     gradients = _FLOAT32 * of.trained
     if strategy is Strategy.single:
@@ -98,10 +99,10 @@ def traffic(of: Parameters, strategy: Strategy, shards: int, num_micro_batches: 
     return Traffic(
         all_reduced=gradients // shards,
         gathered=num_micro_batches * once,
-        scattered=gradients,
+        scattered=num_micro_batches * gradients,
         num_all_reduces=of.trained_units,
         num_gathers=num_micro_batches * (2 * of.trained_units + of.frozen_units),
-        num_scatters=of.trained_units,
+        num_scatters=num_micro_batches * of.trained_units,
     )
 
 

@@ -34,7 +34,7 @@ def test_ddp_sums_each_gradient_once_a_step_however_it_is_cut() -> None:
     assert traffic(many, Strategy.ddp, 1, 1, True).num_all_reduces == 1 + -(-4 * 10**8 // BUCKET_BYTES)
 
 
-def test_fsdp_gathers_in_every_micro_batch_and_scatters_once() -> None:
+def test_fsdp_gathers_and_scatters_in_every_micro_batch_and_sums_over_copies_once() -> None:
     """In float32: the learner twice, the target encoder once; in bf16 blocks cost half, gradients as much."""
     once = traffic(OF, Strategy.fsdp, 8, 1, False)
     assert (once.gathered, once.scattered, once.all_reduced) == (4 * (2 * 1000 + 650), 4000, 500)
@@ -43,7 +43,8 @@ def test_fsdp_gathers_in_every_micro_batch_and_scatters_once() -> None:
     assert half.gathered == 2 * (2 * 900 + 600) + 4 * (2 * 100 + 50) and half.scattered == 4000
     cut = traffic(OF, Strategy.fsdp, 8, 3, True)
     assert (cut.gathered, cut.num_gathers) == (3 * half.gathered, 3 * half.num_gathers)
-    assert (cut.scattered, cut.all_reduced) == (half.scattered, half.all_reduced)
+    assert (cut.scattered, cut.num_scatters) == (3 * half.scattered, 3 * half.num_scatters)
+    assert (cut.all_reduced, cut.num_all_reduces) == (half.all_reduced, half.num_all_reduces)
 
 
 def test_one_process_sends_nothing() -> None:
