@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,59 +50,64 @@ NUM_FOLDS = 5
 # -- training
 
 
-def command(*arguments: object, num_threads: int) -> None:
-    """Run a command of surgrec; its output goes to this one's."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(num_threads)}
-    subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True, env=environment)
+@dataclass(frozen=True)
+class Training:
+    """What all runs share: the corpus, the folder of the runs, further options, sizes of the levels of clusters, and cores of a run."""
+
+    corpus: Path
+    work: Path
+    more: tuple[str, ...]
+    clusters: tuple[str, ...]
+    num_threads: int
+
+    def command(self, *arguments: object) -> None:
+        """Run a command of surgrec; its output goes to this one's."""
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.num_threads)}
+        subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True, env=environment)
+
+    def run(self, variant: str, policy: str, seed: int) -> Path:
+        """The folder of the run, trained where it is not whole."""
+        name = f"{variant}_{policy}_{seed}"
+        run, done = self.work / name, self.work / f"{name}.done"
+        if not done.exists():
+            mix = [f"mix.policy={policy}", "mix.alpha=0.5"]
+            if policy == "clusters":
+                mix.append(f"mix.clusters={self.clusters_of(variant, seed)}")
+            self.command(
+                "surgrec.train", f"+variant={variant}", "+experiment=quickstart", f"mix.manifests=[{self.manifest}]",
+                f"seed={seed}", f"name={name}", f"paths.runs={self.work}", *mix, *self.more,
+            )  # fmt: skip
+            done.touch()
+        return run
+
+    def clusters_of(self, variant: str, seed: int) -> Path:
+        """Clusters of the moments of the training corpus, as the natural run sees them."""
+        natural = f"{variant}_natural_{seed}"
+        release, features, file = (
+            self.work / f"{natural}.{kind}" for kind in ("release", "features", "clusters.parquet")
+        )
+        if not file.exists():
+            if not release.exists():
+                self.command("surgrec", "export", "--run", self.work / natural, "--out", release)
+            self.command("surgrec", "extract", "--model", release, "--videos", self.manifest, "--out", features)
+            sizes = ("--clusters", *self.clusters)
+            self.command("surgrec", "corpus", "cluster", "--features", features, *sizes, "--out", file)
+        return file
+
+    @property
+    def manifest(self) -> Path:
+        """Of the corpus."""
+        return self.corpus / "manifest.parquet"
 
 
-def train_all(
-    variant: str, seeds: Sequence[int], corpus: Path, work: Path, more: Sequence[str], at_once: int
-) -> dict[tuple[str, int], Path]:
-    """The folders of all runs of a variant; `at_once` seeds are trained side by side, each on its part of the cores."""
-    num_threads = max(1, (os.cpu_count() or 1) // at_once)
+def train_all(training: Training, variant: str, seeds: Sequence[int], at_once: int) -> dict[tuple[str, int], Path]:
+    """The folders of all runs of a variant; `at_once` seeds are trained side by side."""
 
     def train_seed(seed: int) -> dict[tuple[str, int], Path]:
-        return {(policy, seed): train(variant, policy, seed, corpus, work, more, num_threads) for policy in POLICIES}
+        return {(policy, seed): training.run(variant, policy, seed) for policy in POLICIES}
 
     with ThreadPoolExecutor(at_once) as pool:
         return {key: run for runs in pool.map(train_seed, seeds) for key, run in runs.items()}
-
-
-def train(
-    variant: str, policy: str, seed: int, corpus: Path, work: Path, more: Sequence[str], num_threads: int
-) -> Path:
-    """The folder of the run, trained where it is not whole."""
-    name = f"{variant}_{policy}_{seed}"
-    run, done = work / name, work / f"{name}.done"
-    if not done.exists():
-        mix = [f"mix.policy={policy}", "mix.alpha=0.5"]
-        if policy == "clusters":
-            mix.append(f"mix.clusters={clusters_of(variant, seed, corpus, work, num_threads)}")
-        command(
-            "surgrec.train", f"+variant={variant}", "+experiment=quickstart", f"mix.manifests=[{corpus / 'manifest.parquet'}]",
-            f"seed={seed}", f"name={name}", f"paths.runs={work}", *mix, *more, num_threads=num_threads,
-        )  # fmt: skip
-        done.touch()
-    return run
-
-
-def clusters_of(variant: str, seed: int, corpus: Path, work: Path, num_threads: int) -> Path:
-    """Clusters of the moments of the training corpus, as the natural run sees them."""
-    natural = f"{variant}_natural_{seed}"
-    release, features, file = (work / f"{natural}.{kind}" for kind in ("release", "features", "clusters.parquet"))
-    if not file.exists():
-        if not release.exists():
-            command("surgrec", "export", "--run", work / natural, "--out", release, num_threads=num_threads)
-        videos = corpus / "manifest.parquet"
-        command(
-            "surgrec", "extract", "--model", release, "--videos", videos, "--out", features, num_threads=num_threads
-        )
-        command(
-            "surgrec", "corpus", "cluster", "--features", features, "--clusters", *CLUSTERS, "--out", file,
-            num_threads=num_threads,
-        )  # fmt: skip
-    return file
 
 
 # -- scores
@@ -211,14 +217,17 @@ def main() -> int:
         metavar="KEY=VALUE",
         help="options for every run, for instance trainer.steps=300",
     )
+    add("--clusters", nargs="+", default=CLUSTERS, help="sizes of the levels, the lowest first")
     add("--at-once", type=int, default=1, help="seeds to train side by side, each on its part of the cores")
     add("--out", type=Path, help="folder for long_tail_DATE.md and .json")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    num_threads = max(1, (os.cpu_count() or 1) // options.at_once)
+    training = Training(options.corpus, options.work, tuple(options.set), tuple(options.clusters), num_threads)
     parts = head_and_tail(Manifest.read([options.corpus / "manifest.parquet"]))
     rows = []
     for variant in options.variants:
-        runs = train_all(variant, options.seeds, options.corpus, options.work, options.set, options.at_once)
+        runs = train_all(training, variant, options.seeds, options.at_once)
         rows += measure(variant, runs, options.held_out, parts)
     date = datetime.date.today().isoformat()
     head = (

@@ -15,6 +15,7 @@ from surgrec.config.compose import compose_config
 from surgrec.config.traffic import parameters_of
 from surgrec.corpus.manifest import Manifest
 from surgrec.synthesize import main as synthesize
+from surgrec.synthetic.corpus import synthesize as render
 from tests.data.conftest import write_video
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -144,10 +145,10 @@ def test_sampler(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_long_tail(tmp_path: Path) -> None:
-    for name, seed in (("corpus", 0), ("held_out", 1)):
-        assert synthesize(["--out", str(tmp_path / name), "--scale", "quickstart", "--seed", str(seed)]) == 0
+    for name, scale, seed in (("corpus", "tiny", 0), ("held_out", "quickstart", 1)):  # a window is longer than a tiny video
+        render(tmp_path / name, scale, seed, 2)
     where = ["--corpus", tmp_path / "corpus", "--held-out", tmp_path / "held_out", "--work", tmp_path / "work"]
-    shortest = ["--variants", "mae", "--seeds", 0, "--set", "trainer.steps=2"]
+    shortest = ["--variants", "mae", "--seeds", 0, "--at-once", 2, "--clusters", 6, 2, "--set", "trainer.steps=2"]
     content, text = _run("long_tail.py", *where, *shortest, out=tmp_path / "out")
     rows = {(row["variant"], row["pooling"], row["part"], row["policy"]): row for row in content["rows"]}
     assert len(rows) == len(content["rows"]) == 2 * 3 * 4
