@@ -130,13 +130,13 @@ def pretrain(run: Run, stop: StopFlag | None = None) -> str | None:
         with listen() as stop:
             return pretrain(run, stop)
     world, minutes = run.runtime.world, run.runtime.spec.hang_minutes
-    with watch_for_hangs(run.folder.stacks, world.rank, world.size, minutes) as watch:
-        try:
+    try:
+        with watch_for_hangs(run.folder.stacks, world.rank, world.size, minutes) as watch:
             end = train_stretch(run, stop, watch)
             while end is End.rolled_back:
                 end = train_stretch(run, stop, watch)
-        finally:
-            run.checkpoints.wait()  # also where the run breaks off: what it has begun to save is worth having
+    finally:  # also where the run breaks off: what it has begun to save is worth having, however long that takes
+        run.checkpoints.wait()
     return (stop.reason or "a signal on another rank") if end is End.stopped else None
 
 

@@ -23,6 +23,8 @@ WORLDS: dict[str, tuple[int, tuple[str, ...]]] = {  # processes, and options
     "single": (1, ()),
     "ddp_2": (2, ("runtime=ddp", *ON_CPU)),
     "fsdp_2": (2, ("runtime=fsdp", *ON_CPU)),
+    "hsdp_1_2": (2, ("runtime=fsdp", "runtime.shard_size=2", *ON_CPU)),
+    "hsdp_2_1": (2, ("runtime=fsdp", "runtime.shard_size=1", *ON_CPU)),
 }
 STEPS, SAVED_AFTER, TOLERANCE = 6, 3, 1e-5
 SHORT = (f"trainer.steps={STEPS}", "trainer.checkpoint_every=100")
