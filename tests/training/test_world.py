@@ -181,8 +181,7 @@ def test_half_precision_in_shards_stays_as_near_to_float32_as_without_them(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("checkpointing", ["selective", "full"])
+@pytest.mark.parametrize(("variant", "checkpointing"), [("mae", "full"), ("jepa", "selective")])
 def test_blocks_compiled_one_by_one_compute_the_same_in_shards(
     variant: str, checkpointing: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
 ) -> None:
