@@ -145,7 +145,8 @@ def test_sampler(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_long_tail(tmp_path: Path) -> None:
-    for name, scale, seed in (("corpus", "tiny", 0), ("held_out", "quickstart", 1)):  # a window is longer than a tiny video
+    # held out is the longer one, since a window is longer than a tiny video
+    for name, scale, seed in (("corpus", "tiny", 0), ("held_out", "quickstart", 1)):
         render(tmp_path / name, scale, seed, 2)
     where = ["--corpus", tmp_path / "corpus", "--held-out", tmp_path / "held_out", "--work", tmp_path / "work"]
     shortest = ["--variants", "mae", "--seeds", 0, "--at-once", 2, "--clusters", 6, 2, "--set", "trainer.steps=2"]
