@@ -166,6 +166,7 @@ class PeerBatch:
 
     def __init__(self, video: torch.Tensor, positions: Any) -> None:
         self.pixels, self.positions, self.places, self.clips = video, positions, [], []
+        self.num_micro = 1
 
 
 # -- a row
@@ -206,13 +207,15 @@ def measure(form: str, manifest: Path, options: argparse.Namespace) -> dict[str,
     if peer is not None:
         sides["peer"] = with_loader(peer_training, peer, peer_processes)
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(options.rounds):
-        names = list(sides)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            seconds[name].append(sides[name]())
-    feed.close()
-    for pid in peer_processes.pids:
-        os.kill(pid, signal.SIGKILL)
+    try:
+        for number in range(options.rounds):
+            names = list(sides)
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                seconds[name].append(sides[name]())
+    finally:  # a stopped process would keep this one from its end
+        feed.close()
+        for pid in peer_processes.pids:
+            os.kill(pid, signal.SIGKILL)
     return row_of(form, seconds, decoding.clips_per_second, options)
 
 

@@ -33,6 +33,7 @@ from surgrec.masks.official import OfficialMultiBlockMasker
 from surgrec.models.predictor import Predictor
 from surgrec.objectives.jepa import JEPA
 from surgrec.objectives.mae import MAE
+from surgrec.training.folder import RunFolder
 from surgrec.training.loop import pretrain
 from surgrec.training.runtime import Runtime
 from tests.footage import write_corpus
@@ -186,6 +187,7 @@ def test_a_run_starts_from_a_foreign_checkpoint_says_so_once_and_continues_witho
     assert estimate(config) == estimate(replace(config, init=None))
     runtime = build_runtime(config)
     (tmp_path / "run").mkdir()
+    save_config(config, RunFolder(tmp_path / "run").config_file)
     run = build_run(config, runtime)
     weights = torch.load(tmp_path / "w.pth", weights_only=False)["model"]
     state = run.trained.learner.state_dict()
