@@ -23,6 +23,7 @@ VERBS = {
     "status": "tell how runs are doing: step, time to go, losses, mixture, alarms, last checkpoint",
     "export": "make a release of a run",
     "extract": "compute frozen features of videos with a release",
+    "look": "a page and a film of what a release makes of a video: features, similarity, neighbours",
 }
 MODULES = {"corpus": "surgrec.corpus_command"}  # of verbs whose own name is that of a stage
 HYDRA_VERBS = ("train", "preview", "doctor")  # take key=value overrides; Hydra reads them from sys.argv

@@ -1,16 +1,18 @@
-"""Pages that people read in a browser: one file, no script, nothing loaded from elsewhere.
+"""Pages that people read in a browser: one file, nothing loaded from elsewhere, and no script but the one that a page is given.
 
 In: text and numbers. Out: HTML in which every text is escaped. It is its own file because every report is made of the same
 few pieces: a page, headings, tables, bars.
 
 `Html` marks text that is HTML already; whatever is not is escaped where it is put into an element, so forgetting to escape
-is not possible, only escaping twice. The page's own content policy forbids scripts and foreign assets.
+is not possible, only escaping twice. The page's own content policy forbids foreign assets and every script but that one, which it knows by its digest.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
+import json
 from collections.abc import Iterable, Sequence
 
 Cell = str | int | float
@@ -99,18 +101,27 @@ def gallery(figures: Iterable[Html]) -> Html:
     return element("div", *figures, class_="gallery")
 
 
-def page(title: str, *content: object) -> str:
-    """A whole HTML document of UTF-8 text."""
+def data_block(name: str, values: object) -> Html:
+    """Values for a page's script, as JSON in an element with the id `name`; nothing in them can end the element."""
+    text = json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
+    return element("script", Html(text), type="application/json", id=name)
+
+
+def page(title: str, *content: object, style: str = "", script: str = "") -> str:
+    """A whole HTML document of UTF-8 text. `style` and `script` are those of this kind of page, on top of what all have."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = f"{_POLICY}; script-src 'sha256-{digest}'" if script else _POLICY
     head = joined(
         (
             element("meta", charset="utf-8"),
-            Html(f'<meta http-equiv="Content-Security-Policy" content="{escaped(_POLICY)}">'),
+            Html(f'<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">'),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("title", title),
-            element("style", Html(_STYLE)),
+            element("style", Html(_STYLE + style)),
         )
     )
-    body = element("body", element("h1", title), *content)
+    code = [element("script", Html(script))] if script else []
+    body = element("body", element("h1", title), *content, *code)
     return f"<!doctype html>\n{element('html', element('head', head), body, lang='en')}\n"
 
 

@@ -69,6 +69,28 @@ def read_labels(path: Path, column: str, manifest: Manifest) -> dict[int, Marks]
     return {row: sorted(each) for row, each in marks.items()}
 
 
+def read_marks(path: Path, column: str, video_id: str, takes_unnamed: bool = True) -> Marks | None:
+    """Marks of one video, or None where there are none: of `path/VIDEO_ID.csv`, or of the lines of a file that have its `video_id`.
+    `takes_unnamed`: a file without that column is this video's. Raises `UserError` naming what is missing or wrong.
+    """
+    if path.is_dir():
+        file = path / f"{video_id}.csv"
+        return sorted(mark for _, mark in _lines(file, column, None)) if file.is_file() else None
+    if not path.is_file():
+        raise UserError(f"labels {path} are not there; give a CSV file, or a folder with VIDEO_ID.csv files")
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as text:
+        is_named = "video_id" in next(csv.reader(text), [])
+    if not is_named and not takes_unnamed:
+        return None
+    lines = _lines(path, column, ("video_id",) if is_named else None)
+    return sorted(mark for name, mark in lines if name == video_id or not is_named) or None
+
+
+def label_at(marks: Marks, seconds: float) -> str:
+    """The label that holds at a time; empty where there is none."""
+    return next((label for time, label in reversed(marks) if time <= seconds + 1e-6), "")
+
+
 def _lines(file: Path, column: str, keys: tuple[str, ...] | None) -> Iterator[tuple[str, tuple[float, str]]]:
     """The video's name and the mark of each line."""
     try:

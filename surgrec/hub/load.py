@@ -21,6 +21,7 @@ from surgrec.core.errors import UserError
 from surgrec.hub import folder as layout
 from surgrec.hub.folder import FORMAT_VERSION, HEADS, ReleaseError, head_file, verify
 from surgrec.hub.preprocess import ClipPreprocess
+from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -67,6 +68,28 @@ def load_release(
     return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE])
 
 
+def load_decoder(
+    path_or_name: str | Path, device: str | torch.device = "cpu", revision: str | None = None
+) -> Decoder | None:
+    """The decoder that an MAE release keeps beside its encoder, to show what it makes of hidden patches; None where it has none.
+
+    Raises `UserError` as `load_release` does.
+    """
+    chosen, folder = _device(device), _find(path_or_name, revision)
+    path = folder / head_file("decoder")
+    if path.name not in verify(folder):
+        return None
+    arguments = _read_json(folder / layout.CONFIG_FILE).get("decoder")
+    try:
+        decoder = Decoder(**arguments)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ReleaseError(f"{layout.CONFIG_FILE} of {folder} describes no decoder of this version: {error}") from None
+    tensors = _read_tensors(path, chosen)
+    _account_for_every_key(path, decoder.state_dict(), tensors, of="decoder")
+    decoder.load_state_dict(tensors, strict=True, assign=True)
+    return decoder.eval().requires_grad_(False)
+
+
 def _build(folder: Path, config: dict[str, Any], device: torch.device) -> Encoder:
     architecture = config.get("encoder")
     try:
@@ -75,16 +98,22 @@ def _build(folder: Path, config: dict[str, Any], device: torch.device) -> Encode
     except TypeError as error:
         raise ReleaseError(f"{layout.CONFIG_FILE} of {folder} describes no encoder of this version: {error}") from None
     path = folder / layout.ENCODER_FILE
-    try:
-        tensors = load_file(path, device=str(device))
-    except (SafetensorError, OSError) as error:
-        raise ReleaseError(f"{path} is no readable safetensors file ({error}); fetch the release anew") from None
+    tensors = _read_tensors(path, device)
     _account_for_every_key(path, encoder.state_dict(), tensors)
     encoder.load_state_dict(tensors, strict=True, assign=True)
     return encoder.eval().requires_grad_(False)
 
 
-def _account_for_every_key(path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def _read_tensors(path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(path, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise ReleaseError(f"{path} is no readable safetensors file ({error}); fetch the release anew") from None
+
+
+def _account_for_every_key(
+    path: Path, wanted: dict[str, Tensor], found: dict[str, Tensor], of: str = "encoder"
+) -> None:
     """Raise `ReleaseError`, naming the keys, unless `found` has exactly the keys of `wanted`, in shape and type."""
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     misshapen = [
@@ -96,7 +125,7 @@ def _account_for_every_key(path: Path, wanted: dict[str, Tensor], found: dict[st
     said = [f"{verb} {_some(names)}" for verb, names in problems if names]
     if said:
         raise ReleaseError(
-            f"{path} does not fit the encoder of {layout.CONFIG_FILE}: it {' and '.join(said)}; export it again"
+            f"{path} does not fit the {of} of {layout.CONFIG_FILE}: it {' and '.join(said)}; export it again"
         )
 
 

@@ -89,7 +89,20 @@ def reconstruction_picture(
     """
     encoder, (mask,) = objective.released_encoder, masks
     outcome = step.learner(video, masks, objective.targets(video, masks))
-    predicted = outcome.predictions[0].float()
+    grid = encoder.grid_of(video)
+    views = rebuilt_views(objective, video, mask, outcome.predictions[0])
+    shown = np.linspace(0, grid.t - 1, min(4, grid.t)).round().astype(int) * encoder.tubelet
+    rows = []
+    for of_clip in zip(*(view[:, shown] for view in views), strict=True):
+        rows += [tile(view) for view in of_clip]
+    return np.concatenate(rows, axis=0)
+
+
+def rebuilt_views(
+    objective: MAE, video: Tensor, mask: MaskSet, predictions: Tensor
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Frames (B, T, H, W, 3) three times: with what is hidden in grey, with `predictions` (B, M, P) in its place, and as they are."""
+    encoder, predicted = objective.released_encoder, predictions.float()
     if objective.normalise_targets:
         mean, std = patch_statistics(objective.patches(video, mask.target), video.shape[1])
         predicted = (predicted.unflatten(-1, (-1, video.shape[1])) * std + mean).flatten(-2)
@@ -99,13 +112,7 @@ def reconstruction_picture(
     spread = mask.target[..., None].expand(-1, -1, original.shape[-1])
     hidden = original.scatter(1, spread, torch.full_like(predicted, _GREY))
     rebuilt = original.scatter(1, spread, predicted)
-    shown = np.linspace(0, grid.t - 1, min(4, grid.t)).round().astype(int) * encoder.tubelet
-    rows = []
-    for views in zip(
-        *(unpatchify(patches, grid, encoder)[:, shown] for patches in (hidden, rebuilt, original)), strict=True
-    ):
-        rows += [tile(view) for view in views]
-    return np.concatenate(rows, axis=0)
+    return tuple(unpatchify(patches, grid, encoder) for patches in (hidden, rebuilt, original))
 
 
 def unpatchify(patches: Tensor, grid: TokenGrid, encoder: Encoder) -> npt.NDArray[np.float32]:
