@@ -4,7 +4,8 @@ In: text and numbers. Out: HTML in which every text is escaped. It is its own fi
 few pieces: a page, headings, tables, bars.
 
 `Html` marks text that is HTML already; whatever is not is escaped where it is put into an element, so forgetting to escape
-is not possible, only escaping twice. The page's own content policy forbids foreign assets and every script but that one, which it knows by its digest.
+is not possible, only escaping twice. The page's own content policy forbids foreign assets and every script but that one, which it knows by
+its digest.
 """
 
 from __future__ import annotations

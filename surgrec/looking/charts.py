@@ -31,7 +31,7 @@ _PALETTE = (
     "#a0705a",
 )
 _NO_LABEL, _NO_LABEL_COLOUR = "no label", "#8a929b"
-_EARLY, _LATE = (68, 90, 160), (240, 170, 60)
+_TIMES = (59, 91, 181), (192, 74, 138), (240, 168, 48)  # of the beginning, the middle and the end
 _MAP_WIDTH, _MAP_HEIGHT, _MARGIN = 420.0, 300.0, 14.0
 _STRIP_WIDTH = 1000.0
 
@@ -40,8 +40,8 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Colouring:
-    """`colours`: one for each moment; `labels`: likewise, empty where there are none; `legend`: names and their colours; `spans`: stretches of
-    one label, (start, end, name), in seconds."""
+    """`colours`: one for each moment; `labels`: likewise, empty where there are none; `legend`: names and their colours; `spans`:
+    stretches of one label, (start, end, name), in seconds."""
 
     colours: tuple[str, ...]
     labels: tuple[str, ...]
@@ -53,7 +53,7 @@ class Colouring:
 
 
 def coloured_by_time(seconds: Floats, duration_seconds: float) -> Colouring:
-    """From blue at the beginning to orange at the end."""
+    """From blue at the beginning through red to orange at the end."""
     colours = tuple(_mixed(float(second) / max(duration_seconds, 1e-6)) for second in seconds)
     legend = (
         (f"begin, {clock(0)}", _mixed(0)),
@@ -96,8 +96,11 @@ def _apart(count: int) -> list[str]:
 
 
 def _mixed(part: float) -> str:
-    share = min(1.0, max(0.0, part))
-    return _hex([((1 - share) * early + share * late) / 255 for early, late in zip(_EARLY, _LATE, strict=True)])
+    place = 2 * min(1.0, max(0.0, part))
+    first = min(1, int(place))
+    share = place - first
+    pairs = zip(_TIMES[first], _TIMES[first + 1], strict=True)
+    return _hex([((1 - share) * early + share * late) / 255 for early, late in pairs])
 
 
 def _hex(parts: Sequence[float]) -> str:
@@ -148,16 +151,27 @@ def colour_strip(colours: Sequence[str], seconds: Floats, duration_seconds: floa
         _band(float(start) if number else 0.0, end, duration_seconds, colour, clock(float(start)), number)
         for number, (colour, start, end) in enumerate(zip(colours, seconds, ends, strict=True))
     ]
-    return _strip(bands, "embeddings as colours over time", height=34)
+    return _strip(bands, "embeddings as colours over time", height=60)
 
 
 def curve_strip(values: Floats, seconds: Floats, duration_seconds: float, described: str) -> Html:
     """Values of the moments, from 0 to the largest of them."""
     top = max(float(values.max()), 1e-12) if len(values) else 1.0
     x = _STRIP_WIDTH * np.asarray(seconds) / max(duration_seconds, 1e-6)
-    y = 48 - 46 * np.asarray(values) / top
+    y = 78 - 76 * np.asarray(values) / top
     line = " ".join(f"{left:.1f},{height:.1f}" for left, height in zip(x, y, strict=True))
-    return _strip([_svg("polyline", points=line, class_="curve")], described, height=50)
+    return _strip([_svg("polyline", points=line, class_="curve")], described, height=80)
+
+
+def over_time(strip: Html) -> Html:
+    """A strip with the mark of the moment that the viewer shows."""
+    return element("div", strip, element("div", class_="cursor"), class_="over-time")
+
+
+def axis(duration_seconds: float) -> Html:
+    """Times below strips."""
+    times = (0.0, duration_seconds / 2, duration_seconds)
+    return element("div", *(element("span", clock(time)) for time in times), class_="axis")
 
 
 def _band(start: float, end: float, duration: float, colour: str, said: str, moment: int | None = None) -> Html:

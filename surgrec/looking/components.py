@@ -48,7 +48,8 @@ def principal(values: Numbers, count: int) -> Components:
 
 
 def colours(scores: Numbers) -> npt.NDArray[np.uint8]:
-    """The first three scores (..., K) as red, green and blue, uint8 (..., 3), each scaled over all values together. Missing ones are grey."""
+    """The first three scores (..., K) as red, green and blue, uint8 (..., 3), each scaled over all values together. Missing ones are
+    grey."""
     first = scores[..., :3]
     flat = first.reshape(-1, first.shape[-1])
     low, high = np.quantile(flat, _CUT, axis=0), np.quantile(flat, 1 - _CUT, axis=0)

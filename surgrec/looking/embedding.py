@@ -1,7 +1,7 @@
 """Embeddings of moments in two dimensions, and how fast they change.
 
-In: pooled embeddings. Out: points, and a name for each axis. It is its own file because UMAP, which many know such maps from, is an optional
-package, and its maps show neighbourhoods only: distances in them mean nothing, so PCA is the default.
+In: pooled embeddings. Out: points, and a name for each axis. It is its own file because UMAP, which many know such maps from, is an
+optional package, and its maps show neighbourhoods only: distances in them mean nothing, so PCA is the default.
 """
 
 from __future__ import annotations

@@ -36,13 +36,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class MomentPlan:
-    """n moments. `seconds` (n,): when each begins; `places` (n,): its time step within its window; `times_seconds` (n, T): the frames of the
-    windows, ascending; `num_steps` that the whole video has."""
+    """n moments. `seconds` (n,): when each begins; `places` (n,): its time step within its window; `times_seconds` (n, T): the frames of
+    the windows, ascending; `num_steps` of the whole video, `steps_in_window`."""
 
     seconds: Floats
     places: Ints
     times_seconds: Floats
     num_steps: int
+    steps_in_window: int
     step_seconds: float
 
     def __len__(self) -> int:
@@ -50,8 +51,8 @@ class MomentPlan:
 
 
 def plan_moments(duration_seconds: float, preprocess: ClipPreprocess, tubelet: int, num_moments: int) -> MomentPlan:
-    """At most `num_moments` moments, evenly over a video; fewer where it has not so many time steps. A video shorter than a window repeats its
-    last frame, as extraction does."""
+    """At most `num_moments` moments, evenly over a video; fewer where it has not so many time steps. A video shorter than a window repeats
+    its last frame, as extraction does."""
     interval, steps_in_window = preprocess.frame_interval_seconds, preprocess.num_frames // tubelet
     step_seconds = tubelet * interval
     num_steps = max(1, int(np.ceil(duration_seconds / step_seconds - 1e-6)))
@@ -61,7 +62,12 @@ def plan_moments(duration_seconds: float, preprocess: ClipPreprocess, tubelet: i
     times = (first[:, None] * tubelet + np.arange(preprocess.num_frames)) * interval
     seconds = np.round(steps * step_seconds, 6)
     return MomentPlan(
-        seconds, steps - first, np.round(times.clip(max=max(duration_seconds, 0.0)), 6), num_steps, step_seconds
+        seconds,
+        steps - first,
+        np.round(times.clip(max=max(duration_seconds, 0.0)), 6),
+        num_steps,
+        steps_in_window,
+        step_seconds,
     )
 
 
@@ -69,9 +75,10 @@ def plan_moments(duration_seconds: float, preprocess: ClipPreprocess, tubelet: i
 class Seen:
     """n moments of a video that could be read.
 
-    `seconds`, `places` (n,): as in the plan; `frames`: uint8 (n, P, P, 3), what the encoder was shown, in more pixels; `tokens`: float32 (n, h, w, D) of the moment's time step;
-    `pooled`: float32 (n, D), the mean over all tokens of the window; `starts`, `ends` (n,): the windows, in seconds; `clips`: some moments
-    with the encoder's input (C, T, S, S); `num_missing` moments have a frame in their window that cannot be read.
+    `seconds`, `places` (n,): as in the plan; `frames`: uint8 (n, P, P, 3), what the encoder was shown, in more pixels; `tokens`: float32
+    (n, h, w, D) of the moment's time step; `pooled`: float32 (n, D), the mean over all tokens of the window; `starts`, `ends` (n,): the
+    windows, in seconds; `clips`: some moments with the encoder's input (C, T, S, S); `num_missing` moments have a frame in their window
+    that cannot be read.
     """
 
     seconds: Floats
@@ -84,6 +91,11 @@ class Seen:
     clips: dict[int, Tensor]
     num_missing: int
     plan: MomentPlan
+
+    @property
+    def embeddings(self) -> npt.NDArray[np.float32]:
+        """The mean token of each moment (n, D)."""
+        return self.tokens.mean((1, 2))
 
     def __len__(self) -> int:
         return len(self.seconds)

@@ -1,7 +1,8 @@
 """Where else in a corpus it looks like this.
 
-In: embeddings of some moments, and the features that `surgrec extract` wrote with the same weights. Out: the nearest windows of other videos.
-It is its own file because features of another model, or of other preprocessing, have the same shape and no meaning here: they are refused.
+In: embeddings of some moments, and the features that `surgrec extract` wrote with the same weights. Out: the nearest windows of other
+videos. It is its own file because features of another model, or of other preprocessing, have the same shape and no meaning here: they are
+refused.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def open_features(path: Path, model_sha256: str, preprocessing: dict[str, Any]) 
 def nearest(
     store: FeatureStore, queries: Numbers, count: int, without: Collection[str] = ()
 ) -> tuple[list[list[Neighbour]], int, int]:
-    """For each query (q, D) the `count` most similar windows, one a video at most, of videos not in `without`; and how many windows of how many
-    videos were compared. Windows that are not valid are passed over. One video is in memory at a time.
+    """For each query (q, D) the `count` most similar windows, one a video at most, of videos not in `without`; and how many windows of how
+    many videos were compared. Windows that are not valid are passed over. One video is in memory at a time.
     """
     unit = _unit(queries)
     best: list[list[Neighbour]] = [[] for _ in queries]

@@ -1,93 +1,30 @@
 """The page of `surgrec look`.
 
-In: a `Look`, all that was found out about a video. Out: HTML. It is its own file because here is the order of the sections and what each says
-of itself: how moments were chosen, what the colours hold, how exact similarities are.
+In: a `Look`, all that was found out about a video. Out: HTML. It is its own file because here is the order of the sections and what each
+says of itself: how moments were chosen, what the colours hold, what was compared.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from surgrec.core.html import Html, data_block, element, gallery, page, picture, table
 from surgrec.core.wording import counted, lasting
-from surgrec.looking.charts import (
-    Colouring,
-    colour_strip,
-    curve_strip,
-    embedding_map,
-    legend,
-    phase_strip,
-)
-from surgrec.looking.components import Components, colours
-from surgrec.looking.embedding import Embedded, change
-from surgrec.looking.film import clock, film_fps
-from surgrec.looking.moments import Seen
-from surgrec.looking.neighbours import Neighbour
-from surgrec.looking.pictures import enlarged_views, in_text, jpeg, side_by_side
-from surgrec.looking.similarity import TokenCodes
+from surgrec.looking.charts import axis, colour_strip, curve_strip, embedding_map, legend, over_time, phase_strip
+from surgrec.looking.components import colours
+from surgrec.looking.embedding import change
+from surgrec.looking.film import clock
+from surgrec.looking.found import Found, Look, Neighbours, Rebuilt
+from surgrec.looking.pictures import enlarged_views, jpeg, side_by_side
 from surgrec.looking.style import STYLE
+from surgrec.looking.viewer import SCRIPT, viewer, viewer_data
 
-_STILLS = 9
-_VIEWER = Path(__file__).with_name("viewer.js")
-
-
-@dataclass(frozen=True)
-class Found:
-    """A neighbour with its picture, uint8 (P, P, 3) where its video could be read, and its label where it has one."""
-
-    neighbour: Neighbour
-    pixels: Any = None
-    label: str = ""
-    is_same_case: bool = False
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """`rows`: for some moments, by number, what is nearest; `num_windows` of `num_videos` were compared."""
-
-    rows: tuple[tuple[int, tuple[Found, ...]], ...]
-    num_windows: int
-    num_videos: int
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """`views`: for some moments, by number, float32 (3, S, S, 3): hidden, rebuilt, as it is."""
-
-    views: tuple[tuple[int, Any], ...]
-    ratio: float
-    is_normalised: bool
-
-
-@dataclass(frozen=True)
-class Look:
-    """A video, a model, and what the one makes of the other."""
-
-    video_id: str
-    duration_seconds: float
-    model: dict[str, Any]
-    sha256: str
-    seen: Seen
-    components: Components
-    codes: TokenCodes
-    embedded: Embedded
-    colouring: Colouring
-    neighbours: Neighbours | None = None
-    rebuilt: Rebuilt | None = None
-
-    @property
-    def colours(self) -> Any:
-        """uint8 (n, h, w, 3), the same colour for the same feature in all moments."""
-        return colours(self.components.scores(self.seen.tokens)[..., :3])
+_STILLS = 8
 
 
 def as_html(look: Look) -> str:
     """One file that needs no other; the same for the same video, release and options."""
-    sections = [("viewer-section", "Click a patch", _viewer(look)), ("features", "Feature map", _stills(look))]
+    sections = [("viewer-section", "Click a patch", viewer(look)), ("features", "Feature map", _stills(look))]
     sections.append(("timeline", "Timeline", _timeline(look)))
     if look.neighbours is not None:
         sections.append(("neighbours", "Nearest neighbours", _neighbours(look, look.neighbours)))
@@ -100,9 +37,9 @@ def as_html(look: Look) -> str:
         *_facts(look),
         element("nav", element("ul", *links)),
         *body,
-        data_block("look-data", _data(look)),
+        data_block("look-data", viewer_data(look)),
         style=STYLE,
-        script=_VIEWER.read_text(encoding="utf-8"),
+        script=SCRIPT.read_text(encoding="utf-8"),
     )
 
 
@@ -123,7 +60,7 @@ def _facts(look: Look) -> list[Html]:
         table(("video", "length", "variant", "step", "weights, SHA-256"), [row]),
         element(
             "p", f"{chosen}. A time step is {plan.step_seconds:.2f} s long; its tokens are computed in a window of "
-            f"{plan.times_seconds.shape[1]} frames around it."
+            f"{plan.times_seconds.shape[1]} frames around it{_off_centre(look)}."
         ),
     ]  # fmt: skip
     if seen.num_missing:
@@ -133,101 +70,12 @@ def _facts(look: Look) -> list[Html]:
     return [*pieces, element("p", care, class_="faint")]
 
 
-# -- the viewer
-
-
-def _viewer(look: Look) -> list[Html]:
-    _, rows, columns, _ = look.codes.codes.shape
-    cell = f"width:{100 / columns:.4f}%;height:{100 / rows:.4f}%"
-
-    def canvas(name: str, **more: str) -> Html:
-        return element("canvas", width=str(columns), height=str(rows), **{"data-part": name}, **more)
-
-    def pane(caption: object, *content: Html, **more: str) -> Html:
-        return element("figure", element("div", *content, class_="pane", **more), element("figcaption", caption))
-
-    panes = element(
-        "div",
-        pane(
-            "Frame. Click a patch here or in the other pictures, or move it with the arrow keys.",
-            element("img", alt="the frame of this moment", **{"data-part": "frame"}),
-            element("div", class_="mark", style=cell, **{"data-part": "mark"}),
-            tabindex="0", role="application", **{"data-part": "chosen", "aria-label": "patch to compare; arrow keys move it"},
-        ),
-        pane("Feature map: the first three components of the tokens as red, green, blue.", canvas("map")),
-        pane(
-            Html(
-                "Similarity to the patch. Dashed: the most similar here, <span data-part='top'></span>. "
-                "<span data-part='low'></span> <span class='ramp'></span> 1.00"
-            ),
-            element("img", alt="", **{"data-part": "under"}), canvas("likeness", class_="over"),
-            element("div", class_="mark ring", style=cell, **{"data-part": "ring"}),
-        ),
-        class_="panes",
-    )  # fmt: skip
-    controls = element(
-        "div",
-        element("button", "Play", type="button", **{"data-part": "play"}),
-        element(
-            "input", type="range", min="0", max=str(len(look.seen) - 1), step="1", **{"data-part": "slider", "aria-label": "moment"}
-        ),
-        element("output", **{"data-part": "time"}), element("b", **{"data-part": "label"}),
-        class_="controls",
-    )  # fmt: skip
-    centred = element(
-        "label",
-        element("input", type="checkbox", **{"data-part": "centred"}),
-        " take the mean token of the video off first",
-    )
-    curve = Html(
-        '<div class="over-time"><svg class="strip" viewBox="0 0 1000 50" preserveAspectRatio="none" role="img" '
-        'aria-label="highest similarity at each moment" style="height:50px"><polyline class="curve" data-part="best"/></svg>'
-        '<div class="cursor"></div></div>'
-    )
-    asked = Html("<p>Highest similarity of any patch, over time, to the patch in <span data-part='asked'></span></p>")
-    without = element(
-        "noscript",
-        element("p", "Clicking needs a browser that runs scripts; what follows does not.", class_="panel note"),
-    )
-    return [
-        without,
-        element(
-            "div", panes, controls, centred, asked, curve, _axis(look), class_="viewer", id="viewer", hidden="hidden"
-        ),
-        element("p", _exactness(look), class_="faint"),
-    ]
-
-
-def _exactness(look: Look) -> str:
-    codes, width = look.codes, look.seen.tokens.shape[-1]
-    kept, means, largest = codes.codes.shape[-1], codes.mean_error, codes.max_error
-    part = "all" if kept == width else f"the first {kept} of {width}"
-    return (
-        f"Cosine similarity of tokens, computed in the browser from whole numbers of 8 bits along {part} principal components "
-        f"({100 * codes.share:.1f} % of the variance). Compared with whole tokens: off by {means[0]:.4f} on average and {largest[0]:.4f} at most; "
-        f"without the mean token by {means[1]:.4f} and {largest[1]:.4f}."
-    )
-
-
-def _data(look: Look) -> dict[str, Any]:
-    """What `viewer.js` reads. Little-endian, as all browsers are."""
-    codes, seen = look.codes, look.seen
-    return {
-        "shape": list(codes.codes.shape),
-        "codes": in_text(codes.codes.tobytes()),
-        "scales": in_text(codes.scales.astype("<f4").tobytes()),
-        "offset": in_text(codes.offset.astype("<f4").tobytes()),
-        "square": codes.square,
-        "colours": in_text(look.colours.tobytes()),
-        "frames": [in_text(jpeg(frame)) for frame in seen.frames],
-        "times": [clock(float(second)) for second in seen.seconds],
-        "places": [round(float(second) / max(look.duration_seconds, 1e-6), 6) for second in seen.seconds],
-        "labels": list(look.colouring.labels),
-        "fps": film_fps(len(seen), look.duration_seconds),
-    }
-
-
-# -- the rest
+def _off_centre(look: Look) -> str:
+    plan = look.seen.plan
+    if plan.num_steps <= plan.steps_in_window:
+        return ", one and the same for the whole video"
+    beside = plan.steps_in_window // 2 * plan.step_seconds
+    return f", which lies to one side of it in the first and last {beside:.1f} s: what changes there may be that alone"
 
 
 def _stills(look: Look) -> list[Html]:
@@ -256,34 +104,25 @@ def _timeline(look: Look) -> list[Html]:
     barcode = [f"rgb({red},{green},{blue})" for red, green, blue in colours(embedded.scores)]
     strips: list[Html] = []
     if colouring.spans:
-        strips += [element("p", "Labels"), _over_time(phase_strip(colouring, duration))]
+        strips += [element("p", "Labels"), over_time(phase_strip(colouring, duration))]
     strips += [
         element("p", "Embeddings: their first three components as red, green, blue"),
-        _over_time(colour_strip(barcode, seen.seconds, duration)),
+        over_time(colour_strip(barcode, seen.seconds, duration)),
         element("p", "Change: 1 less the cosine similarity to the moment before"),
-        _over_time(curve_strip(change(seen.pooled), seen.seconds, duration, "change from moment to moment")),
-        _axis(look),
+        over_time(curve_strip(change(seen.embeddings), seen.seconds, duration, "change from moment to moment")),
+        axis(duration),
     ]
     chart = element(
         "div",
         embedding_map(embedded.points, colouring, seen.seconds, "map of the embeddings"),
         legend(colouring.legend),
     )
-    told = f"Each point is the mean token of a moment's window; {embedded.said}. Coloured by {_by(look)}. A click shows the moment above."
+    told = f"Each point is the mean token of a moment; {embedded.said}. Coloured by {_by(look)}. A click shows the moment above."
     return [element("p", told), element("div", chart, element("div", *strips), class_="charts")]
 
 
 def _by(look: Look) -> str:
     return "label" if look.colouring.spans else "time, since no labels were given"
-
-
-def _over_time(strip: Html) -> Html:
-    return element("div", strip, element("div", class_="cursor"), class_="over-time")
-
-
-def _axis(look: Look) -> Html:
-    times = (0.0, look.duration_seconds / 2, look.duration_seconds)
-    return element("div", *(element("span", clock(time)) for time in times), class_="axis")
 
 
 def _neighbours(look: Look, neighbours: Neighbours) -> list[Html]:

@@ -1,7 +1,8 @@
 """What a masked autoencoder makes of what is hidden from it.
 
-In: clips, an encoder, its decoder. Out: for each clip one frame three times: with the hidden cells in grey, rebuilt, and as it is. It is its own
-file because only releases with a decoder have it, and because a release tells in `distance_from_variant` what its decoder's values are.
+In: clips, an encoder, its decoder. Out: for each clip one frame three times: with the hidden cells in grey, rebuilt, and as it is. It is
+its own file because only releases with a decoder have it, and because a release tells in `distance_from_variant` what its decoder's values
+are.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def reconstruct(
     ratio: float,
     is_normalised: bool,
 ) -> list[npt.NDArray[np.float32]]:
-    """For each clip (C, T, S, S) the first frame of its time step `places[i]`: float32 (3, S, S, 3) in [0, 1], hidden, rebuilt, as it is."""
+    """For each clip (C, T, S, S) the first frame of its time step `places[i]`: float32 (3, S, S, 3) in [0, 1], hidden, rebuilt, as it
+    is."""
     spec = preprocess.pixels
     objective = MAE(encoder, decoder, spec.mean, spec.std, is_normalised)
     video = torch.stack(list(clips))

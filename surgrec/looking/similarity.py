@@ -1,8 +1,8 @@
 """Tokens small enough for a page, from which a browser computes how alike two of them are.
 
-In: tokens of all moments and their components. Out: `TokenCodes`: whole numbers from -127 to 127 along the first components, a scale for each
-token, and how far similarities computed from them are off. It is its own file because the arithmetic stands here and in `viewer.js`, and a
-test holds one against the other.
+In: tokens of all moments and their components. Out: `TokenCodes`: whole numbers from -127 to 127 along the first components, a scale for
+each token, and how far similarities computed from them are off. It is its own file because the arithmetic stands here and in `viewer.js`,
+and a test holds one against the other.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Numbers = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TokenCodes:
-    """`codes`: int8 (n, h, w, K); `scales`: float32 (n, h, w); a token's centred scores are code * scale. `offset`: float32 (K,), the mean token
-    along the components; `square`: its squared length. `share` of the variance that K components hold. `mean_error`, `max_error`: measured
-    distance of similarities from those of whole tokens; each for plain and for centred ones.
+    """`codes`: int8 (n, h, w, K); `scales`: float32 (n, h, w); a token's centred scores are code * scale. `offset`: float32 (K,), the mean
+    token along the components; `square`: its squared length. `share` of the variance that K components hold. `mean_error`, `max_error`:
+    measured distance of similarities from those of whole tokens; each for plain and for centred ones.
     """
 
     codes: npt.NDArray[np.int8]
@@ -36,8 +36,8 @@ class TokenCodes:
     max_error: tuple[float, float]
 
     def similarity(self, moment: int, row: int, column: int, is_centred: bool) -> Numbers:
-        """Cosine similarity (n, h, w) of all tokens with one of them, as the page computes it. `is_centred`: of what remains when the mean token
-        is taken off all."""
+        """Cosine similarity (n, h, w) of all tokens with one of them, as the page computes it. `is_centred`: of what remains when the mean
+        token is taken off all."""
         scores = self.codes.astype(np.float32) * self.scales[..., None]
         offset, square = (np.zeros_like(self.offset), 0.0) if is_centred else (self.offset, self.square)
         inner = scores @ offset  # with the mean token

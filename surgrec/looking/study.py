@@ -1,7 +1,7 @@
 """Everything that is shown of a video, found out in turn.
 
-In: a loaded release, a video, what the user has beside it. Out: a `Look`. It is its own file because the command reads flags, the page writes
-HTML, and neither should know in which order things are computed.
+In: a loaded release, a video, what the user has beside it. Out: a `Look`. It is its own file because the command reads flags, the page
+writes HTML, and neither should know in which order things are computed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from surgrec.hub.load import LoadedModel
 from surgrec.looking.charts import Colouring, coloured_by_label, coloured_by_time
 from surgrec.looking.components import principal
 from surgrec.looking.embedding import Projection, embed
+from surgrec.looking.found import Found, Look, Neighbours, Rebuilt
 from surgrec.looking.moments import Pixels, Seen, look_at, plan_moments, shown
 from surgrec.looking.neighbours import Neighbour, nearest
-from surgrec.looking.page import Found, Look, Neighbours, Rebuilt
 from surgrec.looking.reconstruction import mask_ratio, normalises_targets, reconstruct
 from surgrec.looking.similarity import encode_tokens, num_components
 from surgrec.models.decoder import Decoder
@@ -74,7 +74,7 @@ def study(
         seen=seen,
         components=components,
         codes=encode_tokens(seen.tokens, components),
-        embedded=embed(seen.pooled, projection),
+        embedded=embed(seen.embeddings, projection),
         colouring=_colouring(marks, seen, duration),
     )
     if decoder is not None:

@@ -94,7 +94,7 @@
     for (let moment = 0; moment < count; moment++) {
       let top = -1;
       for (let cell = 0; cell < cells; cell++) top = Math.max(top, likeness[moment * cells + cell]);
-      line.push(`${(1000 * data.places[moment]).toFixed(1)},${(48 - 46 * (top - low) / Math.max(1e-6, 1 - low)).toFixed(1)}`);
+      line.push(`${(1000 * data.places[moment]).toFixed(1)},${(48 - 44 * (top - low) / Math.max(1e-6, 1 - low)).toFixed(1)}`);
     }
     best.setAttribute("points", line.join(" "));
   }
