@@ -31,11 +31,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """`rows`: for some moments, by number, what is nearest; `num_windows` of `num_videos` were compared."""
+    """`rows`: for some moments, by number, what is nearest; `num_windows` of `num_videos` were compared, `median` of their similarities."""
 
     rows: tuple[tuple[int, tuple[Found, ...]], ...]
     num_windows: int
     num_videos: int
+    median: float
 
 
 @dataclass(frozen=True)

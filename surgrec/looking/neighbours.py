@@ -20,6 +20,8 @@ from surgrec.core.console import progress
 from surgrec.core.errors import UserError
 from surgrec.features.store import FeatureStore, open_store
 
+_BINS = 1000  # of similarities from 0 to 1
+
 Numbers = npt.NDArray[np.float32]
 
 
@@ -53,14 +55,24 @@ def open_features(path: Path, model_sha256: str, preprocessing: dict[str, Any]) 
     return store
 
 
-def nearest(
-    store: FeatureStore, queries: Numbers, count: int, without: Collection[str] = ()
-) -> tuple[list[list[Neighbour]], int, int]:
-    """For each query (q, D) the `count` most similar windows, one a video at most, of videos not in `without`; and how many windows of how
-    many videos were compared. Windows that are not valid are passed over. One video is in memory at a time.
+@dataclass(frozen=True)
+class Nearest:
+    """`rows`: for each query its nearest windows, the most similar first; `num_windows` of `num_videos` were compared; `median` of all
+    these similarities, to the thousandth: what is above it by little is not near."""
+
+    rows: list[list[Neighbour]]
+    num_windows: int
+    num_videos: int
+    median: float
+
+
+def nearest(store: FeatureStore, queries: Numbers, count: int, without: Collection[str] = ()) -> Nearest:
+    """For each query (q, D) the `count` most similar windows, one a video at most, of videos not in `without`. Windows that are not valid
+    are passed over. One video is in memory at a time.
     """
     unit = _unit(queries)
     best: list[list[Neighbour]] = [[] for _ in queries]
+    histogram = np.zeros(2 * _BINS + 1, np.int64)
     names = sorted(store.video_ids() - set(without))
     num_windows = num_videos = 0
     with progress("comparing videos", len(names)) as advance:
@@ -72,13 +84,17 @@ def nearest(
                 continue
             num_windows, num_videos = num_windows + len(valid), num_videos + 1
             similarities = unit @ _unit(_pooled(found.features[valid], queries.shape[1])).T
+            bins = np.round((similarities.clip(-1, 1) + 1) * _BINS).astype(np.int64)
+            histogram += np.bincount(bins.ravel(), minlength=len(histogram))
             for heap, row in zip(best, similarities, strict=True):
                 window = valid[int(row.argmax())]
                 start, end = float(found.start_seconds[window]), float(found.end_seconds[window])
                 heapq.heappush(heap, Neighbour(float(row.max()), name, start, end))
                 if len(heap) > count:
                     heapq.heappop(heap)
-    return [sorted(heap, key=lambda one: (-one.similarity, one.video_id)) for heap in best], num_windows, num_videos
+    middle = int(np.searchsorted(histogram.cumsum(), histogram.sum() / 2))
+    rows = [sorted(heap, key=lambda one: (-one.similarity, one.video_id)) for heap in best]
+    return Nearest(rows, num_windows, num_videos, middle / _BINS - 1)
 
 
 def _pooled(features: npt.NDArray[np.floating], width: int) -> Numbers:

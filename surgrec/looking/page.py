@@ -111,14 +111,23 @@ def _timeline(look: Look) -> list[Html]:
         element("p", "Change: 1 less the cosine similarity to the moment before"),
         over_time(curve_strip(change(seen.embeddings), seen.seconds, duration, "change from moment to moment")),
         axis(duration),
+        _beside(),
     ]
     chart = element(
         "div",
         embedding_map(embedded.points, colouring, seen.seconds, "map of the embeddings"),
         legend(colouring.legend),
     )
-    told = f"Each point is the mean token of a moment; {embedded.said}. Coloured by {_by(look)}. A click shows the moment above."
+    told = f"Each point is the mean token of a moment; {embedded.said}. Coloured by {_by(look)}. A click shows the moment, here and above."
     return [element("p", told), element("div", chart, element("div", *strips), class_="charts")]
+
+
+def _beside() -> Html:
+    """The frame of the moment that was clicked in a chart, which the script fills and shows."""
+    picture_of_moment = element("img", alt="the frame of the chosen moment", id="beside")
+    return element(
+        "figure", picture_of_moment, element("figcaption", id="beside-time"), class_="beside", hidden="hidden"
+    )
 
 
 def _by(look: Look) -> str:
@@ -128,7 +137,7 @@ def _by(look: Look) -> str:
 def _neighbours(look: Look, neighbours: Neighbours) -> list[Html]:
     told = (
         f"Compared with {counted(neighbours.num_windows, 'window')} of {counted(neighbours.num_videos, 'other video')} by the cosine "
-        "similarity of mean tokens; of each video its nearest window."
+        f"similarity of mean tokens; of each video its nearest window. Half of all compared pairs are above {neighbours.median:.3f}."
     )
     pieces = [element("p", told)]
     for number, several in neighbours.rows:

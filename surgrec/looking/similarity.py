@@ -15,7 +15,7 @@ import numpy.typing as npt
 from surgrec.looking.components import Components
 
 TOKEN_BYTES = 4 << 20  # of codes in a page, before base64 makes four bytes of three
-_NUM_COMPARED = 64  # tokens that the error is measured for, each against all
+_NUM_COMPARED = 16  # tokens that the error is measured for, each against all
 
 Numbers = npt.NDArray[np.float32]
 

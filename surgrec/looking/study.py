@@ -111,14 +111,16 @@ def _rebuilt(model: LoadedModel, decoder: Decoder, seen: Seen) -> Rebuilt:
 
 def _neighbours(model: LoadedModel, corpus: Corpus, video_id: str, seen: Seen, labels: Labels | None) -> Neighbours:
     chosen = np.unique(np.linspace(0, len(seen) - 1, NUM_QUERIES + 2).round().astype(int)[1:-1]).tolist()
-    found, num_windows, num_videos = nearest(corpus.store, seen.pooled[chosen], NUM_NEIGHBOURS, without={video_id})
-    if num_videos == 0:
+    found = nearest(corpus.store, seen.pooled[chosen], NUM_NEIGHBOURS, without={video_id})
+    if found.num_videos == 0:
         raise UserError(
             f"--features {corpus.store.path} hold no valid window of another video; extract more videos into it"
         )
     listed = _Listed(corpus.manifest, video_id, model, labels)
-    rows = tuple((number, tuple(map(listed.found, several))) for number, several in zip(chosen, found, strict=True))
-    return Neighbours(rows, num_windows, num_videos)
+    rows = tuple(
+        (number, tuple(map(listed.found, several))) for number, several in zip(chosen, found.rows, strict=True)
+    )
+    return Neighbours(rows, found.num_windows, found.num_videos, found.median)
 
 
 class _Listed:

@@ -22,6 +22,7 @@ svg.map { width: 100%; border: 1px solid var(--line); box-sizing: border-box; } 
 .over-time { position: relative; } .cursor { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: var(--text);
   pointer-events: none; left: -9px; } .over-time { overflow: hidden; }
 .axis { display: flex; justify-content: space-between; color: var(--faint); font-size: 0.8rem; }
+.beside { width: 10rem; margin-top: 0.8rem; } .beside img { aspect-ratio: 1; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.1rem 1.1rem; list-style: none; padding: 0; margin: 0.4rem 0; font-size: 0.9rem; }
 .swatch { display: inline-block; width: 0.8rem; height: 0.8rem; margin-right: 0.4rem; vertical-align: -0.05rem; }
 .neighbours { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(9.5rem, 45%), 1fr)); gap: 0.8rem; margin: 0.5rem 0 1.4rem;

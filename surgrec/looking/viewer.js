@@ -47,6 +47,7 @@
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const frame = part("frame"), under = part("under"), slider = part("slider"), play = part("play");
   const centred = part("centred"), best = part("best"), mark = part("mark"), ring = part("ring");
+  const beside = document.getElementById("beside"), besideTime = document.getElementById("beside-time");
   const cursors = document.querySelectorAll(".cursor"), points = document.querySelectorAll("circle[data-moment]");
   let now = Math.floor(count / 2), query = { moment: now, row: rows >> 1, column: columns >> 1 }, likeness, low, timer = null;
 
@@ -73,10 +74,11 @@
   function show(moment) {
     now = Math.min(count - 1, Math.max(0, moment));
     slider.value = now;
-    frame.src = under.src = `data:image/jpeg;base64,${data.frames[now]}`;
+    frame.src = under.src = beside.src = `data:image/jpeg;base64,${data.frames[now]}`;
     part("time").textContent = `${data.times[now]}, moment ${now + 1} of ${count}`;
     slider.setAttribute("aria-valuetext", data.times[now] + (data.labels[now] ? `, ${data.labels[now]}` : ""));
     part("label").textContent = data.labels[now];
+    besideTime.textContent = data.times[now] + (data.labels[now] ? `, ${data.labels[now]}` : "");
     paint(part("map"), (cell) => colours.subarray(3 * (now * cells + cell), 3 * (now * cells + cell) + 3));
     paint(part("likeness"), (cell) => ramp((likeness[now * cells + cell] - low) / Math.max(1e-6, 1 - low)));
     let top = 0;
@@ -138,5 +140,5 @@
 
   root.similarity = similarity;
   ask(query.moment, query.row, query.column);
-  root.hidden = false;
+  root.hidden = beside.parentElement.hidden = false;
 })();
