@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 Cell = str | int | float
 """What a table shows: `Html` as it is, other text escaped, a number aligned to the right (a float with three digits)."""
 
-_VOID_TAGS = frozenset(("br", "hr", "img", "meta"))
+_VOID_TAGS = frozenset(("br", "hr", "img", "input", "meta"))
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --paper: #ffffff; --faint: #5c6670; --line: #d5dae0; --panel: #f4f6f8;

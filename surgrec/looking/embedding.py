@@ -52,12 +52,12 @@ def change(pooled: Numbers) -> Numbers:
 
 
 def _umap(pooled: Numbers) -> Numbers:
+    if len(pooled) < _MIN_FOR_UMAP:
+        raise UserError(f"--projection umap needs at least {_MIN_FOR_UMAP} moments, there are {len(pooled)}; use pca")
     try:
         from umap import UMAP
     except ImportError:
         raise UserError("--projection umap needs the package umap-learn: pip install 'surgrec[umap]'") from None
-    if len(pooled) < _MIN_FOR_UMAP:
-        raise UserError(f"--projection umap needs at least {_MIN_FOR_UMAP} moments, there are {len(pooled)}; use pca")
     reducer = UMAP(n_components=2, n_neighbors=min(15, len(pooled) - 1), metric="cosine", random_state=0, n_jobs=1)
     points: Numbers = np.asarray(reducer.fit_transform(pooled), np.float32)
     return points

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from surgrec.core.html import Html, bar, element, escaped, joined, page, table
+from surgrec.core.html import Html, bar, data_block, element, escaped, joined, page, table
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
 
@@ -74,3 +77,20 @@ def test_a_row_of_another_length_is_refused() -> None:
 @pytest.mark.parametrize(("share", "width"), [(-1.0, "0.0"), (0.25, "25.0"), (3.0, "100.0")])
 def test_a_bar_stays_in_its_frame(share: float, width: str) -> None:
     assert f"width:{width}%" in bar(share, "label")
+
+
+def test_a_page_runs_its_own_script_and_no_other() -> None:
+    script = "const a = 1 < 2 && '</b>';"
+    made = page(
+        "Title",
+        data_block("data", {"text": "</script><script>", "numbers": [1, 2.5]}),
+        script=script,
+        style="p { color: red; }",
+    )
+    read = Reader(made)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [value for name, value in read.attributes if name == "content" and "default-src" in value]
+    assert policy.endswith(f"; script-src 'sha256-{digest}'") and "unsafe-inline'; img" in policy
+    assert read.tags.count("script") == 2 and f"<script>{script}</script>" in made and "color: red" in made
+    written = made.split('id="data">')[1].split("</script>")[0]
+    assert json.loads(written) == {"text": "</script><script>", "numbers": [1, 2.5]}

@@ -10,7 +10,7 @@ import pytest
 
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import SCHEMA, SCHEMA_VERSION, Manifest
-from surgrec.evaluation.labels import choose_windows, read_labels, windows_of
+from surgrec.evaluation.labels import choose_windows, label_at, read_labels, read_marks, windows_of
 
 NUM_VIDEOS = 6
 
@@ -136,3 +136,23 @@ def test_a_path_of_several_videos_is_told_by_their_ids(manifest: Manifest, tmp_p
     assert read_labels(by_path, "phase", manifest) == {0: [(0.0, "a")], 1: [(0.0, "a")]}
     by_id = write(tmp_path / "i.csv", "video_id,time_seconds,phase", "v1,0,a", "v4,0,b")
     assert read_labels(by_id, "phase", twice) == {1: [(0.0, "a")], 4: [(0.0, "b")]}
+
+
+def test_labels_of_one_video(tmp_path: Path) -> None:
+    (tmp_path / "v1.csv").write_text("frame,time_seconds,phase\n25,1.0,b\n0,0.0,a\n")
+    assert read_marks(tmp_path, "phase", "v1") == [(0.0, "a"), (1.0, "b")]
+    assert read_marks(tmp_path, "phase", "v2") is None
+    named, unnamed = tmp_path / "named.csv", tmp_path / "v1.csv"
+    named.write_text("video_id,time_seconds,phase\nv2,3,c\nv1,0,a\n")
+    assert read_marks(named, "phase", "v1") == [(0.0, "a")] and read_marks(named, "phase", "v3") is None
+    assert read_marks(unnamed, "phase", "any") == [(0.0, "a"), (1.0, "b")]
+    assert read_marks(unnamed, "phase", "any", takes_unnamed=False) is None
+    with pytest.raises(UserError, match="lacks the column step"):
+        read_marks(unnamed, "step", "v1")
+    with pytest.raises(UserError, match="not there"):
+        read_marks(tmp_path / "absent", "phase", "v1")
+
+
+def test_the_label_at_a_time() -> None:
+    marks = [(1.0, "a"), (2.0, ""), (3.0, "b")]
+    assert [label_at(marks, seconds) for seconds in (0.5, 1.0, 1.9, 2.5, 3.0, 99.0)] == ["", "a", "a", "", "b", "b"]
