@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         look.main(["--help"])
     assert caught.value.code == 0 and "example: surgrec look" in capsys.readouterr().out
+
+
+def test_the_commands_of_the_page_in_docs_are_commands() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "look.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line)[2:] for line in page.splitlines() if line.startswith("surgrec look ")]
+    assert len(commands) == 2 and [look._parser().parse_args(words).out for words in commands] == 2 * [
+        Path("look.html")
+    ]
+    for number in (look.MAX_MOMENTS, look._parser().parse_args(commands[0]).moments):
+        assert f"{number} " in page
 
 
 def test_everything_at_once_names_no_file(
