@@ -185,7 +185,7 @@ class _Gathered:
         tokens = self._encoder(video).float()
         places = torch.from_numpy(self._plan.places[[moment for moment, _ in self._waiting]]).to(tokens.device)
         steps = rearrange(tokens, "b (t h w) d -> b t h w d", t=grid.t, h=grid.h, w=grid.w)
-        self._tokens.append(steps[torch.arange(len(steps)), places].cpu().numpy())
+        self._tokens.append(steps[torch.arange(len(steps), device=steps.device), places].cpu().numpy())
         self._pooled.append(tokens.mean(1).cpu().numpy())
         self._waiting = []
 
