@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             projection=options.projection,
             labels=Labels(options.labels, options.label_column) if options.labels else None,
             corpus=_corpus(options, model),
-            decoder=load_decoder(options.model, device),
+            decoder=load_decoder(model.folder, device) if model.folder else None,
             num_threads=options.threads,
         )
     except VideoError as error:

@@ -29,12 +29,14 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A release in memory. `sha256` is the digest of the encoder's weights: the model's name in everything made with it."""
+    """A release in memory. `sha256` is the digest of the encoder's weights: the model's name in everything made with it; `folder` is where
+    it was read from."""
 
     encoder: Encoder
     preprocess: ClipPreprocess
     config: dict[str, Any]
     sha256: str
+    folder: Path | None = None
 
 
 def load_model(
@@ -65,18 +67,16 @@ def load_release(
     except (TypeError, ValueError) as error:
         raise ReleaseError(f"{layout.PREPROCESSING_FILE} of {folder} makes no sense: {error}") from None
     encoder = _build(folder, config, chosen)
-    return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE])
+    return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE], folder)
 
 
-def load_decoder(
-    path_or_name: str | Path, device: str | torch.device = "cpu", revision: str | None = None
-) -> Decoder | None:
+def load_decoder(folder: Path, device: str | torch.device = "cpu") -> Decoder | None:
     """The decoder that an MAE release keeps beside its encoder, to show what it makes of hidden patches; None where it has none.
 
-    Raises `UserError` as `load_release` does.
+    `folder`: of the release, as `load_release` tells it. Raises `UserError` as that does.
     """
-    chosen, folder = _device(device), _find(path_or_name, revision)
-    path = folder / head_file("decoder")
+    chosen = _device(device)
+    path = folder / layout.head_file("decoder")
     if path.name not in verify(folder):
         return None
     arguments = _read_json(folder / layout.CONFIG_FILE).get("decoder")

@@ -27,8 +27,7 @@ class Components:
 
     def scores(self, values: Numbers) -> Numbers:
         """Values (..., D) along the axes: (..., K)."""
-        along: Numbers = (values - self.mean) @ self.axes.T
-        return along
+        return np.asarray((values - self.mean) @ self.axes.T, np.float32)
 
 
 def principal(values: Numbers, count: int) -> Components:

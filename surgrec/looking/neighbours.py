@@ -40,7 +40,8 @@ class Neighbour:
 
 
 def open_features(path: Path, model_sha256: str, preprocessing: dict[str, Any]) -> FeatureStore:
-    """The store in `path`. Raises `UserError` where its features come from other weights or another preprocessing."""
+    """The store in `path`. Raises `UserError` where its features come from other weights, another preprocessing, or not from the
+    encoder's output."""
     store = open_store(path)
     differing = [
         name
@@ -51,6 +52,11 @@ def open_features(path: Path, model_sha256: str, preprocessing: dict[str, Any]) 
         raise UserError(
             f"--features {path} holds features of another model ({', '.join(differing)} differ); "
             "run surgrec extract with this release into another folder"
+        )
+    num_axes = len(store.origin.feature_shape)
+    if num_axes != (1 if store.origin.layout == "pooled" else 2):
+        raise UserError(
+            f"--features {path} holds features of named layers; run surgrec extract without naming any, into another folder"
         )
     return store
 

@@ -80,8 +80,8 @@ def _errors(tokens: Numbers, mean: Numbers, codes: TokenCodes, is_centred: bool)
     places = np.unique(np.linspace(0, unit[..., 0].size - 1, _NUM_COMPARED).round().astype(int))
     means, largest = [], []
     for place in places:
-        here = np.unravel_index(place, unit.shape[:-1])
-        off = np.abs(codes.similarity(*map(int, here), is_centred) - unit @ unit[here])
+        moment, row, column = (int(part) for part in np.unravel_index(place, unit.shape[:-1]))
+        off = np.abs(codes.similarity(moment, row, column, is_centred) - unit @ unit[moment, row, column])
         means.append(float(off.mean()))
         largest.append(float(off.max()))
     return float(np.mean(means)), max(largest)

@@ -85,3 +85,9 @@ def test_features_of_another_model_or_preprocessing_are_refused(tmp_path: Path) 
 def test_features_of_another_width_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="8 values"):
         nearest(filled(tmp_path / "features"), np.ones((1, 9), np.float32), 1)
+
+
+def test_features_of_named_layers_are_refused(tmp_path: Path) -> None:
+    claim_store(tmp_path / "features", "parquet", Origin("f" * 64, PREPROCESSING, "pooled", (3, 8), 1.0, 1.0))
+    with pytest.raises(UserError, match="named layers"):
+        open_features(tmp_path / "features", "f" * 64, PREPROCESSING)
