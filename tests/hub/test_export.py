@@ -174,8 +174,8 @@ def test_no_file_of_a_release_names_an_original_file(tmp_path: Path) -> None:
         tables.append(scan(tmp_path / f"{number}", Card(source, "other", licence=f"signed in {name}.mp4")).rows)
     manifest = tmp_path / "manifest.parquet"
     Manifest(pa.concat_tables(tables)).write(manifest)
-    weights = "+mix.weights.source={Doe-Jane-1970: 2, hospital: 1}"
-    train(overrides("mae", manifest, tmp_path / "runs", "run", "trainer.steps=1", weights, "mix=weighted"))
+    weights = "+mix.weights.source.Doe-Jane-1970=2"
+    train(overrides("mae", manifest, tmp_path / "runs", "run", "trainer.steps=1", weights, "mix=uniform"))
     assert run("--run", tmp_path / "runs" / "run", "--out", tmp_path / "release") == 0
     content = {path.name: path.read_bytes().decode(errors="replace") for path in (tmp_path / "release").iterdir()}
     assert {"README.md", "videos_seen.csv", "config.json", "CITATION.cff"} <= content.keys()
