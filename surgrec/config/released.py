@@ -90,9 +90,14 @@ class ReleasedFootage:
         names = sorted({*self._manifest.sources.tolist(), *trained})
         published = {plain_name(name) for name in self._cards}
         return {
-            name: f"source {number}" if self._names.are_in(name) and plain_name(name) not in published else name
+            name: f"source-{number}" if self._names.are_in(name) and plain_name(name) not in published else name
             for number, name in enumerate(names, 1)
         }
+
+    def _public_id(self, video_id: str, source: str) -> str:
+        """Ids begin with the name of their source, which may not be published; what tells one video from another comes after it."""
+        rest = video_id.removeprefix(f"{source}_")
+        return video_id if self._public[source] == source or rest == video_id else f"{self._public[source]}_{rest}"
 
     @cached_property
     def _trained(self) -> list[Manifest]:
@@ -138,9 +143,10 @@ class ReleasedFootage:
         before, is_whole = _seen_before(self._config.init)
         known = {one.video_id for one in before}
         rows = [
-            SeenVideo(name, self._public[source], first) for name, (source, first) in own.items() if name not in known
+            SeenVideo(self._public_id(name, source), self._public[source], first)
+            for name, (source, first) in own.items()
         ]
-        return (*before, *rows), is_whole
+        return (*before, *(row for row in rows if row.video_id not in known)), is_whole
 
 
 def _seen_before(init: str | None) -> tuple[list[SeenVideo], bool]:

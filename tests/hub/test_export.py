@@ -182,8 +182,9 @@ def test_no_file_of_a_release_names_an_original_file(tmp_path: Path) -> None:
     for file, text in content.items():
         words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
         assert "muster" not in words and "jane" not in words, file
-    assert "| source 1 |" in content["README.md"] and "| hospital |" in content["README.md"]
+    assert "| source-1 |" in content["README.md"] and "| hospital |" in content["README.md"]
     assert "left out here because it names a file" in content["README.md"]
+    assert re.search(r"^source-1_[0-9a-f]{12},source-1,1$", content["videos_seen.csv"], flags=re.MULTILINE)
     results = tmp_path / "results.json"
     results.write_text(json.dumps([{"task": "phase", "data": "Muster_Erika_1961", "metric": "F1", "value": 1}]))
     assert run("--run", tmp_path / "runs" / "run", "--out", tmp_path / "more", "--results", results) == 2
