@@ -25,11 +25,13 @@ from surgrec.core.errors import UserError
 from surgrec.core.spans import Spans
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
+from surgrec.hub.address import without_checksum
+from surgrec.hub.archive import sums_in
+from surgrec.hub.folder import SUMS_FILE, ReleaseError
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import Stretch, clusters_copy, footage_of, read_footage
 
 _AT_ONCE = 1 << 18  # positions that are drawn together
-_SUMS_FILE = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -244,16 +246,21 @@ def _keys(release: MadeRelease) -> list[str]:
 
 
 def _keys_of_begin(run: RunSeen) -> list[str]:
-    family, _, path = (run.begun_from or "").partition(":")
+    family, _, address = (run.begun_from or "").partition(":")
     if family != "surgrec":
         return []
-    sums = _sums_of(Path(path))
-    return [str(Path(path).resolve()), *([sums] if sums else [])]
+    place, checksum = without_checksum(address)
+    sums = [_sums_of(Path(place)), checksum.lower() if checksum else None]
+    return [str(Path(place).expanduser().resolve()), *(each for each in sums if each)]
 
 
 def _sums_of(release: Path) -> str | None:
-    file = release / _SUMS_FILE
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    """The checksum of a release, a folder or an archive, where there is one."""
+    try:
+        content = sums_in(release) if release.suffix == ".zip" else (release / SUMS_FILE).read_bytes()
+    except (OSError, ReleaseError):
+        return None
+    return hashlib.sha256(content).hexdigest()
 
 
 def _tainted(run: RunSeen) -> RunSeen:

@@ -56,7 +56,7 @@ class Address:
 def parse_address(text: str | Path, revision: str | None = None, checksum: str | None = None) -> Address:
     """Read an address. `revision` and `checksum` say the same as pins in `text`; raises `ReleaseError` where they contradict them, for a
     revision of anything but the hub, and for what is neither there nor a name of the hub nor a URL."""
-    place, inner = _without_checksum(str(text))
+    place, inner = without_checksum(str(text))
     checksum = _agreed("checksum", inner, checksum)
     if checksum is not None and not _CHECKSUM.fullmatch(checksum):
         raise ReleaseError(
@@ -76,7 +76,8 @@ def parse_address(text: str | Path, revision: str | None = None, checksum: str |
     return Address(Kind.hub, name, _agreed("revision", inner_revision or None, revision), checksum)
 
 
-def _without_checksum(text: str) -> tuple[str, str | None]:
+def without_checksum(text: str) -> tuple[str, str | None]:
+    """An address without its pin `#sha256=CHECKSUM`, and that checksum where it has one."""
     if _PIN not in text or Path(text).expanduser().exists():
         return text, None
     place, _, checksum = text.rpartition(_PIN)
