@@ -46,9 +46,12 @@ class Found:
 
 
 class Place(Protocol):
-    """Where releases go; `name` is how users call it."""
+    """Where releases go."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How users call it."""
+        ...
 
     def look(self, release: Path) -> Found:
         """What is there; changes nothing."""
@@ -145,7 +148,7 @@ class FolderPlace:
     path: Path
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """Its path."""
         return str(self.path)
 
@@ -192,7 +195,7 @@ class ArchivePlace:
     path: Path
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """Its path."""
         return str(self.path)
 
