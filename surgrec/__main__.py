@@ -22,6 +22,7 @@ VERBS = {
     "train": "pretrain an encoder; the same command continues",
     "status": "tell how runs are doing: step, time to go, losses, mixture, alarms, last checkpoint",
     "export": "make a release of a run",
+    "publish": "give a release to others: on the Hugging Face hub, in a folder, or as one file",
     "extract": "compute frozen features of videos with a release",
     "look": "a page and a film of what a release makes of a video: features, similarity, neighbours",
 }

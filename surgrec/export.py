@@ -16,7 +16,6 @@ from surgrec.core.console import run_command
 
 if TYPE_CHECKING:
     from surgrec.config.build import LoadedRun
-    from surgrec.hub.card import TrainingSource
     from surgrec.hub.release import Release
     from surgrec.training.folder import RunFolder
 
@@ -27,11 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     from surgrec.config.build import load_run
     from surgrec.config.seen import note_release
+    from surgrec.hub.folder import checksum_of
     from surgrec.hub.release import write_release
     from surgrec.training.folder import RunFolder
 
     run = RunFolder(options.run)
-    release = release_of(load_run(options.run, options.step), options.license, run)
+    release = release_of(load_run(options.run, options.step), options.license, run, options.results)
     is_new = write_release(release, options.out)
     try:
         note_release(run, release.step, options.out)
@@ -46,8 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{options.out}: {release.variant}, step {release.step}\n"
         f"  card      {options.out / 'README.md'} (fill in what is unknown before you share it)\n"
+        f"  checksum  {checksum_of(options.out)}\n"
         f"next:\n"
-        f"  surgrec extract --model {options.out} --videos YOUR_VIDEOS --out features"
+        f"  surgrec extract --model {options.out} --videos YOUR_VIDEOS --out features\n"
+        f"  surgrec publish {options.out} --repo ORGANISATION/NAME"
     )
     return 0
 
@@ -62,52 +64,40 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", type=Path, required=True, metavar="RUN_DIR", help="run folder that `surgrec train` wrote")
     add("--out", type=Path, required=True, metavar="RELEASE_DIR", help="folder to write")
     add("--step", type=int, metavar="N", help="checkpoint to release (default: the newest)")
+    add(
+        "--results",
+        type=Path,
+        metavar="JSON",
+        help="results for the card: see docs/releases.md (default: the run's own probe)",
+    )
     add("--license", default="unknown", metavar="ID", help="of the weights, for the card (default: unknown)")
     return parser
 
 
-def release_of(run: LoadedRun, licence: str, folder: RunFolder) -> Release:
-    """What is released of a run, which was read from `folder`."""
+def release_of(run: LoadedRun, licence: str, folder: RunFolder, results: Path | None = None) -> Release:
+    """What is released of a run, which was read from `folder`; with the `results` in a file beside those of its probe."""
+    from surgrec.config.released import ReleasedFootage, results_of_probe
+    from surgrec.hub.card_results import read_results
     from surgrec.hub.head import head_of
     from surgrec.hub.preprocess import ClipPreprocess
     from surgrec.hub.release import Release
-    from surgrec.training.footage import footage_until
 
+    step = run.progress.step
+    footage, given = ReleasedFootage(folder, run.config, step), read_results(results) if results else ()
+    footage.refuse_names(given)
     return Release(
         encoder=run.objective.released_encoder,
         head=head_of(run.objective),
         preprocess=ClipPreprocess(run.clip.num_frames, run.clip.frame_interval_seconds, run.preprocess),
         variant=run.config.variant,
         objective=type(run.objective).__name__.lower(),
-        step=run.progress.step,
-        sources=_sources_of(run),
-        distance=tuple(run.distance),
+        step=step,
+        sources=footage.sources(run.table, run.progress.sources),
+        distance=footage.distance(run.distance),
         licence=licence,
-        footage=footage_until(folder, run.progress.step),
-        contamination=folder.standings(),
+        footage=footage.footage(),
+        results=(*results_of_probe(folder, step), *given),
     )
-
-
-def _sources_of(run: LoadedRun) -> tuple[TrainingSource, ...]:
-    """Hours and shares as configured, clips as drawn, licences as the manifests say."""
-    from surgrec.hub.card import TrainingSource
-
-    table, drawn, licences = run.table, run.progress.sources, _licences(run.config.mix.manifests)
-    return tuple(
-        TrainingSource(name, float(hours), float(share), drawn.get(name, 0), licences.get(name))
-        for name, hours, share in zip(table.sources, table.hours, table.shares, strict=True)
-    )
-
-
-def _licences(manifests: list[str]) -> dict[str, str]:
-    """Of each source, where every one of its videos has one."""
-    from surgrec.corpus.manifest import Manifest
-
-    manifest = Manifest.read([Path(path) for path in manifests])
-    found: dict[str, set[str | None]] = {}
-    for source, licence in zip(manifest.sources.tolist(), manifest.table["licence"].to_pylist(), strict=True):
-        found.setdefault(source, set()).add(licence)
-    return {source: ", ".join(sorted(map(str, names))) for source, names in found.items() if None not in names}
 
 
 if __name__ == "__main__":

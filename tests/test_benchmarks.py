@@ -41,6 +41,17 @@ def test_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variant", ["mae", "jepa"])
+def test_release(tmp_path: Path, variant: str) -> None:
+    options = ("--variant", variant, "--size", "nano", "--repeats", 1, "--folder", tmp_path)
+    content, text = _run("release.py", *options, out=tmp_path / "out")
+    assert [row["way"] for row in content["rows"]][:2] == ["release", "training state"]
+    assert len({round(row["runs"][0]["sum"], 3) for row in content["rows"]}) == 1, "the same weights, however they come"
+    assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in content["rows"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and "peak" in text
+
+
+@pytest.mark.slow
 def test_speed(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the peer is transformers: pip install 'surgrec[parity]'")
     content, text = _run("speed.py", "--rows", "mae-nano", "jepa-nano", "--pairs", 1, "--profile", out=tmp_path)

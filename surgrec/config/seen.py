@@ -20,15 +20,18 @@ from surgrec.config.compose import read_config
 from surgrec.config.footage import build_mixture
 from surgrec.config.phases import spans_of
 from surgrec.config.schema import Config
+from surgrec.core.console import Advance, progress
 from surgrec.core.errors import UserError
 from surgrec.core.spans import Spans
 from surgrec.data.mixture import Mixture
 from surgrec.data.sampler import Sampler
+from surgrec.hub.address import without_checksum
+from surgrec.hub.archive import sums_in
+from surgrec.hub.folder import SUMS_FILE, ReleaseError
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import Stretch, clusters_copy, footage_of, read_footage
 
 _AT_ONCE = 1 << 18  # positions that are drawn together
-_SUMS_FILE = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,27 @@ def ask_run(folder: Path, names: Set[str], hashes: Set[str] = frozenset()) -> Ru
     )
 
 
+def videos_seen(run: RunFolder, step: int) -> dict[str, tuple[str, int]] | None:
+    """All videos that the weights after `step` updates have seen: id to source, and after which update they first had.
+
+    In the order in which they were seen; None where the run is of a version that did not record its footage.
+    """
+    stretches, config, replaced = footage_of(run), read_config(run.config_file), _replacements(run)
+    if not stretches:
+        return None
+    seen: dict[str, tuple[str, int]] = {}
+    stops = [*(stretch.from_step for stretch in stretches[1:]), step]
+    total = spans_of(config).positions_before(step) // config.data.repeats
+    with progress("asking which videos were drawn", total) as advance:
+        for stretch, stop in zip(stretches, stops, strict=True):
+            manifest = read_footage(run, stretch)
+            sources = dict(zip(manifest.video_ids.tolist(), manifest.sources.tolist(), strict=True))
+            wanted = (sources.keys(), frozenset[str]())
+            _, drawn = _draws_of(run, config, stretch, min(stop, step), wanted, replaced, advance)
+            seen |= {name: (sources[name], first) for name, first in drawn.items() if name not in seen}
+    return dict(sorted(seen.items(), key=lambda one: (one[1][1], one[0])))
+
+
 def releases_of(run: RunFolder) -> tuple[MadeRelease, ...]:
     """What `surgrec export` noted in the run folder."""
     if not run.releases_file.is_file():
@@ -149,6 +173,7 @@ def _draws_of(
     stop_step: int,
     wanted: tuple[Set[str], Set[str]],
     replaced: dict[int, str],
+    advance: Advance = lambda count=1, note="": None,
 ) -> tuple[set[str], dict[str, int]]:
     """Of one stretch: which of the `wanted` (ids, hashes) it lists, and after which update each was seen first."""
     manifest, spans, repeats = read_footage(run, stretch), spans_of(config), config.data.repeats
@@ -173,9 +198,11 @@ def _draws_of(
     for chunk in _chunks(first, stop) if sought else ():
         rows = sampler.draw(chunk).rows
         is_seen = is_wanted[rows] & ~np.isin(chunk, failed)
-        for position, row in zip(chunk[is_seen].tolist(), rows[is_seen].tolist(), strict=True):
+        of_chunk, drawn_at = np.unique(rows[is_seen], return_index=True)  # the first draw of each
+        for row, position in zip(of_chunk.tolist(), chunk[is_seen][drawn_at].tolist(), strict=True):
             name = str(ids[row])
             positions[name] = min(position, positions.get(name, position))
+        advance(len(chunk))
         if sought <= positions.keys() and max(positions.values()) <= chunk[-1]:
             break
     return listed, {name: _update_of(spans, position * repeats) for name, position in positions.items()}
@@ -219,16 +246,21 @@ def _keys(release: MadeRelease) -> list[str]:
 
 
 def _keys_of_begin(run: RunSeen) -> list[str]:
-    family, _, path = (run.begun_from or "").partition(":")
+    family, _, address = (run.begun_from or "").partition(":")
     if family != "surgrec":
         return []
-    sums = _sums_of(Path(path))
-    return [str(Path(path).resolve()), *([sums] if sums else [])]
+    place, checksum = without_checksum(address)
+    sums = [_sums_of(Path(place)), checksum.lower() if checksum else None]
+    return [str(Path(place).expanduser().resolve()), *(each for each in sums if each)]
 
 
 def _sums_of(release: Path) -> str | None:
-    file = release / _SUMS_FILE
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    """The checksum of a release, a folder or an archive, where there is one."""
+    try:
+        content = sums_in(release) if release.suffix == ".zip" else (release / SUMS_FILE).read_bytes()
+    except (OSError, ReleaseError):
+        return None
+    return hashlib.sha256(content).hexdigest()
 
 
 def _tainted(run: RunSeen) -> RunSeen:

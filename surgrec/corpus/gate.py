@@ -7,8 +7,8 @@ that are listed (surgrec/corpus/verdict.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from surgrec.core.errors import UserError
@@ -28,12 +28,13 @@ class ContaminatedError(UserError):
 @dataclass(frozen=True)
 class Outcome:
     """Of the videos of a mixture and one test set: `num_found` show it, `num_open` were not compared with all of it; `is_begun`: with
-    some of it, some video was."""
+    some of it, some video was. `published`: names of the sources in it that have cards."""
 
     label: str
     num_found: int
     num_open: int
     is_begun: bool
+    published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,27 @@ def standing_of(manifests: Sequence[Path], held_out: Sequence[Path], splits: Seq
     `splits`: which official splits of the held-out manifests are test material.
     """
     tests = [read_test_set(path, splits) for path in held_out]
-    cards = shipped_cards() if tests else {}
-    wanted = {test.key: TestVideos.of(test, cards) for test in tests}
     known = known_beside(manifests)
     if not tests and known == Known():  # nothing to read large manifests for
         return Standing((), 0, (), ())
+    corpora = ((path, Manifest.read([path])) for path in manifests)
+    standing, missing = _judge(corpora, tests, known)
+    return replace(standing, missing=tuple(_command(path, held_out, splits) for path in missing))
+
+
+def standing_of_footage(footage: Sequence[Manifest], tests: Sequence[TestSet], known: Known) -> Standing:
+    """The same of footage that no manifest lists any more, as runs note it: what is `known` of its bytes."""
+    return _judge(((Path(), each) for each in footage), tests, known)[0]
+
+
+def _judge(
+    corpora: Iterable[tuple[Path, Manifest]], tests: Sequence[TestSet], known: Known
+) -> tuple[Standing, list[Path]]:
+    """The standing, and which of the corpora were not compared with all of `tests`."""
+    cards = shipped_cards() if tests else {}
+    wanted = {test.key: TestVideos.of(test, cards) for test in tests}
     told = {test.key: test for one in known.comparisons for test in one.tests} | wanted
-    rows = [row for path in manifests for row in _rows(path, tests, known, told)]
+    rows = [row for path, corpus in corpora for row in _rows(path, corpus, tests, known, told)]
     lacking = {key: _lacking(told[key], rows, known) for key in told}
     used = {number for row in rows for number in row.compared}
     concerned = {test.key for number in used for test in known.comparisons[number].tests}.union(
@@ -97,17 +112,14 @@ def standing_of(manifests: Sequence[Path], held_out: Sequence[Path], splits: Seq
             sum(key in row.found for row in rows),
             sum(row.compared in lacking[key] for row in rows),
             not all(seen.isdisjoint(video) for video in told[key].videos),
+            told[key].published,
         )
         for key in told
         if key in concerned
     ]
     missing = dict.fromkeys(row.manifest for row in rows if any(row.compared in lacking[key] for key in wanted))
-    return Standing(
-        tuple(dict.fromkeys(row.video_id for row in rows if row.found)),
-        len(rows),
-        tuple(outcomes),
-        tuple(_command(path, held_out, splits) for path in missing),
-    )
+    seen_ids = tuple(dict.fromkeys(row.video_id for row in rows if row.found))
+    return Standing(seen_ids, len(rows), tuple(outcomes), ()), list(missing)
 
 
 def _lacking(test: TestVideos, rows: Sequence[_Row], known: Known) -> set[frozenset[int]]:
@@ -147,9 +159,10 @@ class _Row:
     compared: frozenset[int]
 
 
-def _rows(path: Path, tests: Sequence[TestSet], known: Known, told: Mapping[str, TestVideos]) -> Iterator[_Row]:
+def _rows(
+    path: Path, corpus: Manifest, tests: Sequence[TestSet], known: Known, told: Mapping[str, TestVideos]
+) -> Iterator[_Row]:
     """The videos of a manifest of which something is used."""
-    corpus = Manifest.read([path])
     alike: dict[str, set[str]] = {}
     for test in tests:
         for one in (*same_bytes(corpus, [test]), *same_groups(corpus, [test])):

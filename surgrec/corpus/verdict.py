@@ -23,6 +23,7 @@ from surgrec.corpus.manifest import Manifest
 
 SCHEMA_VERSION = 2
 _SUFFIX = ".contamination.json"
+_OTHERS = "others"  # in a label: sources without cards
 _SLACK_SECONDS = 1.0  # a training copy may end a picture later than its original
 
 
@@ -42,9 +43,15 @@ class TestVideos:
         published = {plain_name(name): name for name in cards}
         sources = {plain_name(str(test.manifest.sources[row])) for row in test.rows}
         names = sorted(published[source] for source in sources & published.keys())
-        told = ", ".join([*names, *(["others"] if names and len(names) < len(sources) else [])])
+        told = ", ".join([*names, *([_OTHERS] if names and len(names) < len(sources) else [])])
         label = f"test set {test.key[:8]} ({counted(len(test.rows), 'video')}{', ' if told else ''}{told})"
         return cls(test.key, label, tuple(test.digests))
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Names of the published sources in it, which the label has after its number of videos."""
+        told = self.label.rpartition("(")[2].removesuffix(")").split(", ")[1:]
+        return tuple(name for name in told if name != _OTHERS)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,26 @@
-"""What a release says about itself to people: the model card and the citation.
+"""What a release says about itself to people: the model card.
 
-In: the facts of a release. Out: `README.md` in Hugging Face's form (YAML front matter, then Markdown) and `CITATION.cff`. It is
-its own file because it is the one place that decides what of a hospital's run becomes public: sources by name, hours and clips,
-never a path or file name. What nobody told us stays "unknown".
+In: the facts of a release. Out: `README.md` in Hugging Face's form (YAML front matter, then Markdown). It is its own file because it is
+the one place that decides what of a hospital's run becomes public: sources by name, hours and clips, never a path or file name. What
+nobody told us stays "unknown".
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
 from surgrec import __version__
+from surgrec.hub.card_footage import UNKNOWN, Footage, TrainingSource, contamination, training_data
+from surgrec.hub.card_results import Result, evaluation, model_index
 from surgrec.hub.initial import FAMILIES
 from surgrec.hub.preprocess import ClipPreprocess
 
-UNKNOWN = "unknown"
+__all__ = ["UNKNOWN", "CardFacts", "TrainingSource", "family_began_with", "model_card", "without_paths"]
+
 _RECIPES = {"mae": "masked autoencoding (VideoMAE family)", "jepa": "latent prediction (V-JEPA family)"}
 _PRIVATE_KEYS = re.compile(r"(paths|logger|hydra)\..*|mix\.(manifests|embedded)|name")
 # Families whose weights were published for non-commercial use.
@@ -29,24 +33,19 @@ _NON_COMMERCIAL = {
 _LOOKS_LIKE_FILE = re.compile(
     r"[/\\~]|\.(parquet|ya?ml|json|csv|mp4|mkv|avi|mov|pth?|bin|ckpt|safetensors)\b", re.IGNORECASE
 )
-_PAPER = {
-    "type": "article",
-    "title": "Scaling Video Pretraining for Surgical Foundation Models",
-    "year": 2026,
-    "url": "https://arxiv.org/abs/2603.29966",
-    "authors": [{"name": "Sicheng Lu et al."}],
-}
-
-
-@dataclass(frozen=True)
-class TrainingSource:
-    """One source of the training footage: usable `hours`, its share of the draws, `clips` really drawn; None where unknown."""
-
-    name: str
-    hours: float | None = None
-    share: float | None = None
-    clips: int | None = None
-    licence: str | None = None
+# The hub's own identifiers of licences; any other is written as `other` with a name.
+# https://huggingface.co/docs/hub/repositories-licenses
+_HUB_LICENCES = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        apache-2.0 mit openrail bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0
+        cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+        cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-permissive-1.0 cdla-permissive-2.0 gpl-2.0 gpl-3.0 lgpl-3.0 agpl-3.0 mpl-2.0 odbl
+        unlicense other unknown
+        """,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -65,46 +64,25 @@ class CardFacts:
     licence: str = UNKNOWN
     began_with: str | None = None
     files: tuple[tuple[str, str], ...] = ()  # name and what it is
-    footage: tuple[str, ...] = ()  # fingerprints of the corpora, in the order of training
-    contamination: tuple[str, ...] = ()  # what was known of test material in them
+    footage: Footage = field(default_factory=Footage)
+    results: tuple[Result, ...] = ()
 
 
 def model_card(facts: CardFacts) -> str:
     """The text of `README.md`."""
-    title = f"SurgRec-{facts.variant.upper()}, step {facts.step}"
     sections = [
-        f"# {title}",
+        f"# {_title(facts)}",
         _what_it_is(facts),
         f"## Use\n\n{_USE}",
         f"## Input\n\n{_input(facts.preprocess)}",
-        f"## Training data\n\n{_sources(facts.sources)}\n\n{_corpus(facts.footage)}\n\n{_contamination(facts.contamination)}",
+        f"## Training data\n\n{training_data(facts.sources, facts.footage)}",
+        f"## Test material\n\n{contamination(facts.footage)}",
         f"## Training\n\n{_training(facts)}",
         f"## Intended use and limits\n\n{_LIMITS}",
-        f"## Evaluation\n\n{_EVALUATION}",
+        f"## Evaluation\n\n{evaluation(facts.results)}",
         f"## Files\n\n{_files(facts)}",
     ]
     return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(sections) + "\n"
-
-
-def citation(facts: CardFacts) -> str:
-    """The text of `CITATION.cff`, version 1.2.0."""
-    content = {
-        "cff-version": "1.2.0",
-        "message": "Cite whoever trained these weights (unknown to the software), and the software and paper below.",
-        "title": f"SurgRec-{facts.variant.upper()} weights, step {facts.step}",
-        "type": "dataset",
-        "authors": [{"name": UNKNOWN}],
-        "references": [
-            {
-                "type": "software",
-                "title": "surgrec: self-supervised video pretraining on surgical footage",
-                "version": __version__,
-                "authors": [{"name": "The surgrec authors"}],
-            },
-            _PAPER,
-        ],
-    }
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def without_paths(distance: list[str] | tuple[str, ...]) -> tuple[str, ...]:
@@ -145,8 +123,25 @@ def _family(init: str) -> str | None:
 
 def _front_matter(facts: CardFacts) -> str:
     tags = ["surgery", "endoscopy", "video", "self-supervised-learning", "feature-extraction", facts.objective]
-    front = {"license": facts.licence, "library_name": "surgrec", "pipeline_tag": "feature-extraction", "tags": tags}
+    front: dict[str, Any] = {
+        **_licence(facts.licence),
+        "library_name": "surgrec",
+        "pipeline_tag": "feature-extraction",
+        "tags": tags,
+    }
+    if facts.results:
+        front["model-index"] = model_index(_title(facts), facts.results)
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+
+
+def _licence(licence: str) -> dict[str, str]:
+    if licence.lower() in _HUB_LICENCES:
+        return {"license": licence.lower()}
+    return {"license": "other", "license_name": "-".join(re.findall(r"[a-z0-9.]+", licence.lower())) or "other"}
+
+
+def _title(facts: CardFacts) -> str:
+    return f"SurgRec-{facts.variant.upper()}, step {facts.step}"
 
 
 def _what_it_is(facts: CardFacts) -> str:
@@ -163,7 +158,7 @@ def _what_it_is(facts: CardFacts) -> str:
 _USE = """```python
 import surgrec
 
-encoder, preprocess = surgrec.load_model("path/to/this/folder")
+encoder, preprocess = surgrec.load_model("path/to/this/folder")  # or "ORGANISATION/NAME@COMMIT" on the hub
 tokens = encoder(preprocess(frames))  # frames uint8 T H W 3 RGB -> tokens 1 N D
 ```
 
@@ -175,34 +170,9 @@ def _input(preprocess: ClipPreprocess) -> str:
     return (
         f"{preprocess.num_frames} RGB frames, {preprocess.frame_interval_seconds:g} seconds apart; short side "
         f"{pixels.short_side_pixels}, central {pixels.crop_pixels} x {pixels.crop_pixels} pixels; mean "
-        f"{_numbers(pixels.mean)}, standard deviation {_numbers(pixels.std)} of values in [0, 1]."
+        f"{_numbers(pixels.mean)}, standard deviation {_numbers(pixels.std)} of values in [0, 1] "
+        "(full range: 0 to 255 divided by 255, also of videos that are stored in limited range)."
     )
-
-
-def _sources(sources: tuple[TrainingSource, ...]) -> str:
-    if not sources:
-        return f"Sources: {UNKNOWN}."
-    rows = [
-        f"| {_cell(source.name)} | {_number(source.hours, '.2f')} | {_number(source.share, '.1%')} | "
-        f"{_number(source.clips, ',d')} | {_cell(source.licence or UNKNOWN)} |"
-        for source in sources
-    ]
-    table = "\n".join(["| source | hours | share of draws | clips seen | licence |", "|---|---:|---:|---:|---|", *rows])
-    return f"{table}\n\nPatients, sites, devices and consent behind these sources: {UNKNOWN} to the software."
-
-
-def _corpus(footage: tuple[str, ...]) -> str:
-    if not footage:
-        return f"Fingerprint of the corpus: {UNKNOWN}."
-    names = ", then ".join(f"`{fingerprint}`" for fingerprint in footage)
-    return (
-        f"Fingerprint of the corpus: {names}. It names what the run drew from and tells nothing of it; with it, whoever keeps the corpus "
-        "can find out whether a video was in it."
-    )
-
-
-def _contamination(known: tuple[str, ...]) -> str:
-    return f"Test material in the corpus: {'; later: '.join(known) if known else UNKNOWN}."
 
 
 def _training(facts: CardFacts) -> str:
@@ -230,8 +200,6 @@ _LIMITS = """Research: frozen features of surgical and endoscopic video, probing
 features follow the footage it saw: other procedures, cameras and patients may be served worse, and by how much is unknown. An
 encoder trained on few videos may have memorised them; whether patients can be recognised from its weights is unknown."""
 
-_EVALUATION = f"Results on downstream tasks: {UNKNOWN}; none were recorded with this release."
-
 
 def _files(facts: CardFacts) -> str:
     rows = "\n".join(f"- `{name}`: {what}" for name, what in facts.files)
@@ -243,11 +211,3 @@ def _files(facts: CardFacts) -> str:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
-
-
-def _number(value: float | None, form: str) -> str:
-    return UNKNOWN if value is None else format(value, form)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

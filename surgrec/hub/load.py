@@ -1,13 +1,12 @@
 """Reading a release: `surgrec.load_model`.
 
-In: a folder, or the name of a repository on the Hugging Face hub. Out: an encoder and its preprocessing. It is its own file
-because it trusts nothing: checksums first, then plain formats only, then every key of the weights accounted for.
+In: where a release is (see `address`). Out: an encoder and its preprocessing. It is its own file because it trusts nothing: checksums
+first, then plain formats only, then every key of the weights accounted for.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,47 +18,63 @@ from torch import Tensor
 
 from surgrec.core.errors import UserError
 from surgrec.hub import folder as layout
-from surgrec.hub.folder import FORMAT_VERSION, HEADS, ReleaseError, head_file, verify
+from surgrec.hub.address import parse_address
+from surgrec.hub.fetch import fetch
+from surgrec.hub.folder import FORMAT_VERSION, ReleaseError, checksum_of, verify
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A release in memory. `sha256` is the digest of the encoder's weights: the model's name in everything made with it; `folder` is where
-    it was read from."""
+    """A release in memory. `sha256` is the digest of the encoder's weights: the model's name in everything made with it. `checksum` is
+    that of the whole release; `folder` is where it was read from."""
 
     encoder: Encoder
     preprocess: ClipPreprocess
     config: dict[str, Any]
     sha256: str
+    checksum: str = ""
     folder: Path | None = None
 
 
 def load_model(
-    path_or_name: str | Path, device: str | torch.device = "cpu", revision: str | None = None
+    path_or_name: str | Path,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    checksum: str | None = None,
 ) -> tuple[Encoder, ClipPreprocess]:
     """The encoder and the preprocessing of a release.
 
     `encoder(video)` gives tokens (1, N, D) of the video (1, C, T, H, W) that `preprocess(frames)` makes of uint8 frames
-    (T, H, W, 3). The encoder is in evaluation mode and needs no gradient. `path_or_name`: a folder that `surgrec export` wrote, or
-    the name of such a folder on the Hugging Face hub, of which `revision` picks a branch, tag or commit.
-    Raises `UserError` where there is none, and for a file that is changed, missing, unlisted or not safe to read.
+    (T, H, W, 3). The encoder is in evaluation mode and needs no gradient.
+
+    Args:
+        path_or_name: a folder that `surgrec export` wrote or a .zip of it, its name on the Hugging Face hub, or the URL of its
+            `SHA256SUMS` or .zip; pins may follow, `NAME@COMMIT` and `...#sha256=CHECKSUM` (see surgrec/hub/address.py).
+        device: where the encoder lies and `preprocess` puts videos.
+        revision: of the hub: a commit (which never changes), branch or tag.
+        checksum: what the checksum of the release must be, 64 hexadecimal digits: the SHA-256 of its `SHA256SUMS`.
+
+    Raises `UserError` where there is none, where it is another one than the pins say, and for a file that is changed, missing, unlisted
+    or not safe to read. What is not on this machine and not pinned is loaded with a warning that names the pin.
     """
-    loaded = load_release(path_or_name, device, revision)
+    loaded = load_release(path_or_name, device, revision, checksum)
     return loaded.encoder, loaded.preprocess
 
 
 def load_release(
-    path_or_name: str | Path, device: str | torch.device = "cpu", revision: str | None = None
+    path_or_name: str | Path,
+    device: str | torch.device = "cpu",
+    revision: str | None = None,
+    checksum: str | None = None,
 ) -> LoadedModel:
-    """Like `load_model`, with the configuration and the digest of the weights."""
+    """Like `load_model`, with the configuration, the digest of the weights, the checksum and the folder of the release."""
     chosen = _device(device)
-    folder = _find(path_or_name, revision)
-    sums = verify(folder)
+    address = parse_address(path_or_name, revision, checksum)
+    folder = fetch(address)
+    sums = verify(folder, address.checksum)
     config = _read_json(folder / layout.CONFIG_FILE)
     _refuse_newer(folder, config)
     try:
@@ -67,7 +82,7 @@ def load_release(
     except (TypeError, ValueError) as error:
         raise ReleaseError(f"{layout.PREPROCESSING_FILE} of {folder} makes no sense: {error}") from None
     encoder = _build(folder, config, chosen)
-    return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE], folder)
+    return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE], checksum_of(folder), folder)
 
 
 def load_decoder(folder: Path, device: str | torch.device = "cpu") -> Decoder | None:
@@ -163,39 +178,3 @@ def _device(device: str | torch.device) -> torch.device:
             f"device {device} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu"
         )
     return chosen
-
-
-# -- finding
-
-
-def _find(path_or_name: str | Path, revision: str | None) -> Path:
-    """The folder of a release on this machine, fetched first where a name of the hub is given."""
-    path = Path(path_or_name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise ReleaseError(f"{path} is a file; give the release folder that `surgrec export` wrote")
-    name = str(path_or_name)
-    if not _HUB_NAME.fullmatch(name):
-        raise ReleaseError(f"there is no release folder {path}; `surgrec export` writes one")
-    return _fetch(name, revision)
-
-
-def _fetch(name: str, revision: str | None) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ImportError:
-        raise ReleaseError(
-            f"there is no folder {name} here, and to look for it on the Hugging Face hub the package huggingface_hub is needed: "
-            "pip install huggingface_hub"
-        ) from None
-    wanted = [getattr(layout, constant) for constant in dir(layout) if constant.endswith("_FILE")]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[*wanted, *map(head_file, HEADS)]))
-    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ReleaseError(
-            f"there is no release folder {name} here, and the Hugging Face hub did not give one of that name "
-            f"({type(error).__name__}: {reason}); check the name, the connection and the rights to it"
-        ) from None

@@ -18,6 +18,7 @@ from surgrec.core.errors import UserError
 from surgrec.data.preprocess import Preprocess, PreprocessSpec
 
 COLOUR = "RGB"
+COLOUR_RANGE = "full"  # 0 to 255; decoding expands what a video declares as limited
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,22 @@ class ClipPreprocess:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the device is no part of them."""
         clip = {"num_frames": self.num_frames, "frame_interval_seconds": self.frame_interval_seconds}
-        return {**clip, "colour": COLOUR, **self.pixels.to_dict()}
+        return {**clip, "colour": COLOUR, "colour_range": COLOUR_RANGE, **self.pixels.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], device: str = "cpu") -> ClipPreprocess:
-        """The inverse of `to_dict`. Raises `UserError` for a key too many or too few, or a colour order other than RGB."""
+        """The inverse of `to_dict`. Raises `UserError` for a key too many or too few, or colours other than RGB of full range."""
         rest = dict(values)
         try:
             num_frames, interval = int(rest.pop("num_frames")), float(rest.pop("frame_interval_seconds"))
-            colour = rest.pop("colour")
+            # of full range were also those that did not say it
+            colour, colour_range = rest.pop("colour"), rest.pop("colour_range", COLOUR_RANGE)
         except KeyError as error:
             raise UserError(f"preprocessing lacks the key {error}") from None
         if colour != COLOUR:
             raise UserError(f"preprocessing asks for colours in the order {colour!r}; this version knows {COLOUR} only")
+        if colour_range != COLOUR_RANGE:
+            raise UserError(
+                f"preprocessing asks for the range {colour_range!r}; this version knows {COLOUR_RANGE!r} only"
+            )
         return cls(num_frames, interval, PreprocessSpec.from_dict(rest), device)

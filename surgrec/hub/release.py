@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from torch import Tensor, nn
 from surgrec import __version__
 from surgrec.core.atomic import sync_path, write_json, write_text
 from surgrec.hub import folder as layout
-from surgrec.hub.card import UNKNOWN, CardFacts, TrainingSource, citation, family_began_with, model_card, without_paths
+from surgrec.hub.card import UNKNOWN, CardFacts, TrainingSource, family_began_with, model_card, without_paths
+from surgrec.hub.card_footage import Footage
+from surgrec.hub.card_results import Result
+from surgrec.hub.citation import citation
 from surgrec.hub.folder import FORMAT_VERSION, ReleaseError, head_file, read_sums, sums_text, verify
 from surgrec.hub.head import Head
 from surgrec.hub.preprocess import ClipPreprocess
@@ -33,8 +36,7 @@ from surgrec.models.encoder import Encoder
 class Release:
     """What goes into a release.
 
-    `distance`: lines `key old -> new`, how the run departs from its variant. `footage`: fingerprints of the corpora that it was trained
-    on, one after another. `contamination`: what was known of test material in them.
+    `distance`: lines `key old -> new`, how the run departs from its variant. `footage`: what is known of what it was trained on.
     """
 
     encoder: Encoder
@@ -46,8 +48,8 @@ class Release:
     sources: tuple[TrainingSource, ...] = ()
     distance: tuple[str, ...] = ()
     licence: str = UNKNOWN
-    footage: tuple[str, ...] = ()
-    contamination: tuple[str, ...] = ()
+    footage: Footage = field(default_factory=Footage)
+    results: tuple[Result, ...] = ()
 
     def config(self) -> dict[str, Any]:
         """The content of `config.json`."""
@@ -62,8 +64,11 @@ class Release:
             "encoder": self.encoder.architecture,
             **head,
             "distance_from_variant": list(without_paths(self.distance)),
-            "footage": list(self.footage),
-            "contamination": list(self.contamination),
+            "footage": list(self.footage.fingerprints),
+            "contamination": list(self.footage.standings),
+            "allow_contamination": self.footage.is_allowed,
+            "seen_is_whole": None if self.footage.seen is None else self.footage.is_whole,
+            "downstream": [asdict(each) for each in self.footage.downstream],
         }
 
 
@@ -95,7 +100,9 @@ def _write_files(release: Release, folder: Path) -> None:
     write_json(folder / layout.PREPROCESSING_FILE, release.preprocess.to_dict())
     facts = _facts(release)
     write_text(folder / layout.CARD_FILE, model_card(facts))
-    write_text(folder / layout.CITATION_FILE, citation(facts))
+    write_text(folder / layout.CITATION_FILE, citation(release.variant, release.step))
+    if release.footage.seen is not None:
+        write_text(folder / layout.SEEN_FILE, release.footage.seen_text())
     write_text(folder / layout.SUMS_FILE, sums_text(folder))
 
 
@@ -118,9 +125,11 @@ def _facts(release: Release) -> CardFacts:
         files.append((head_file(release.head.kind), f"the {release.head.kind}, needed only to go on pretraining"))
     files += [
         (layout.CONFIG_FILE, "architecture, variant, step, distance from the variant"),
-        (layout.PREPROCESSING_FILE, "clip geometry in seconds, size, normalisation"),
+        (layout.PREPROCESSING_FILE, "clip geometry in seconds, size, normalisation, range of colours"),
         (layout.CITATION_FILE, "how to cite"),
     ]
+    if release.footage.seen is not None:
+        files.append((layout.SEEN_FILE, "ids of the videos that it has seen, their sources, and when first"))
     return CardFacts(
         variant=release.variant,
         objective=release.objective,
@@ -133,7 +142,7 @@ def _facts(release: Release) -> CardFacts:
         licence=release.licence,
         began_with=family_began_with(release.distance),
         footage=release.footage,
-        contamination=release.contamination,
+        results=release.results,
         files=tuple(files),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,17 +140,19 @@ def test_what_began_from_a_release_has_seen_what_that_had(manifest: Path, tmp_pa
     (tmp_path / f"release{read[name]}").rename(tmp_path / "moved")  # known by what it holds
     begun["child"] = "moved"
     (tmp_path / "elsewhere").mkdir()
+    pin = hashlib.sha256(f"{read[name]}".encode()).hexdigest()
+    begun["pinned"] = f"gone.zip#sha256={pin}"  # by what the address says that it holds
     for run, release in begun.items():
         other = tmp_path / "runs" / run
         (other / "checkpoints" / "step_00000005").mkdir(parents=True)
-        config = compose_config(overrides("mae", manifest, tmp_path, run, f"init=surgrec:{tmp_path / release}"))
+        config = compose_config(overrides("mae", manifest, tmp_path, run, f"init='surgrec:{tmp_path / release}'"))
         claim_folder(config, other / "config.yaml")
         table = Manifest.read([manifest]).table.filter(pa.array([i < 2 for i in range(11)]))
         record_footage(RunFolder(other), Manifest(table), 0)
     note_release(RunFolder(tmp_path / "runs" / "child"), 5, tmp_path / "elsewhere")
     answers = {run.folder.name: run for run in runs_that_saw(tmp_path, {name})}
-    assert [answers[run].has_seen_at_begin for run in ("first", "child", "grandchild", "innocent")] == [
-        False, True, True, False
+    assert [answers[run].has_seen_at_begin for run in ("first", "child", "grandchild", "innocent", "pinned")] == [
+        False, True, True, False, True
     ]  # fmt: skip
     assert answers["grandchild"].has_seen(0) and answers["first"].first_seen == {name: read[name]}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,12 +14,15 @@ import torch
 
 import surgrec
 from surgrec import export
+from surgrec.audit import main as audit_main
 from surgrec.config.build import build_run, build_runtime, load_run, run_folder
 from surgrec.config.compose import claim_folder, compose_config
+from surgrec.config.seen import ask_run
 from surgrec.core.console import run_command
-from surgrec.corpus.card import Card
+from surgrec.corpus.card import Card, shipped_cards
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
+from surgrec.corpus.verdict import verdict_path
 from surgrec.training.loop import pretrain
 from tests.training.tiny import overrides
 from tests.video.make_videos import Coded, write
@@ -87,6 +92,102 @@ def test_the_card_counts_what_was_drawn_and_names_no_patient(runs: Path, tmp_pat
     assert [row[5].strip() for row in rows] == ["unknown", "CC BY 4.0"]
     for path in out.iterdir():
         assert b"Muster" not in path.read_bytes(), path.name
+
+
+def test_the_videos_that_were_seen_are_listed_by_id(runs: Path, tmp_path: Path) -> None:
+    """Each step draws more; what the release of a step lists is what its weights had seen."""
+    listed = {}
+    for step in (1, 2):
+        assert run("--run", runs / "mae", "--out", tmp_path / f"{step}", "--step", step) == 0
+        with (tmp_path / f"{step}" / "videos_seen.csv").open(newline="") as file:
+            listed[step] = {row["video_id"]: (row["source"], int(row["first_step"])) for row in csv.DictReader(file)}
+    manifest = Manifest.read([runs.parent / "manifest.parquet"])
+    everything = dict(zip(manifest.video_ids.tolist(), manifest.sources.tolist(), strict=True))
+    assert {name: source for name, (source, _) in listed[2].items()} == everything, "both were drawn in two steps"
+    assert listed[1] == {name: where for name, where in listed[2].items() if where[1] <= 1}
+    asked = ask_run(runs / "mae", set(everything))
+    assert {name: first for name, (_, first) in listed[2].items()} == asked.first_seen
+    assert json.loads((tmp_path / "2" / "config.json").read_text())["seen_is_whole"] is True
+
+
+def test_what_the_starting_release_had_seen_is_seen(runs: Path, tmp_path: Path) -> None:
+    assert run("--run", runs / "mae", "--out", tmp_path / "base", "--step", 1) == 0
+    manifest = runs.parent / "manifest.parquet"
+    for name, init in (("next", f"surgrec:{tmp_path / 'base'}"), ("none", None)):
+        more = [f"init={init}"] if init else []
+        train(overrides("mae", manifest, tmp_path / "runs", name, "trainer.steps=1", *more))
+        assert run("--run", tmp_path / "runs" / name, "--out", tmp_path / name) == 0
+    rows = (tmp_path / "base" / "videos_seen.csv").read_text().splitlines()[1:]
+    text = (tmp_path / "next" / "videos_seen.csv").read_text()
+    assert rows and all(f"{row.rpartition(',')[0]},0" in text for row in rows)
+    (tmp_path / "base" / "videos_seen.csv").unlink()
+    config = json.loads((tmp_path / "next" / "config.json").read_text())
+    assert config["seen_is_whole"] is True
+    assert run("--run", tmp_path / "runs" / "next", "--out", tmp_path / "again") == 0
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["seen_is_whole"] is False
+
+
+def test_the_card_tells_of_every_downstream_set_what_audits_said(runs: Path, tmp_path: Path) -> None:
+    manifest = runs.parent / "manifest.parquet"
+    assert run("--run", runs / "mae", "--out", tmp_path / "before") == 0
+    before = {
+        each["name"]: each for each in json.loads((tmp_path / "before" / "config.json").read_text())["downstream"]
+    }
+    benchmarked = {name for name, card in shipped_cards().items() if card.benchmarks}
+    assert before.keys() == benchmarked and {each["status"] for each in before.values()} == {"not compared"}
+    test_set = tmp_path / "cholec80.parquet"
+    (tmp_path / "tests").mkdir()
+    write(tmp_path / "tests", Coded("Muster_9.mp4", shown=range(400, 700)))
+    (tmp_path / "tests" / "Muster_0.mp4").write_bytes((runs.parent / "cholec" / "Muster_0.mp4").read_bytes())
+    Manifest(scan(tmp_path / "tests", Card("cholec80", "other")).rows).write(test_set)
+    verdict = verdict_path(manifest)
+    try:
+        audit = (
+            "contamination",
+            "--pretrain",
+            manifest,
+            "--downstream",
+            test_set,
+            "--out",
+            tmp_path / "r.html",
+            "--workers",
+            0,
+        )
+        assert run_command(lambda: audit_main(list(map(str, audit)))) == 2
+        assert run("--run", runs / "mae", "--out", tmp_path / "after") == 0
+    finally:
+        verdict.unlink(missing_ok=True)
+    after = {each["name"]: each for each in json.loads((tmp_path / "after" / "config.json").read_text())["downstream"]}
+    assert after["cholec80"]["status"] == "found" and "1 video of the training footage" in after["cholec80"]["detail"]
+    card = (tmp_path / "after" / "README.md").read_text()
+    assert "| cholec80 | found |" in card and "`allow_contamination` was not set" in card
+
+
+def test_no_file_of_a_release_names_an_original_file(tmp_path: Path) -> None:
+    """Whatever people called their sources, notes and settings: by the very files."""
+    secrets = ("Muster_Erika_1961", "Doe Jane 1970")
+    tables = []
+    for number, name in enumerate(secrets):
+        (tmp_path / f"{number}").mkdir()
+        write(tmp_path / f"{number}", Coded(f"{name}.mp4", shown=range(number, 300 + number)))
+        source = name.replace(" ", "-") if number else "hospital"
+        tables.append(scan(tmp_path / f"{number}", Card(source, "other", licence=f"signed in {name}.mp4")).rows)
+    manifest = tmp_path / "manifest.parquet"
+    Manifest(pa.concat_tables(tables)).write(manifest)
+    weights = "+mix.weights.source.Doe-Jane-1970=2"
+    train(overrides("mae", manifest, tmp_path / "runs", "run", "trainer.steps=1", weights, "mix=uniform"))
+    assert run("--run", tmp_path / "runs" / "run", "--out", tmp_path / "release") == 0
+    content = {path.name: path.read_bytes().decode(errors="replace") for path in (tmp_path / "release").iterdir()}
+    assert {"README.md", "videos_seen.csv", "config.json", "CITATION.cff"} <= content.keys()
+    for file, text in content.items():
+        words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
+        assert "muster" not in words and "jane" not in words, file
+    assert "| source-1 |" in content["README.md"] and "| hospital |" in content["README.md"]
+    assert "left out here because it names a file" in content["README.md"]
+    assert re.search(r"^source-1_[0-9a-f]{12},source-1,1$", content["videos_seen.csv"], flags=re.MULTILINE)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{"task": "phase", "data": "Muster_Erika_1961", "metric": "F1", "value": 1}]))
+    assert run("--run", tmp_path / "runs" / "run", "--out", tmp_path / "more", "--results", results) == 2
 
 
 def test_the_release_and_the_run_know_of_each_other(runs: Path, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import os
 import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ from surgrec.hub.folder import sums_text
 from surgrec.hub.load import load_model, load_release
 from surgrec.hub.release import write_release
 from tests.hub.build import small_release, written
+from tests.hub.fake_hub import FakeHub, fake_hub
+
+__all__ = ["fake_hub"]
 
 
 @pytest.fixture
@@ -105,9 +110,14 @@ def test_checksums_of_something_else_are_refused(release: Path, line: str) -> No
         load_model(release)
 
 
-def test_an_unlisted_file_is_refused_but_hidden_ones_are_not_looked_at(release: Path) -> None:
+def test_an_unlisted_file_is_refused_but_what_git_puts_there_is_not_looked_at(release: Path) -> None:
     (release / ".gitattributes").write_text("x")
+    (release / ".git").mkdir()
     load_model(release)
+    (release / ".hidden.json").write_text("{}")
+    with pytest.raises(UserError, match=r"\.hidden\.json, which is no part"):
+        load_model(release)
+    (release / ".hidden.json").unlink()
     (release / "extra.json").write_text("{}")
     with pytest.raises(UserError, match=r"extra\.json.* does not list"):
         load_model(release)
@@ -130,11 +140,78 @@ def test_a_pickle_is_refused_even_if_it_is_listed(release: Path, name: str, is_l
         load_model(release)
 
 
-def test_a_pickle_under_the_name_of_weights_is_refused(release: Path) -> None:
-    (release / "encoder.safetensors").write_bytes(pickle.dumps(Explosive()))
+def pickled(protocol: int) -> bytes:
+    return pickle.dumps(Explosive(), protocol)
+
+
+def zipped() -> bytes:
+    """As torch saves."""
+    buffer = io.BytesIO()
+    torch.save({"weight": torch.zeros(3)}, buffer)
+    return buffer.getvalue()
+
+
+DISGUISES = {
+    "a pickle": pickled(4),
+    "a pickle of protocol 2": pickled(2),
+    "a pickle as text": pickled(0),
+    "what torch saves": zipped(),
+    "a compressed archive": gzip.compress(pickled(4)),
+}
+RENAMED = (
+    "encoder.safetensors",
+    "predictor.safetensors",
+    "config.json",
+    "README.md",
+    "CITATION.cff",
+    "extra.csv",
+    "extra.json",
+)
+
+
+@pytest.mark.parametrize("name", RENAMED)
+@pytest.mark.parametrize("kind", DISGUISES)
+def test_a_pickle_under_any_other_name_is_refused(release: Path, name: str, kind: str) -> None:
+    """Also in files that loading never opens: somebody else may."""
+    (release / name).write_bytes(DISGUISES[kind])
     renew_sums(release)
-    with pytest.raises(UserError, match=r"encoder\.safetensors is no readable safetensors"):
+    with pytest.raises(UserError, match=f"holds {name}, which"):
         load_model(release)
+
+
+def test_an_archive_behind_or_within_the_weights_is_refused(release: Path) -> None:
+    path = release / "predictor.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole + zipped())
+    renew_sums(release)
+    with pytest.raises(UserError, match=r"predictor\.safetensors, which is a zip archive"):
+        load_model(release)
+    archive = zipped() + bytes(-len(zipped()) % 4)
+    save_file({"zz": torch.frombuffer(bytearray(archive), dtype=torch.uint8)[: len(zipped())].clone()}, path)
+    renew_sums(release)
+    with pytest.raises(UserError, match=r"predictor\.safetensors, which has an archive hidden"):
+        load_model(release)
+
+
+def test_links_pipes_and_folders_are_no_files_of_a_release(release: Path) -> None:
+    sums = (release / "SHA256SUMS").read_text()
+    (release / "more.json").mkdir()
+    with pytest.raises(UserError, match=r"more\.json, which SHA256SUMS does not list"):
+        load_model(release)
+    (release / "SHA256SUMS").write_text(f"{sums}{'0' * 64}  more.json\n")
+    with pytest.raises(UserError, match=r"more\.json is missing"):
+        load_model(release)
+    (release / "more.json").rmdir()
+    os.mkfifo(release / "more.json")
+    with pytest.raises(UserError, match=r"more\.json is missing"):
+        load_model(release)
+
+
+def test_cards_and_citations_that_people_write_are_read(release: Path) -> None:
+    (release / "README.md").write_text("# A card\n\nin\nfour\nlines.\n")
+    (release / "CITATION.cff").write_text("\ufeff# by hand\ncff-version: 1.2.0\n", encoding="utf-8")
+    renew_sums(release)
+    load_model(release)
 
 
 def missing(tensors: dict[str, Tensor]) -> None:
@@ -205,42 +282,7 @@ def test_a_device_that_is_not_there_is_said_so(release: Path, device: str) -> No
         load_model(release, device=device)
 
 
-# -- names of the hub
-
-
-def fake_hub(monkeypatch: pytest.MonkeyPatch, snapshot_download: Callable[..., str]) -> None:
-    hub, errors = ModuleType("huggingface_hub"), ModuleType("huggingface_hub.errors")
-    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
-    errors.HfHubHTTPError = type("HfHubHTTPError", (OSError,), {})  # type: ignore[attr-defined]
-    errors.HFValidationError = type("HFValidationError", (ValueError,), {})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
-
-
-def test_a_name_is_fetched_without_any_pickle_and_then_checked(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-
-    def download(name: str, **options: Any) -> str:
-        asked.update(name=name, **options)
-        return str(release)
-
-    fake_hub(monkeypatch, download)
-    load_model("surgeons/surgrec-jepa", revision="v1")
-    assert asked["name"] == "surgeons/surgrec-jepa" and asked["revision"] == "v1"
-    assert set(asked["allow_patterns"]) == {path.name for path in release.iterdir()} | {"decoder.safetensors"}
-    (release / "README.md").write_text("changed")
-    with pytest.raises(UserError, match=r"README\.md"):
-        load_model("surgeons/surgrec-jepa")
-
-
-def test_a_name_that_cannot_be_fetched_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(name: str, **options: Any) -> str:
-        raise FileNotFoundError("cannot reach\nthe hub")
-
-    fake_hub(monkeypatch, download)
-    with pytest.raises(UserError, match=r"did not give one of that name .*cannot reach the hub") as caught:
-        load_model("surgeons/nothing")
-    assert "\n" not in str(caught.value)
+# -- names of the hub (more in test_fetch.py)
 
 
 def test_without_the_hub_package_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,14 +291,11 @@ def test_without_the_hub_package_the_sentence_says_what_to_install(monkeypatch: 
         load_model("surgeons/nothing")
 
 
-def test_a_path_that_is_not_there_never_asks_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(name: str, **options: Any) -> str:
-        raise AssertionError("asked the hub for a path")
-
-    fake_hub(monkeypatch, download)
+def test_a_path_that_is_not_there_never_asks_the_hub(tmp_path: Path, fake_hub: FakeHub) -> None:
     for path in (tmp_path / "absent", "./absent/release", "a/b/c", "../up"):
         with pytest.raises(UserError, match="no release folder"):
             load_model(path)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
         load_model(tmp_path / "file")
+    assert fake_hub.asked == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 from pathlib import Path
@@ -14,7 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from surgrec.core.errors import UserError
+from surgrec.corpus.downstream import Downstream
 from surgrec.hub.card import family_began_with, without_paths
+from surgrec.hub.card_footage import Footage, SeenVideo
+from surgrec.hub.card_results import Result, read_results
+from surgrec.hub.folder import verify
 from surgrec.hub.head import head_of
 from surgrec.hub.initial import FAMILIES
 from surgrec.hub.release import write_release
@@ -183,6 +188,7 @@ def test_preprocessing_says_what_a_reader_without_surgrec_needs(tmp_path: Path) 
         "num_frames": 4,
         "frame_interval_seconds": 0.2,
         "colour": "RGB",
+        "colour_range": "full",
         "short_side_pixels": 40,
         "crop_pixels": 32,
         "mean": [0.485, 0.456, 0.406],
@@ -192,7 +198,106 @@ def test_preprocessing_says_what_a_reader_without_surgrec_needs(tmp_path: Path) 
     assert PREPROCESS.window_seconds == pytest.approx(0.8)
 
 
+def front_matter(card: str) -> dict[str, Any]:
+    return yaml.safe_load(card.split("---\n", 2)[1])
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("cc-by-4.0", {"license": "cc-by-4.0"}),
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("Hospital X, research only", {"license": "other", "license_name": "hospital-x-research-only"}),
+    ],
+)
+def test_the_front_matter_is_what_the_hub_reads(tmp_path: Path, licence: str, expected: dict[str, str]) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    results = (
+        Result("phase recognition", "Cholec80: test", "macro F1", 0.61, 0.58, 0.64, "linear probe"),
+        Result("tool presence", "Cholec80: test", "mAP", 0.5),
+    )
+    folder = written(tmp_path / "release", licence=licence, results=results)
+    text = (folder / "README.md").read_text()
+    front = front_matter(text)
+    assert {key: front.get(key) for key in ("license", "license_name")} == {"license_name": None} | expected
+    card = hub.ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "surgrec" and card.data.pipeline_tag == "feature-extraction"
+    read = {(one.dataset_name, one.metric_name): one.metric_value for one in card.data.eval_results}
+    assert read == {("Cholec80: test", "macro F1"): 0.61, ("Cholec80: test", "mAP"): 0.5}
+    assert "| phase recognition | Cholec80: test | macro F1 | 0.61 (0.58 to 0.64) | linear probe |" in text
+
+
+def test_without_results_the_card_says_so(tmp_path: Path) -> None:
+    text = (written(tmp_path / "release") / "README.md").read_text()
+    assert "none were recorded with this release" in text and "model-index" not in front_matter(text)
+
+
+def test_results_are_read_or_refused_by_entry(tmp_path: Path) -> None:
+    whole = {"task": "phase", "data": "a", "metric": "F1", "value": 0.5}
+    (tmp_path / "r.json").write_text(json.dumps([whole, whole | {"low": 0.4, "high": 0.6, "note": "x"}]))
+    assert read_results(tmp_path / "r.json")[1] == Result("phase", "a", "F1", 0.5, 0.4, 0.6, "x")
+    for entry, sentence in (
+        ({"task": "phase"}, "entry 0 .* lacks data, metric, value"),
+        (whole | {"file": "x"}, "entry 0 .* has the unknown file"),
+        (whole | {"value": "high"}, "value 'high', which is no number"),
+        (whole | {"value": float("nan")}, "which is no number"),
+        (whole | {"task": 3}, "task 3, which is no text"),
+    ):
+        (tmp_path / "r.json").write_text(json.dumps([entry]))
+        with pytest.raises(UserError, match=sentence):
+            read_results(tmp_path / "r.json")
+    (tmp_path / "r.json").write_text("{}")
+    with pytest.raises(UserError, match="no list of objects"):
+        read_results(tmp_path / "r.json")
+
+
+def test_the_card_has_a_line_for_every_downstream_set_and_says_whether_contamination_was_allowed(
+    tmp_path: Path,
+) -> None:
+    sets = (Downstream("cholec80", "found", "2 videos"), Downstream("glenda", "not compared", ""))
+    for is_allowed, sentence in (
+        (True, "**`allow_contamination` was set"),
+        (False, "`allow_contamination` was not set"),
+        (None, "(`allow_contamination`): unknown"),
+    ):
+        footage = Footage(standings=("at first", "then"), is_allowed=is_allowed, downstream=sets)
+        folder = written(tmp_path / str(is_allowed), footage=footage)
+        card, config = (folder / "README.md").read_text(), json.loads((folder / "config.json").read_text())
+        assert sentence in card and "as known in training: at first; later: then." in card
+        assert "| cholec80 | found | 2 videos |" in card and "| glenda | not compared |  |" in card
+        assert config["allow_contamination"] is is_allowed
+        assert [(each["name"], each["status"]) for each in config["downstream"]] == [
+            ("cholec80", "found"), ("glenda", "not compared")
+        ]  # fmt: skip
+
+
+def test_the_videos_seen_are_listed_where_they_are_known(tmp_path: Path) -> None:
+    seen = (SeenVideo("a_1", "cholec", 0), SeenVideo("b_2", 'eye "two", left', 7))
+    folder = written(tmp_path / "release", footage=Footage(seen=seen, is_whole=False))
+    with (folder / "videos_seen.csv").open(newline="") as file:
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == [
+            ("a_1", "cholec", "0"), ("b_2", 'eye "two", left', "7")
+        ]  # fmt: skip
+    card = (folder / "README.md").read_text()
+    assert (
+        "lists the 2 videos that it has seen" in card and "starting weights had seen before is not in that list" in card
+    )
+    verify(folder)
+    unknown = written(tmp_path / "unknown")
+    assert not (unknown / "videos_seen.csv").exists()
+    assert "Ids of the videos that it has seen: unknown" in (unknown / "README.md").read_text()
+
+
 def test_the_citation_is_whole(tmp_path: Path) -> None:
+    """What the schema of the format demands: https://github.com/citation-file-format/citation-file-format, 1.2.0."""
     citation = yaml.safe_load((written(tmp_path / "release") / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert citation.keys() <= {"cff-version", "message", "title", "type", "authors", "references"}
     assert citation["cff-version"] == "1.2.0" and citation["authors"] == [{"name": "unknown"}]
+    assert citation["type"] in ("dataset", "software")
     assert {reference["type"] for reference in citation["references"]} == {"software", "article"}
+    allowed = {"type", "title", "version", "authors", "year", "url", "identifiers"}
+    for reference in citation["references"]:
+        assert {"authors", "title", "type"} <= reference.keys() <= allowed
+        assert all(author["name"] for author in reference["authors"])
+        assert all({"type", "value"} <= identifier.keys() for identifier in reference.get("identifiers", ()))
