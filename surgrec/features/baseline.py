@@ -68,9 +68,9 @@ def load_any(
 class BaselineEncoder(nn.Module):
     """A model of another library with the calling seam of `Encoder`: tokens (B, N, D) of a video (B, C, T, H, W), time step by time step.
 
-    A model with an argument for video (`video_input`) gets (B, T, C, H, W); any other sees the frames one by one. `clip`: frames, and pixels
-    of a side. `clip_tokens`: the time steps of such a clip, and the tokens of each. Raises `UserError` for a model whose output is neither
-    tokens nor a map of features.
+    A model with an argument for video (`video_input`) gets (B, T, C, H, W); any other sees the frames one by one. `clip`: frames, and
+    pixels of a side. `clip_tokens`: the time steps of such a clip, and the tokens of each. Raises `UserError` for a model whose output
+    is neither tokens nor a map of features.
     """
 
     def __init__(self, model: nn.Module, clip: tuple[int, int], device: str, video_input: str | None = None) -> None:
@@ -165,6 +165,8 @@ def _timm(name: str, device: str, num_frames: int | None, interval: float | None
 
 
 def _transformers(name: str, device: str, num_frames: int | None, interval: float | None) -> FrozenModel:
+    import surgrec.core.torchvision_guard  # noqa: F401  (transformers imports torchvision)
+
     try:
         from transformers import AutoImageProcessor, AutoModel
     except ImportError:
