@@ -118,7 +118,7 @@ class Chunks:
 
     def _hand_on(self, block: WindowFeatures) -> None:
         kept = np.ascontiguousarray(block.features, np.dtype(self._origin.dtype).newbyteorder("<"))
-        self._digest.update(kept)
+        self._digest.update(kept.data)
         block = replace(block, features=kept)
         self._write(self._num_written, block)
         self._num_written += len(block)

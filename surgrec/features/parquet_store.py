@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surgrec.core.atomic import atomic_path, remove_leftovers, write_json
+from surgrec.core.atomic import atomic_path, remove_leftovers, sync_path, write_json
 from surgrec.features.origin import Chunks, Origin, StoreError
 from surgrec.features.windows import WindowFeatures
 
@@ -34,7 +35,11 @@ class ParquetStore:
     @classmethod
     def create(cls, path: Path, origin: Origin) -> ParquetStore:
         """A new, empty store in an absent or empty folder."""
-        write_json(path / MARKER, origin.to_dict())
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new.", dir=path) as folder:  # other shards may begin at the same time
+            write_json(Path(folder) / MARKER, origin.to_dict())
+            (Path(folder) / MARKER).replace(path / MARKER)
+        sync_path(path)
         return cls(path, origin)
 
     @classmethod

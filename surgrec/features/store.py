@@ -86,7 +86,7 @@ def claim_store(path: Path, file_format: str, origin: Origin, is_shared: bool = 
 
 def _is_content(entry: Path) -> bool:
     """Not what another shard has just begun."""
-    return not entry.name.startswith((".new.", "._features"))
+    return not entry.name.startswith(".new.")
 
 
 def check_video_id(video_id: str) -> None:
