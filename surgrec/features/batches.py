@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from surgrec.features.clips import ClipReader
+from surgrec.features.cores import use_one_core
 from surgrec.features.extractor import stacked
 from surgrec.features.units import Slot, Unit, batches_of
 from surgrec.features.videos import Video
@@ -53,7 +54,7 @@ class Unreadable:
 def read_unit(
     unit: Unit, videos: Sequence[Video], num_done: Sequence[int], reader: ClipReader, plan: WindowPlan, batch_size: int
 ) -> Iterator[Batch | Unreadable]:
-    """The batches of a unit that are not done yet; `videos` is the whole list, `num_done` of the unit's."""
+    """The batches of a unit that are not done yet; `videos` is the whole list, `num_done` of the unit's. For a thread of its own."""
     needed = list(batches_of(unit, num_done, batch_size))
     clips = [_Clips(unit, place, needed, videos, reader, plan) for place in range(len(unit.items))]
     with _side_stream(reader.preprocess.device) as stream:
@@ -107,9 +108,10 @@ class _Clips:
 
 @contextmanager
 def _side_stream(device: str) -> Iterator[torch.cuda.Stream | None]:
-    """A CUDA stream of this thread's own, so that frames are prepared while the encoder computes; None on other devices."""
+    """A CUDA stream of this thread's own, so that frames are prepared while the encoder computes; on other devices None, and one core."""
     chosen = torch.device(device)
     if chosen.type != "cuda":
+        use_one_core()  # the encoder has the others
         yield None
         return
     stream = torch.cuda.Stream(chosen)

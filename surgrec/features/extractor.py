@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from surgrec.core.errors import UserError
 from surgrec.core.grid import TokenGrid
 from surgrec.features.clips import ClipReader
+from surgrec.features.cores import CoreByCore
 from surgrec.features.layers import Layers, autocast, pooled
 from surgrec.features.windows import WindowFeatures, WindowPlan, Windows
 from surgrec.hub.preprocess import ClipPreprocess
@@ -68,6 +69,7 @@ class Extractor:
         self.plan = WindowPlan(preprocess.num_frames, interval, stride)
         self.num_steps, self.num_cells = _clip_tokens(encoder, preprocess)
         self.feature_shape = self._feature_shape()
+        self._core_by_core = CoreByCore(self._features)
 
     def _feature_shape(self) -> tuple[int, ...]:
         """Shape of one window's features; layers that are named are tried on a clip of zeros."""
@@ -84,9 +86,12 @@ class Extractor:
         kept = {"pooled": (), "time": (self.num_steps,), "all": (self.num_steps * self.num_cells,)}[self.layout]
         return ((len(widths),) if self.layers.names else ()) + kept + (widths[0],)
 
-    @torch.inference_mode()
     def features(self, clips: Tensor) -> Tensor:
         """Clips (B, C, T, S, S) to float32 (B, *feature_shape), on their device."""
+        return self._core_by_core(clips)
+
+    @torch.inference_mode()
+    def _features(self, clips: Tensor) -> Tensor:
         with autocast(self.precision, str(clips.device)):
             outputs = self.layers(clips)
         kept = [pooled(tokens, self.layout, self.num_steps) for tokens in outputs]

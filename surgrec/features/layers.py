@@ -6,6 +6,7 @@ one thing in which encoders of different libraries differ.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,8 +41,14 @@ class Layers:
         if not self.names:
             return [self.encoder(video)]
         outputs: dict[int, Any] = {}
+        thread = threading.get_ident()  # other threads may call the same encoder
+
+        def keep(key: int, output: Any) -> None:
+            if threading.get_ident() == thread:
+                outputs[key] = output
+
         hooks = [
-            module.register_forward_hook(lambda _module, _inputs, output, key=key: outputs.__setitem__(key, output))
+            module.register_forward_hook(lambda _module, _inputs, output, key=key: keep(key, output))
             for key, module in enumerate(self._modules)
         ]
         try:
