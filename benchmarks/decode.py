@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def make_files(source: Path | None, folder: Path, seconds: float, num_loops: int) -> None:
     """`original.mp4`, its copies, and these `num_loops` times over, in `folder`."""
     original = folder / "original.mp4"
-    _write_original(source, original, seconds)
+    write_original(source, original, seconds)
     info = probe(original)
     write_video(original, folder / "copy.mp4", info, CopySpec(), None)
     write_video(original, folder / "keyframes.mp4", info, KEYFRAMES, None)
@@ -118,7 +118,7 @@ def _synthesised() -> list[VideoFrame]:
     return [VideoFrame.from_ndarray(rgb, format="rgb24").reformat(1280, 720, "yuv420p") for rgb in pictures]
 
 
-def _write_original(source: Path | None, target: Path, seconds: float) -> None:
+def write_original(source: Path | None, target: Path, seconds: float) -> None:
     pictures = _pictures(source)
     with av.open(str(target), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23", "g": str(GROUP)})

@@ -1,7 +1,8 @@
-"""Frozen features of videos over time, with the encoder of a release.
+"""Frozen features of videos over time, with the encoder of a release or with a baseline.
 
-    python -m surgrec.extract --model release --videos operation.mp4 --out features
+    python -m surgrec.extract --model release --videos operations --out features
     python -m surgrec.extract --model release --videos manifest.parquet --out features --format parquet --stride-seconds 1
+    python -m surgrec.extract --model release --videos manifest.parquet --out features --shard 3/16   # one of 16 jobs of a cluster
 
 In: a release and videos. Out: a folder of features that NumPy or pandas read. The same command continues an interrupted
 extraction, and adds what is new.
@@ -15,12 +16,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgrec.core.console import run_command
+from surgrec.core.console import progress, run_command
 from surgrec.core.errors import UserError
+from surgrec.core.shard import read_shard
 from surgrec.core.wording import counted
 
 if TYPE_CHECKING:
     from surgrec.features.extraction import Outcome
+    from surgrec.features.settings import Settings
     from surgrec.features.videos import Found
 
 _SHOWN = 10
@@ -29,35 +32,69 @@ _SHOWN = 10
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec extract`; returns the exit status."""
     options = _parser().parse_args(arguments)
+    shard = read_shard(options.shard)
     if not options.videos.exists():
         raise UserError(
             f"there is nothing at {options.videos}; give --videos a video, a folder of videos or a manifest"
         )
+    if shard[1] > 1 and options.videos.suffix != ".parquet":
+        raise UserError(
+            f"--shard needs a list that all jobs share, and {options.videos} is none; write one with `surgrec index`"
+        )
+    if options.processes < 1:
+        raise UserError(f"--processes is {options.processes}; give 1 or more")
 
-    import torch
+    from surgrec.core.lock import only_writer
 
-    from surgrec.features.extraction import extract_videos, origin_of
-    from surgrec.features.extractor import Extractor
+    name = options.out.name if shard[1] == 1 else f"{options.out.name}.{shard[0]}-of-{shard[1]}"
+    with only_writer(options.out.with_name(name)):
+        return _extract(options, shard)
+
+
+def _extract(options: argparse.Namespace, shard: tuple[int, int]) -> int:
+    from surgrec.features.extraction import plan_work, run_work
+    from surgrec.features.processes import readers_for, run_processes
     from surgrec.features.store import claim_store
     from surgrec.features.videos import find_videos
-    from surgrec.hub.load import load_release
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = load_release(options.model, device)
-    extractor = Extractor(
-        model.encoder,
-        model.preprocess,
-        stride_seconds=options.stride_seconds,
-        layout=options.tokens,
-        batch_size=options.batch_size,
-        num_threads=options.threads,
-    )
-    store = claim_store(options.out, options.format, origin_of(extractor, model.sha256, options.dtype))
+    settings = _settings(options)
+    num_readers = readers_for(settings)
+    in_one = options.processes == 1
+    extractor, origin = settings.build(None if in_one else "cpu", num_readers)
+    store = claim_store(settings.out, settings.file_format, origin, is_shared=shard[1] > 1)
     ledger = options.out.with_name(f"{options.out.name}.videos.parquet")
     found = find_videos(options.videos, ledger, num_workers=options.threads)
-    outcome = extract_videos(extractor, store, found.videos, keep_short=options.short == "repeat")
-    _report(options.out, options.format, found, outcome)
+    work = plan_work(extractor, store, found.videos, settings.keep_short, shard)
+    with progress("extracting windows", work.num_windows) as advance:
+        if in_one:
+            outcome = run_work(extractor, store, work, advance, num_readers)
+        else:
+            outcome = run_processes(settings, found.videos, shard, options.processes, advance)
+    _report(options, found, outcome, shard)
     return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    import torch
+
+    from surgrec.features.settings import Settings
+
+    return Settings(
+        model=options.model,
+        out=options.out,
+        file_format=options.format,
+        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        layout=options.tokens,
+        layers=tuple(options.layers),
+        precision=options.precision,
+        dtype=options.dtype,
+        stride_seconds=options.stride_seconds,
+        batch_size=options.batch_size,
+        num_threads=options.threads,
+        keep_short=options.short == "repeat",
+        num_frames=options.frames,
+        frame_interval_seconds=options.interval_seconds,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: surgrec extract --model release --videos manifest.parquet --out features --stride-seconds 1",
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="RELEASE", help="folder of `surgrec export`, or its name on Hugging Face")
+    add(
+        "--model",
+        required=True,
+        metavar="RELEASE",
+        help="folder of `surgrec export`, or its name on Hugging Face; for a baseline timm:NAME or transformers:NAME, by name or folder",
+    )
     add("--videos", type=Path, required=True, metavar="PATH", help="a video, a folder of videos or a manifest.parquet")
     add("--out", type=Path, required=True, metavar="FEATURES", help="folder to write or to continue")
     add("--format", choices=("zarr", "parquet"), default="zarr", help="how features are kept (default zarr)")
@@ -81,11 +123,27 @@ def _parser() -> argparse.ArgumentParser:
         "--tokens",
         choices=("pooled", "time", "all"),
         default="pooled",
-        help="pooled: one feature per window, the mean of its tokens (default); time: one per time step; all: every token",
+        help="pooled: one feature per window, the mean of its tokens (default); time: one per time step, which is as many frames as a "
+        "token is deep; all: every token",
+    )
+    add(
+        "--layers",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="features of these layers, such as blocks.5 (default: the encoder's output)",
     )
     add("--dtype", choices=("float32", "float16"), default="float32", help="numbers in the files (default float32)")
+    add(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="what the encoder computes in (default float32)",
+    )
     add("--batch-size", type=int, default=8, metavar="N", help="windows per forward pass (default 8)")
     add("--device", metavar="NAME", help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    add("--processes", type=int, default=1, metavar="N", help="encoders at once, on the GPUs in turn (default 1)")
+    add("--shard", default="0/1", metavar="I/N", help="compute part I of N, counted from 0; the parts may run at once")
     add(
         "--short",
         choices=("repeat", "skip"),
@@ -99,13 +157,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="threads that decode (default: cores, at most 4)",
     )
+    add("--frames", type=int, metavar="N", help="frames of a window, for a baseline that leaves it open (default 16)")
+    add(
+        "--interval-seconds",
+        type=float,
+        metavar="S",
+        help="from one of a window's frames to the next, for a baseline (default 0.16, or as the model was trained)",
+    )
     return parser
 
 
-def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None:
+def _report(options: argparse.Namespace, found: Found, outcome: Outcome, shard: tuple[int, int]) -> None:
     """Say what was done; raises `UserError` at the end where a video could not be read."""
     from surgrec.corpus.refusal import refusals_file, tell_refusals
 
+    out, part = options.out, "" if shard[1] == 1 else f" of part {shard[0]} of {shard[1]}"
     tell_refusals(found.refusals, refusals_file(found.ledger) if found.ledger else None, show_paths=False)
     for video_id, count in outcome.damaged.items():
         print(
@@ -114,14 +180,16 @@ def _report(out: Path, file_format: str, found: Found, outcome: Outcome) -> None
     if outcome.too_short:
         print(f"{counted(len(outcome.too_short), 'video')} shorter than a window left out", file=sys.stderr)
     if not outcome.added and not outcome.unreadable:
-        print(f"nothing is left to do: {out} has the features of {counted(len(outcome.known), 'video')}")
+        print(f"nothing is left to do: {out} has the features of {counted(len(outcome.known), 'video')}{part}")
     else:
-        print(f"{counted(len(outcome.added), 'video')} added to {out}, {len(outcome.known)} were there")
+        print(f"{counted(len(outcome.added), 'video')} added to {out}, {len(outcome.known)} were there{part}")
+        if outcome.seconds and options.device != "cuda" and options.processes == 1:
+            print(f"  {outcome.encoder_seconds / outcome.seconds:.0%} of the time was the encoder's")
     if found.ledger:
         print(f"  which file is which   {found.ledger} (holds file names: keep it to yourself)")
     elif len(found.videos) == 1:
         print(f"  video_id              {found.videos[0].video_id}")
-    reader = f'pandas.read_parquet("{out}")' if file_format == "parquet" else f'zarr.open_group("{out}", mode="r")'
+    reader = f'pandas.read_parquet("{out}")' if options.format == "parquet" else f'zarr.open_group("{out}", mode="r")'
     print(f"  read with             {reader}")
     if outcome.unreadable:
         named = ", ".join(f"{name} ({reason})" for name, reason in list(outcome.unreadable.items())[:_SHOWN])

@@ -186,3 +186,14 @@ def test_checkpoint(tmp_path: Path) -> None:
     for row in content["rows"]:
         assert len(row["all_async_s"]) == len(row["all_sync_s"]) == 2 and row["bytes"] > 1e6
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+def test_extract(tmp_path: Path) -> None:
+    for package in ("transformers", "decord"):
+        pytest.importorskip(package, reason="the peers: pip install 'surgrec[parity,decord]'")
+    sizes = ["--minutes", 0.1, "--loop-windows", 2, "--size", "tiny", "--precision", "float32"]
+    content, text = _run("extract.py", *sizes, "--folder", tmp_path / "files", out=tmp_path / "out")
+    assert content["windows"] == 5 and content["largest_difference"] < 1e-4  # the script itself ends where they differ
+    assert content["ours"]["whole"] > content["ours"]["encoder"] > 0
+    assert "in total, times faster" in text

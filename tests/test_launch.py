@@ -261,7 +261,8 @@ def test_the_image_and_the_bare_interpreter_get_the_same_command(tmp_path: Path)
 @pytest.mark.parametrize(
     ("script", "arguments", "words"),
     [
-        ("extract", ("--model", "a release"), ["-m", "surgrec.extract", "--device", "cuda", "--threads", "3", "--model", "a release"]),
+        ("extract", ("--model", "a release"), ["-m", "surgrec.extract", "--device", "cuda", "--threads", "3",
+                                               "--shard", "3/16", "--model", "a release"]),
         ("benchmark", ("--profile",), ["benchmarks/speed.py", "--device", "cuda", "--profile"]),
         ("prepare", ("--short-side", "256"), ["-m", "surgrec.prepare", "--manifest", "a b.parquet", "--out", "copies",
                                               "--workers", "3", "--shard", "3/16", "--short-side", "256"]),
@@ -277,7 +278,13 @@ def test_the_other_jobs_are_their_commands(
 
 def test_one_element_of_an_array_needs_to_know_how_many_there_are(tmp_path: Path) -> None:
     alone = {"MANIFEST": "m", "OUT": "o", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "3"}
-    done = run("prepare", tmp_path, **alone)
-    assert done.returncode == 2 and "SHARDS=16" in done.stderr
-    assert run("prepare", tmp_path, **alone, SHARDS="16").returncode == 0
-    assert "3/16" in (tmp_path / "arguments").read_text().splitlines()
+    for script in ("prepare", "extract"):
+        done = run(script, tmp_path, **alone)
+        assert done.returncode == 2 and "SHARDS=16" in done.stderr
+        assert run(script, tmp_path, **alone, SHARDS="16").returncode == 0
+        assert "3/16" in (tmp_path / "arguments").read_text().splitlines()
+
+
+def test_extraction_without_an_array_is_one_job(tmp_path: Path) -> None:
+    assert run("extract", tmp_path, "--model", "release", SLURM_ARRAY_TASK_ID="").returncode == 0
+    assert "--shard" not in (tmp_path / "arguments").read_text().splitlines()

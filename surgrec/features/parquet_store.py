@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from surgrec.core.atomic import atomic_path, write_json
+from surgrec.core.atomic import atomic_path, remove_leftovers, sync_path, write_json
 from surgrec.features.origin import Chunks, Origin, StoreError
 from surgrec.features.windows import WindowFeatures
 
@@ -23,7 +24,10 @@ MARKER = "_features.json"  # readers of a folder of Parquet files pass over name
 
 
 class ParquetStore:
-    """`FEATURES/VIDEO_ID.parquet` has the columns video_id, window, start_seconds, end_seconds, valid, padded, feature (flat)."""
+    """`FEATURES/VIDEO_ID.parquet` has the columns video_id, window, start_seconds, end_seconds, valid, padded, feature (flat).
+
+    The metadata of each file have the origin (`surgrec`) and the digest of its features (`features_sha256`).
+    """
 
     def __init__(self, path: Path, origin: Origin) -> None:
         self.path, self.origin = path, origin
@@ -31,7 +35,11 @@ class ParquetStore:
     @classmethod
     def create(cls, path: Path, origin: Origin) -> ParquetStore:
         """A new, empty store in an absent or empty folder."""
-        write_json(path / MARKER, origin.to_dict())
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new.", dir=path) as folder:  # other shards may begin at the same time
+            write_json(Path(folder) / MARKER, origin.to_dict())
+            (Path(folder) / MARKER).replace(path / MARKER)
+        sync_path(path)
         return cls(path, origin)
 
     @classmethod
@@ -50,6 +58,7 @@ class ParquetStore:
     def writer(self, video_id: str, num_windows: int) -> Iterator[Chunks]:
         """Takes the features of one video; it is in the store once the context ends without an exception, else it is not."""
         schema = self._schema()
+        remove_leftovers(self.path / f"{video_id}.parquet")  # of a killed process: a video has one writer
         with (
             atomic_path(self.path / f"{video_id}.parquet") as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as file,
@@ -61,6 +70,7 @@ class ParquetStore:
             )
             yield chunks
             chunks.finish()
+            file.add_key_value_metadata({"features_sha256": chunks.features_sha256})
 
     def read(self, video_id: str) -> WindowFeatures:
         """All windows of a video. Raises `KeyError` where it is not there."""

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import AbstractContextManager
+import time
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from surgrec.features import parquet_store, zarr_store
 from surgrec.features.origin import Chunks, Origin, StoreError
 from surgrec.features.parquet_store import ParquetStore
+from surgrec.features.parts import PARTIAL
 from surgrec.features.windows import WindowFeatures
 from surgrec.features.zarr_store import ZarrStore
 
 Format = Literal["zarr", "parquet"]
+LEFT_BEHIND_SECONDS = 3600.0
 _VIDEO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -54,8 +57,9 @@ def open_store(path: Path) -> FeatureStore:
     raise StoreError(f"{path} holds no features; `surgrec extract` writes them")
 
 
-def claim_store(path: Path, file_format: str, origin: Origin) -> FeatureStore:
-    """The store in `path` to add features of `origin` to, made where there is none. What an interrupted run left is removed.
+def claim_store(path: Path, file_format: str, origin: Origin, is_shared: bool = False) -> FeatureStore:
+    """The store in `path` to add features of `origin` to, made where there is none. What a killed process left half written is removed,
+    where other processes may be writing too (`is_shared`) only after an hour.
 
     Raises `StoreError` where the folder holds something else, or features of another model, layout, stride or format.
     """
@@ -63,7 +67,7 @@ def claim_store(path: Path, file_format: str, origin: Origin) -> FeatureStore:
     if file_format not in get_args(Format):
         raise StoreError(f"there is no format {file_format!r}; choose one of {', '.join(get_args(Format))}")
     kind = ZarrStore if file_format == "zarr" else ParquetStore
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or (path.is_dir() and not any(entry for entry in path.iterdir() if _is_content(entry))):
         return kind.create(path, origin)
     if not path.is_dir() or not any((path / marker).is_file() for marker in (parquet_store.MARKER, zarr_store.MARKER)):
         raise StoreError(f"{path} exists and holds no features; choose another --out")
@@ -76,8 +80,13 @@ def claim_store(path: Path, file_format: str, origin: Origin) -> FeatureStore:
         raise StoreError(
             f"{path} holds features of another extraction (different: {', '.join(differing)}); choose another --out"
         )
-    _clear_partial(path)
+    _clear_leftovers(path, LEFT_BEHIND_SECONDS if is_shared else 0.0)
     return store
+
+
+def _is_content(entry: Path) -> bool:
+    """Not what another shard has just begun."""
+    return not entry.name.startswith(".new.")
 
 
 def check_video_id(video_id: str) -> None:
@@ -86,7 +95,15 @@ def check_video_id(video_id: str) -> None:
         raise StoreError(f"the video_id {video_id!r} has other signs than letters, digits, dot, dash and underscore")
 
 
-def _clear_partial(path: Path) -> None:
-    shutil.rmtree(path / zarr_store.PARTIAL, ignore_errors=True)
-    for file in path.glob(".*.partial.parquet"):
-        file.unlink()
+def _clear_leftovers(path: Path, seconds: float) -> None:
+    """Remove what was half written that long ago. Parts of videos stay: they are whole."""
+    for leftover in [*path.glob(".*.partial.parquet"), *path.glob(f".*{zarr_store.SUFFIX}"), *path.glob(".new.*")]:
+        if leftover.name == PARTIAL:
+            continue
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime < seconds:
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink()

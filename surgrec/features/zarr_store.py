@@ -1,7 +1,7 @@
 """Features as Zarr: one group a video.
 
-In: chunks of features. Out: a Zarr hierarchy (format 3). It is its own file because a group is many files: it grows under
-`FEATURES/.partial` and moves to its name when it is whole.
+In: chunks of features. Out: a Zarr hierarchy (format 3). It is its own file because a group is many files: it grows under a name that
+begins with a dot and moves to its own when it is whole.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,13 @@ from surgrec.features.origin import Chunks, Origin, StoreError
 from surgrec.features.windows import WindowFeatures
 
 MARKER = "zarr.json"
-PARTIAL = ".partial"
+SUFFIX = ".partial"
 
 
 class ZarrStore:
     """`FEATURES/VIDEO_ID/` holds `features` (n, ...), `start_seconds`, `end_seconds`, `valid` and `padded` (n,).
 
-    The attributes `surgrec` of the root and of every group tell the origin.
+    The attributes `surgrec` of the root and of every group tell the origin, `features_sha256` of a group the digest of its features.
     """
 
     def __init__(self, path: Path, origin: Origin) -> None:
@@ -35,7 +36,12 @@ class ZarrStore:
     @classmethod
     def create(cls, path: Path, origin: Origin) -> ZarrStore:
         """A new, empty store in an absent or empty folder."""
-        zarr.create_group(store=path, zarr_format=3, attributes={"surgrec": origin.to_dict()})
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".new.", dir=path) as folder:  # other shards may begin at the same time
+            zarr.create_group(store=folder, zarr_format=3, attributes={"surgrec": origin.to_dict()})
+            sync_path(Path(folder) / MARKER)
+            (Path(folder) / MARKER).replace(path / MARKER)
+        sync_path(path)
         return cls(path, origin)
 
     @classmethod
@@ -53,9 +59,10 @@ class ZarrStore:
     @contextmanager
     def writer(self, video_id: str, num_windows: int) -> Iterator[Chunks]:
         """Takes the features of one video; it is in the store once the context ends without an exception, else it is not."""
-        partial = self.path / PARTIAL / video_id
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
+        for leftover in self.path.glob(f".{video_id}.*{SUFFIX}"):  # of a killed process: a video has one writer
+            shutil.rmtree(leftover, ignore_errors=True)
+        with TemporaryDirectory(prefix=f".{video_id}.", suffix=SUFFIX, dir=self.path) as folder:
+            partial = Path(folder) / video_id
             group = zarr.create_group(store=partial, zarr_format=3, attributes=self._attributes(video_id))
             arrays = self._arrays(group, num_windows)
 
@@ -66,12 +73,11 @@ class ZarrStore:
             chunks = Chunks(self.origin, num_windows, write)
             yield chunks
             chunks.finish()
+            group.attrs["features_sha256"] = chunks.features_sha256
             for path in [*partial.rglob("*"), partial]:
                 sync_path(path)
             partial.rename(self.path / video_id)
             sync_path(self.path)
-        finally:
-            shutil.rmtree(self.path / PARTIAL, ignore_errors=True)
 
     def read(self, video_id: str) -> WindowFeatures:
         """All windows of a video. Raises `KeyError` where it is not there."""
@@ -87,11 +93,12 @@ class ZarrStore:
     def _arrays(self, group: zarr.Group, num_windows: int) -> dict[str, zarr.Array]:
         per_chunk = min(num_windows, self.origin.windows_per_chunk)
         shape = self.origin.feature_shape
+        layers = ["layer"] if self.origin.layers else []
         axes = {"pooled": ["feature"], "time": ["time", "feature"], "all": ["token", "feature"]}[self.origin.layout]
         arrays = {
             "features": group.create_array(
                 "features", shape=(num_windows, *shape), chunks=(per_chunk, *shape), dtype=self.origin.dtype,
-                fill_value=np.nan, dimension_names=["window", *axes],
+                fill_value=np.nan, dimension_names=["window", *layers, *axes],
             )
         }  # fmt: skip
         for name, dtype in (("start_seconds", "f8"), ("end_seconds", "f8"), ("valid", "?"), ("padded", "?")):

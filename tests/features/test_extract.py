@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import zarr
 
 from surgrec import extract
 from surgrec.core.console import run_command
+from surgrec.core.lock import only_writer
 from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
-from surgrec.features import extraction
+from surgrec.features.extractor import Extractor
 from surgrec.features.store import open_store
 from tests.hub.build import written
 
@@ -77,29 +84,160 @@ def test_the_same_command_has_nothing_left_to_do(
     assert files(tmp_path / "out") == before
 
 
+class Interrupted:
+    """Ctrl-C at the n-th batch, the parts so far in files."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, at: int) -> None:
+        features, count = Extractor.features, iter(range(1000))
+
+        def counted(extractor: Extractor, clips: torch.Tensor) -> torch.Tensor:
+            if next(count) == at:
+                raise KeyboardInterrupt
+            return features(extractor, clips)
+
+        patch.setattr(Extractor, "features", counted)
+
+
 @pytest.mark.parametrize("file_format", ["zarr", "parquet"])
 def test_an_interrupted_extraction_continues_to_the_same_bytes(
     release: Path, manifest: Path, tmp_path: Path, file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def command(out: str) -> int:
-        return run("--model", release, "--videos", manifest, "--out", tmp_path / out, "--format", file_format)
+        more = ("--format", file_format, "--stride-seconds", "0.1", "--batch-size", "3")
+        return run("--model", release, "--videos", manifest, "--out", tmp_path / out, *more)
 
     assert command("whole") == 0
-    extract_one, seen = extraction.Extractor.extract, []
+    for at in (0, 1, 5, 13):
+        with monkeypatch.context() as patch:
+            Interrupted(patch, at)
+            assert command(f"parts {at}") == 130
+        assert len(open_store(tmp_path / f"parts {at}").video_ids()) < 3
+        assert command(f"parts {at}") == 0
+        assert files(tmp_path / f"parts {at}") == files(tmp_path / "whole")
 
-    def interrupted(self: extraction.Extractor, path: Path, seconds: float):  # type: ignore[no-untyped-def]
-        seen.append(path)
-        for batch in extract_one(self, path, seconds):
-            yield batch
-            if len(seen) == 2:
-                raise KeyboardInterrupt
 
+def test_what_was_computed_of_a_video_is_not_computed_again(
+    release: Path, video: VideoOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (
+        "--model",
+        release,
+        "--videos",
+        video(4.2),
+        "--out",
+        tmp_path / "out",
+        "--stride-seconds",
+        "0.1",
+        "--batch-size",
+        "2",
+    )
     with monkeypatch.context() as patch:
-        patch.setattr(extraction.Extractor, "extract", interrupted)
-        assert command("parts") == 130
-    assert len(open_store(tmp_path / "parts").video_ids()) == 1
-    assert command("parts") == 0
+        Interrupted(patch, 9)
+        assert run(*command) == 130
+    computed, features = [], Extractor.features
+    monkeypatch.setattr(Extractor, "features", lambda self, clips: computed.append(len(clips)) or features(self, clips))
+    assert run(*command) == 0
+    assert sum(computed) == 34 - 18
+
+
+@pytest.mark.parametrize("file_format", ["zarr", "parquet"])
+def test_two_shards_together_are_one_run(
+    release: Path, manifest: Path, tmp_path: Path, file_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (
+        "--model",
+        release,
+        "--videos",
+        manifest,
+        "--format",
+        file_format,
+        "--batch-size",
+        "2",
+        "--stride-seconds",
+        "0.1",
+    )
+    assert run(*more, "--out", tmp_path / "one") == 0
+    counts = []
+    for part in ("1/2", "0/2"):
+        assert run(*more, "--out", tmp_path / "two", "--shard", part) == 0
+        counts.append(len(open_store(tmp_path / "two").video_ids()))
+    assert 0 < counts[0] < counts[1] == 3, "each did a part"
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+    assert "of part 0 of 2" in capsys.readouterr().out
+    assert run(*more, "--out", tmp_path / "two") == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert run(*more, "--out", tmp_path / "two", "--shard", "0/2", "--videos", manifest.parent / "Erika_Muster") == 2
+    assert "surgrec index" in capsys.readouterr().err
+
+
+def test_one_part_is_computed_once_at_a_time(release: Path, manifest: Path, tmp_path: Path) -> None:
+    command = ("--model", release, "--videos", manifest, "--out", tmp_path / "out")
+    with only_writer(tmp_path / "out"):
+        assert run(*command) == 2
+    with only_writer(tmp_path / "out.0-of-2"):
+        assert run(*command, "--shard", "0/2") == 2
+        assert run(*command, "--shard", "1/2") == 0
+
+
+@pytest.mark.slow
+def test_processes_together_are_one(release: Path, manifest: Path, folder: Path, tmp_path: Path) -> None:
+    more = ("--model", release, "--videos", manifest, "--batch-size", "2", "--stride-seconds", "0.1")
+    (folder / "Muster_2.0.mp4").write_bytes(b"nothing any more")
+    for out, count in (("one", 1), ("three", 3)):
+        assert run(*more, "--out", tmp_path / out, "--processes", count) == 2, (
+            "one cannot be read, the others are there"
+        )
+    assert len(open_store(tmp_path / "one").video_ids()) == 2
+    assert files(tmp_path / "three") == files(tmp_path / "one")
+
+
+KILLED = """
+import os, signal, sys
+from surgrec import extract
+from surgrec.features import parts
+from surgrec.features.extractor import Extractor
+
+at, features = int(sys.argv.pop(1)), Extractor.features
+parts.SAVE_SECONDS = 0.0
+count = iter(range(1000))
+
+def killed(extractor, clips):
+    if next(count) == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return features(extractor, clips)
+
+Extractor.features = killed
+extract.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", ["zarr", "parquet"])
+def test_killed_at_any_batch_it_continues_to_the_same_bytes(
+    release: Path, manifest: Path, tmp_path: Path, file_format: str
+) -> None:
+    more = ["--model", release, "--videos", manifest, "--format", file_format, "--threads", "1", "--device", "cpu"]
+    more += ["--stride-seconds", "0.2", "--batch-size", "4"]
+    assert run(*more, "--out", tmp_path / "whole") == 0
+    for at in (1, 2, 1):
+        command = [sys.executable, "-c", KILLED, at, *more, "--out", tmp_path / "parts"]
+        done = subprocess.run(list(map(str, command)), check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert (tmp_path / "parts" / ".partial").is_dir()
+    assert run(*more, "--out", tmp_path / "parts") == 0
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+def test_the_store_says_what_made_it(release: Path, video: VideoOf, tmp_path: Path) -> None:
+    options = ("--layers", "blocks.0", "norm", "--tokens", "time", "--dtype", "float16", "--precision", "bfloat16")
+    assert run("--model", release, "--videos", video(2.0), "--out", tmp_path / "out", *options) == 0
+    store = open_store(tmp_path / "out")
+    assert store.origin.model == "surgrec jepa step 300" and store.origin.layers == ("blocks.0", "norm")
+    assert store.origin.precision == "bfloat16" and store.origin.feature_shape == (2, 2, 48)
+    (video_id,) = store.video_ids()
+    group: Any = zarr.open_group(tmp_path / "out", mode="r")[video_id]
+    assert group["features"].shape == (3, 2, 2, 48) and group["features"].dtype == "float16"
+    assert group["features"].metadata.dimension_names == ("window", "layer", "time", "feature")
 
 
 def test_another_model_is_refused(

@@ -15,13 +15,15 @@ import torch
 
 from surgrec.core.errors import UserError
 from surgrec.features import frames as frames_module
+from surgrec.features.clips import ClipReader
 from surgrec.features.extractor import Extractor
 from surgrec.features.windows import WindowFeatures
 from surgrec.hub.load import LoadedModel
+from surgrec.models.rotary import Rotary
 from surgrec.video.decode import Frames, open_video
 from surgrec.video.errors import VideoError
 from surgrec.video.probe import probe
-from tests.video.make_videos import indices_in
+from tests.video.make_videos import Coded, indices_in, variable_times, write
 
 VideoOf = Callable[[float], Path]
 
@@ -166,18 +168,59 @@ def test_memory_is_bounded(model: LoadedModel, video: VideoOf, monkeypatch: pyte
     """No more preprocessed frames are alive than two blocks and what the next window has of older ones."""
     frames: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
     alive: list[int] = []
-    prepare = Extractor._prepare
+    prepare = ClipReader._prepare
 
-    def counted(extractor: Extractor, block: Any) -> Any:
+    def counted(reader: ClipReader, block: Any) -> Any:
         alive.append(len(frames))
-        prepared = prepare(extractor, block)
+        prepared = prepare(reader, block)
         frames.update(prepared)
         return prepared
 
-    monkeypatch.setattr(Extractor, "_prepare", counted)
+    monkeypatch.setattr(ClipReader, "_prepare", counted)
     result = run(model, video(12.0), 12.0, stride_seconds=0.1, batch_size=2)
     assert len(result) == 112 and len(alive) == 8
     assert max(alive) <= frames_module.FRAMES_PER_READ + 7
+
+
+@pytest.mark.parametrize("stride", [0.04, 0.1, 0.37])
+def test_of_a_variable_rate_the_windows_equal_those_computed_alone(
+    model: LoadedModel, tmp_path: Path, stride: float
+) -> None:
+    times = variable_times(60)
+    path = write(tmp_path, Coded("variable.mp4", times=times, ticks_per_second=1000))
+    result = run(model, path, float(times[-1]), stride_seconds=stride)
+    assert result.is_valid.all() and len(result) > 10
+    for window in range(0, len(result), 5):
+        if not result.is_padded[window]:
+            expected = alone(model, path, window * stride).mean(0)
+            np.testing.assert_allclose(result.features[window], expected, atol=1e-6, rtol=0)
+
+
+def test_layers_are_those_of_the_name(model: LoadedModel, video: VideoOf) -> None:
+    names = ("blocks.0", "blocks.1", "norm")
+    result = run(model, video(2.0), 2.0, layout="all", layers=names).features
+    assert result.shape == (3, 3, 32, 48)
+    with open_video(video(2.0)) as reader:
+        tokens = model.preprocess(reader.read(np.arange(4) * 0.2).pixels)
+    first = model.encoder.embed(tokens)
+    rotary = Rotary.at(model.encoder.grid_of(tokens), 24, model.encoder.rope_style, None, tokens.device, None)
+    for block, kept in zip(model.encoder.blocks, result[0], strict=False):
+        first = block(first, rotary, ())
+        np.testing.assert_allclose(kept, first[0], atol=1e-6)
+    np.testing.assert_array_equal(result[:, 2], run(model, video(2.0), 2.0, layout="all").features)
+    pooled = run(model, video(2.0), 2.0, layers=names).features
+    np.testing.assert_allclose(pooled, result.mean(2), atol=1e-6)
+    for wrong in ("blocks.7", "", "embed.projection"):
+        with pytest.raises(UserError, match=r"has no layer .* it has .*blocks\.0"):
+            run(model, video(2.0), 2.0, layers=(wrong,))
+    with pytest.raises(UserError, match=r"name a whole block|one width"):
+        run(model, video(2.0), 2.0, layers=("blocks.0.attention.qkv", "blocks.0"))
+
+
+def test_half_precision_is_near(model: LoadedModel, video: VideoOf) -> None:
+    exact, near = (run(model, video(2.0), 2.0, precision=precision).features for precision in ("float32", "bfloat16"))
+    assert near.dtype == np.float32 and not np.array_equal(exact, near)
+    np.testing.assert_allclose(near, exact, atol=0.05)
 
 
 def test_a_real_operation(model: LoadedModel, clips: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 import zarr
 
 from surgrec.core.errors import UserError
-from surgrec.features.origin import Origin
+from surgrec.features.origin import Origin, joined
+from surgrec.features.parts import Parts
 from surgrec.features.store import FeatureStore, check_video_id, claim_store, open_store
 from surgrec.features.windows import WindowFeatures
 
@@ -94,18 +97,68 @@ def test_an_interrupted_video_is_not_there(tmp_path: Path, file_format: str) -> 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, file_format: str) -> None:
     store = claim_store(tmp_path / "out", file_format, ORIGIN)
     add(store, "a_1", windows(3))
-    left = tmp_path / "out" / (".partial/b_2/zarr.json" if file_format == "zarr" else ".b_2.77.partial.parquet")
-    left.parent.mkdir(exist_ok=True, parents=True)
-    left.write_text("half")
+    left = tmp_path / "out" / (".b_2.77.partial/b_2/zarr.json" if file_format == "zarr" else ".b_2.77.partial.parquet")
+    part = tmp_path / "out" / ".partial" / "b_2" / "000000000-000000002.npz"
+    for file in (left, part):
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text("half")
     assert store.video_ids() == {"a_1"}
+    claim_store(tmp_path / "out", file_format, ORIGIN, is_shared=True)
+    assert left.exists(), "another shard may be writing it"
     claim_store(tmp_path / "out", file_format, ORIGIN)
-    assert not left.exists() and store.video_ids() == {"a_1"}
+    assert not left.exists() and store.video_ids() == {"a_1"} and part.exists(), "a part of a video is whole"
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize(
-    "change", [{"model_sha256": "cd" * 32}, {"stride_seconds": 0.4}, {"layout": "time"}, {"preprocessing": {}}]
-)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_stranger_can_check_the_checksum(tmp_path: Path, file_format: str, dtype: str) -> None:
+    add(claim_store(tmp_path, file_format, replace(ORIGIN, dtype=dtype)), "a_1", windows(7))
+    if file_format == "zarr":
+        group: Any = zarr.open_group(tmp_path, mode="r")["a_1"]
+        array, said = group["features"][:], group.attrs["features_sha256"]
+    else:
+        table = pq.read_table(tmp_path / "a_1.parquet")
+        array = table["feature"].combine_chunks().flatten().to_numpy()
+        said = pq.ParquetFile(tmp_path / "a_1.parquet").metadata.metadata[b"features_sha256"].decode()
+    assert array.dtype == dtype and hashlib.sha256(array.tobytes()).hexdigest() == said
+
+
+def test_shards_that_begin_at_once_find_one_store(tmp_path: Path) -> None:
+    for file_format in FORMATS:
+        with ThreadPoolExecutor(8) as pool:
+            stores = list(
+                pool.map(lambda _, kind=file_format: claim_store(tmp_path / kind, kind, ORIGIN, True), range(8))
+            )
+        assert all(store.origin == ORIGIN for store in stores)
+        assert len(list((tmp_path / file_format).iterdir())) == 1
+
+
+def test_parts_are_read_from_the_first_window_on(tmp_path: Path) -> None:
+    batch, parts = windows(9), Parts(tmp_path, "a_1")
+    for first in (0, 2, 4):
+        parts.add(part(batch, slice(first, first + 2)))
+        parts.save()
+    again = Parts(tmp_path, "a_1")
+    assert again.num_done == 6
+    assert_same(joined(list(again)), part(batch, slice(0, 6)))
+    (tmp_path / ".partial" / "a_1" / "000000002-000000004.npz").unlink()
+    assert Parts(tmp_path, "a_1").num_done == 2, "what comes after a gap is not counted"
+    again.remove()
+    assert not (tmp_path / ".partial").exists()
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"model_sha256": "cd" * 32},
+    {"stride_seconds": 0.4},
+    {"layout": "time"},
+    {"preprocessing": {}},
+    {"precision": "bfloat16"},
+    {"layers": ("norm",)},
+]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("change", CHANGES)
 def test_features_of_another_extraction_are_refused(tmp_path: Path, file_format: str, change: dict[str, Any]) -> None:
     add(claim_store(tmp_path / "out", file_format, ORIGIN), "a_1", windows(3))
     with pytest.raises(UserError, match=f"another extraction .*{next(iter(change))}"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from surgrec.models import attention
 from surgrec.models.attention import Attention, attend, mix
 from surgrec.models.errors import ModelError
 
@@ -87,3 +88,16 @@ def test_the_variable_length_kernel_is_refused_where_it_cannot_run() -> None:
     q = torch.randn(2, 12, 3, 8)
     with pytest.raises(ModelError, match=r"needs CUDA in half precision, not cpu in torch\.float32"):
         mix(q, q, q, (7, 5), "varlen")
+
+
+@torch.no_grad()
+def test_in_half_precision_on_the_cpu_attention_in_blocks_is_as_near_to_the_formula(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    q, k, v = (torch.randn(2, 3, 900, 16, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    exact, halves = attend(q, k, v, "math"), [each.bfloat16() for each in (q, k, v)]
+    in_blocks = attend(*halves).float()
+    monkeypatch.setattr(attention, "_gains_from_blocks", lambda q: False)
+    fused = attend(*halves).float()
+    assert not torch.equal(in_blocks, fused), "two ways"
+    assert (in_blocks - exact).abs().mean() < 1.5 * (fused - exact).abs().mean()

@@ -1,0 +1,136 @@
+"""A baseline stands in for a release: its features are what its own library gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from surgrec import extract
+from surgrec.core.console import run_command
+from surgrec.core.errors import UserError
+from surgrec.features.baseline import load_any
+from surgrec.features.store import open_store
+from surgrec.video.decode import open_video
+
+VideoOf = Callable[[float], Path]
+FAST = ("--threads", "1", "--device", "cpu")
+
+
+def frames_of(path: Path, preprocess, start: float = 0.0) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    with open_video(path) as reader:
+        times = start + np.arange(preprocess.num_frames) * preprocess.frame_interval_seconds
+        return preprocess(reader.read(times).pixels)
+
+
+def saved_timm(folder: Path, name: str, **options: object) -> torch.nn.Module:
+    import surgrec.core.torchvision_guard  # noqa: F401, I001  (before timm)
+    import timm
+    from timm.models import save_for_hf
+
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=0, **options).eval()
+    save_for_hf(model, str(folder), safe_serialization=True, model_args=options)
+    return model
+
+
+@pytest.mark.parametrize(
+    "name, options, width",
+    [
+        ("vit_tiny_patch16_224", {"img_size": 32, "depth": 2}, 192),
+        ("resnet10t", {}, 512),
+    ],
+)
+def test_a_model_of_timm(name: str, options: dict[str, object], width: int, video: VideoOf, tmp_path: Path) -> None:
+    theirs = saved_timm(tmp_path / "model", name, **options)
+    model = load_any(f"timm:{tmp_path / 'model'}", "cpu", num_frames=4)
+    clip = frames_of(video(2.0), model.preprocess)
+    with torch.no_grad():
+        tokens, images = model.encoder(clip), clip[0].transpose(0, 1)
+        expected = theirs.forward_features(images)  # type: ignore[operator]
+    assert model.preprocess.num_frames == 4 and model.preprocess.frame_interval_seconds == 0.16
+    assert model.name == f"timm {name}" and len(model.sha256) == 64
+    cells = expected.flatten(2).transpose(1, 2) if expected.ndim == 4 else expected[:, 1:]
+    torch.testing.assert_close(tokens[0], cells.reshape(-1, width))
+    out = tmp_path / "features"
+    command = ["--model", f"timm:{tmp_path / 'model'}", "--videos", video(2.0), "--out", out, "--frames", 4, *FAST]
+    if name.startswith("vit"):
+        command += ["--layers", "model.blocks.0", "model.norm"]
+    assert run_command(lambda: extract.main([str(word) for word in command])) == 0
+    (video_id,) = open_store(out).video_ids()
+    kept = open_store(out).read(video_id).features[0]
+    np.testing.assert_allclose(kept[-1] if kept.ndim == 2 else kept, tokens[0].mean(0), atol=1e-5)
+
+
+def test_a_video_model_of_transformers(video: VideoOf, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=48, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96
+    )  # fmt: skip
+    theirs = transformers.VideoMAEModel(config).eval()
+    theirs.save_pretrained(tmp_path / "model")
+    model = load_any(f"transformers:{tmp_path / 'model'}", "cpu")
+    assert (model.encoder.tubelet, model.encoder.clip_tokens, model.encoder.width) == (2, (2, 16), 48)
+    clip = frames_of(video(2.0), model.preprocess)
+    with torch.no_grad():
+        expected = theirs(clip.transpose(1, 2)).last_hidden_state
+        torch.testing.assert_close(model.encoder(clip), expected)
+    out = tmp_path / "features"
+    command = [
+        "--model",
+        f"transformers:{tmp_path / 'model'}",
+        "--videos",
+        video(2.0),
+        "--out",
+        out,
+        "--tokens",
+        "time",
+    ]
+    assert run_command(lambda: extract.main([*map(str, command), *FAST])) == 0
+    (video_id,) = open_store(out).video_ids()
+    kept = open_store(out).read(video_id).features[0]
+    np.testing.assert_allclose(kept, expected[0].reshape(2, 16, 48).mean(1), atol=1e-5)
+
+
+def test_an_image_model_of_transformers(video: VideoOf, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    theirs = transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**sizes)).eval()
+    theirs.save_pretrained(tmp_path / "model")
+    model = load_any(f"transformers:{tmp_path / 'model'}", "cpu", num_frames=2, frame_interval_seconds=0.5)
+    assert model.encoder.clip_tokens == (2, 4) and model.encoder.num_prefix_tokens == 5, "a class token, four registers"
+    clip = frames_of(video(2.0), model.preprocess)
+    with torch.no_grad():
+        expected = theirs(clip[0].transpose(0, 1)).last_hidden_state[:, 5:]
+        torch.testing.assert_close(model.encoder(clip)[0], expected.reshape(8, 32))
+
+
+def test_what_cannot_be_had_is_one_sentence(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name, said in (
+        ("timm:no_such_model_at_all", "timm gives no model"),
+        (f"timm:{tmp_path / 'empty'}", "timm gives no model"),
+        (f"transformers:{tmp_path / 'empty'}", "transformers gives no model"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load_any(name, "cpu")
+    with pytest.raises(UserError, match="--frames"):
+        load_any(str(release), "cpu", num_frames=8)
+
+
+def test_the_digest_is_that_of_the_weights(tmp_path: Path) -> None:
+    model = saved_timm(tmp_path / "a", "vit_tiny_patch16_224", img_size=32, depth=1)
+    digest = load_any(f"timm:{tmp_path / 'a'}", "cpu").sha256
+    assert load_any(f"timm:{tmp_path / 'a'}", "cpu").sha256 == digest
+    from timm.models import save_for_hf
+
+    with torch.no_grad():
+        next(model.parameters()).reshape(-1)[3] += 1e-3
+    options = {"img_size": 32, "depth": 1}
+    save_for_hf(model, str(tmp_path / "b"), safe_serialization=True, model_args=options)
+    assert load_any(f"timm:{tmp_path / 'b'}", "cpu").sha256 != digest
