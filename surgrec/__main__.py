@@ -22,6 +22,7 @@ VERBS = {
     "train": "pretrain an encoder; the same command continues",
     "status": "tell how runs are doing: step, time to go, losses, mixture, alarms, last checkpoint",
     "export": "make a release of a run",
+    "convert": "make of a release what transformers or ONNX runtimes read",
     "extract": "compute frozen features of videos with a release",
 }
 MODULES = {"corpus": "surgrec.corpus_command"}  # of verbs whose own name is that of a stage

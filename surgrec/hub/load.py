@@ -34,6 +34,7 @@ class LoadedModel:
     preprocess: ClipPreprocess
     config: dict[str, Any]
     sha256: str
+    folder: Path | None = None
 
 
 def load_model(
@@ -64,7 +65,7 @@ def load_release(
     except (TypeError, ValueError) as error:
         raise ReleaseError(f"{layout.PREPROCESSING_FILE} of {folder} makes no sense: {error}") from None
     encoder = _build(folder, config, chosen)
-    return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE])
+    return LoadedModel(encoder, preprocess, config, sums[layout.ENCODER_FILE], folder)
 
 
 def _build(folder: Path, config: dict[str, Any], device: torch.device) -> Encoder:
