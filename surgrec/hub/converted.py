@@ -7,6 +7,8 @@ weights, where they come from, what became of positions, and the proof that the 
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -75,7 +77,7 @@ def write_converted(kind: Kind, source: Source, out: Path) -> bool:
         _refuse_other(out, facts)
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -130,8 +132,6 @@ def _facts(kind: Kind, source: Source) -> dict[str, Any]:
 
 def _refuse_other(out: Path, facts: dict[str, Any]) -> None:
     """Raise unless `out` holds exactly what would be written, unchanged since."""
-    import json
-
     facts_file = out / FACTS_FILE
     if not out.is_dir() or not facts_file.is_file():
         raise ReleaseError(f"{out} exists and is no converted release; choose another --out")

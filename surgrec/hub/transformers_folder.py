@@ -27,23 +27,15 @@ from surgrec.hub.converted import Kind, Source, deviation_of, example_video
 from surgrec.hub.folder import ReleaseError, head_file
 from surgrec.hub.huggingface import to_transformers
 from surgrec.hub.preprocess import ClipPreprocess
-from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 from surgrec.objectives.jepa import JEPALearner
 
 _BILINEAR = 2  # of PIL, which transformers counts by
-_FRAME = (
-    72,
-    101,
-)  # rows and columns of the frames that processors are compared on: shrinks, and the long side is no whole number
 
 
 def _fill(source: Source, folder: Path) -> float:
-    theirs = _model(source)
-    theirs.save_pretrained(folder)
-    _processor(
-        source.preprocess, isinstance(source.encoder, Encoder) and source.encoder.positions == "rope"
-    ).save_pretrained(folder)
+    _model(source).save_pretrained(folder)
+    _processor(source.preprocess, is_jepa=source.encoder.positions == "rope").save_pretrained(folder)
     _refuse_other_pixels(source, folder)
     return _deviation(source, folder)
 
@@ -123,7 +115,14 @@ def features_of(model: nn.Module, pixels: Tensor) -> Tensor:
 def _refuse_other_pixels(source: Source, folder: Path) -> None:
     from transformers import AutoVideoProcessor
 
-    frames = np.random.default_rng(0).integers(0, 256, (source.preprocess.num_frames, *_FRAME, 3), dtype=np.uint8)
+    short = source.preprocess.pixels.short_side_pixels
+    size = (
+        source.preprocess.num_frames,
+        short * 9 // 5,
+        short * 5 // 2 + 1,
+        3,
+    )  # shrinks, and to no whole number of columns
+    frames = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
     processor = AutoVideoProcessor.from_pretrained(folder)
     (found,) = processor(list(frames.astype(np.float32)), return_tensors="pt").values()
     expected = source.preprocess(frames).transpose(1, 2)
