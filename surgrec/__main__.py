@@ -23,6 +23,7 @@ VERBS = {
     "status": "tell how runs are doing: step, time to go, losses, mixture, alarms, last checkpoint",
     "export": "make a release of a run",
     "publish": "give a release to others: on the Hugging Face hub, in a folder, or as one file",
+    "convert": "make of a release what transformers or ONNX runtimes read",
     "extract": "compute frozen features of videos with a release",
     "look": "a page and a film of what a release makes of a video: features, similarity, neighbours",
 }

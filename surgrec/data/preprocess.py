@@ -52,10 +52,13 @@ def check_pixels(mean: tuple[float, ...], std: tuple[float, ...], interpolation:
 def resize_and_center_crop(
     frames: torch.Tensor, short_side_pixels: int, crop_pixels: int, interpolation: str = "bilinear"
 ) -> torch.Tensor:
-    """uint8 (T, H, W, 3) to float32 (T, 3, crop, crop), 0 to 255: the short side to `short_side_pixels`, then the middle."""
+    """uint8 (T, H, W, 3) to float32 (T, 3, crop, crop), 0 to 255: the short side to `short_side_pixels`, then the middle.
+
+    The long side is cut to whole pixels, as torchvision and transformers do; rounding would show their users other pixels.
+    """
     height, width = frames.shape[1:3]
-    scale = short_side_pixels / min(height, width)
-    height, width = max(round(height * scale), crop_pixels), max(round(width * scale), crop_pixels)
+    short = min(height, width)
+    height, width = height * short_side_pixels // short, width * short_side_pixels // short
     top, left = (height - crop_pixels) // 2, (width - crop_pixels) // 2
     return resize(frames, height, width, interpolation)[..., top : top + crop_pixels, left : left + crop_pixels]
 

@@ -148,6 +148,18 @@ class Encoder(nn.Module):
         """
         if all_levels and not self.levels:
             raise ModelError("this encoder was built without levels; give it levels=spread_levels(depth, 4)")
+        tokens, rotary = self.embedded(video, ids)
+        inner = dict(zip(self.levels[:-1], self.level_norms, strict=True)) if all_levels else {}
+        outputs = []
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens, rotary, segments)
+            if index in inner:
+                outputs.append(inner[index](tokens))
+        last = self.norm(tokens)
+        return torch.cat((*outputs, last), dim=-1) if all_levels else last
+
+    def embedded(self, video: Tensor, ids: Tensor | None = None) -> tuple[Tensor, Rotary | None]:
+        """What the first block is given: tokens (B, K, D) with what is added to them, and rotary positions where there are any."""
         grid = self.grid_of(video)
         tokens = self.embed(video, ids)
         if self.modality is not None:
@@ -158,11 +170,4 @@ class Encoder(nn.Module):
         else:
             table = added_table(self.positions, grid, self.width, video.device, self.position_grid).to(tokens.dtype)
             tokens = tokens + (table if ids is None else table[ids])
-        inner = dict(zip(self.levels[:-1], self.level_norms, strict=True)) if all_levels else {}
-        outputs = []
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens, rotary, segments)
-            if index in inner:
-                outputs.append(inner[index](tokens))
-        last = self.norm(tokens)
-        return torch.cat((*outputs, last), dim=-1) if all_levels else last
+        return tokens, rotary
