@@ -16,9 +16,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import gc
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -29,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import machine, write_result
 
 from surgrec.config.build import build_masker, build_objective, build_runtime
 from surgrec.config.compose import compose_config
@@ -169,22 +167,20 @@ def main() -> int:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             rows.append(measure(variant, options.size, options.device, options.repeats, Path(folder)))
         gc.collect()
-    name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
-    hardware = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {name}, torch {torch.__version__}"
     date = datetime.date.today().isoformat()
-    head = f"Encoder of size {options.size}, one process, medians of {options.repeats}. {date}, {hardware}."
+    head = (
+        f"Encoder of size {options.size}, one process, medians of {options.repeats}. {date}, {machine(options.device)}."
+    )
     if options.note:
         head += f" {options.note}"
     worst = max(rows, key=lambda row: float(str(row["share"])))
     verdict = f"Largest share: {100 * float(str(worst['share'])):.1f} % ({worst['objective']}); goal below {100 * GOAL:.0f} %."
     print(f"{head}\n\n{table(rows)}\n\n{verdict}")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"checkpoint_{options.device}_{date}"
+        stem = options.out / f"checkpoint_{options.device}_{date}"
         command = f"`python benchmarks/checkpoint.py --device {options.device} --repeats {options.repeats}`"
         text = f"# For how long training waits for a checkpoint\n\n{head}\n\n{table(rows)}\n\n{verdict}\n\n{command}\n"
-        (options.out / f"{stem}.md").write_text(text)
-        (options.out / f"{stem}.json").write_text(json.dumps({"about": head, "rows": rows}, indent=1) + "\n")
+        write_result(stem, text, {"about": head, "rows": rows})
     return 0
 
 

@@ -17,9 +17,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import gc
-import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -28,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import machine, write_result
 
 from surgrec.config.build import build_masker, build_objective, build_runtime
 from surgrec.config.compose import compose_config
@@ -173,10 +171,8 @@ def main() -> int:
             batch = options.batch or {"quickstart": 8, "ViT-B": 2}[size]
             rows += measure(variant, size, batch, options.device, options.repeats)
             gc.collect()
-    name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
-    hardware = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {name}, torch {torch.__version__}"
     date = datetime.date.today().isoformat()
-    head = f"Medians of {options.repeats}. {date}, {hardware}."
+    head = f"Medians of {options.repeats}. {date}, {machine(options.device)}."
     if options.note:
         head += f" {options.note}"
     worst = max(rows, key=lambda row: float(str(row["share"])))
@@ -184,11 +180,9 @@ def main() -> int:
     verdict = f"Largest share: {share:.3f} % ({worst['monitor']}, {worst['objective']}, {worst['size']}); goal below {100 * GOAL:.0f} %."
     print(f"{head}\n\n{table(rows)}\n\n{verdict}")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"monitors_{options.device}_{date}"
+        stem = options.out / f"monitors_{options.device}_{date}"
         text = f"# Cost of watching\n\n{head}\n\n{table(rows)}\n\n{verdict}\n\n`python benchmarks/monitors.py --device {options.device}`\n"
-        (options.out / f"{stem}.md").write_text(text)
-        (options.out / f"{stem}.json").write_text(json.dumps({"about": head, "rows": rows}, indent=1) + "\n")
+        write_result(stem, text, {"about": head, "rows": rows})
     return 0
 
 

@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from report import cpu_name, write_result
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from surgrec.config.build import build_masker, build_objective, build_runtime
 from surgrec.config.compose import compose_config
 from surgrec.config.traffic import parameters_of, traffic
-from surgrec.core.atomic import write_text
 from surgrec.core.console import progress
 from surgrec.core.memory import keep_freed_memory
 from surgrec.optim.optimizer import build_adamw
@@ -275,11 +275,6 @@ def measured_table(rows: Sequence[Measured]) -> list[str]:
 # -- the command
 
 
-def _cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
@@ -308,16 +303,14 @@ def main() -> None:
             print("\n".join(measured_table(rows[-1:])), flush=True)
             advance()
     report = (
-        f"{datetime.date.today()}, {_cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__}, gloo over loopback, float32, "
+        f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__}, gloo over loopback, float32, "
         f"one thread a process, load before {load:.1f}; {' '.join(options.set)}, {options.pairs} pairs of steps"
     )
     text = "\n".join([f"# Communication of two processes\n\n{report}.\n", *measured_table(rows)]) + "\n"
     print(text)
     if options.out:
-        stem = f"scaling_cpu_{datetime.date.today()}"
         content = {"run": report, "rows": [asdict(row) | {"share": row.share} for row in rows]}
-        write_text(options.out / f"{stem}.json", json.dumps(content, indent=1) + "\n")
-        write_text(options.out / f"{stem}.md", text)
+        write_result(options.out / f"scaling_cpu_{datetime.date.today()}", text, content)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,23 @@
 
     python benchmarks/scaling_estimate.py
 
-Bytes and operations are counted by the package, from configurations (`estimate`, `model_flops`, `traffic`); benchmarks/scaling.py checks
-the bytes against what a step really sends. Rates of links and devices are assumptions (`Cluster`), listed above the tables; the rate at
-which a core decodes footage is that of the newest benchmarks/results/loader_cpu_DATE.json. Nothing else goes in; nothing is measured.
+Bytes and operations are counted by the package, from configurations (`device_memory`, `model_flops`, `traffic`); benchmarks/scaling.py
+checks the bytes against what a step really sends. Rates of links and devices are assumptions (`Cluster`), listed above the tables; the
+rate at which a core decodes footage is that of the newest benchmarks/results/loader_cpu_DATE.json. Nothing else goes in; nothing is
+measured.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from surgrec.config.build import model_flops
 from surgrec.config.compose import compose_config
-from surgrec.config.estimate import estimate
+from surgrec.config.device import device_memory
+from surgrec.config.estimate import Cost, estimate
 from surgrec.config.schema import Config, Strategy
 from surgrec.config.traffic import Parameters, Traffic, parameters_of, traffic
 from surgrec.training.peaks import peak_flops
@@ -96,12 +98,13 @@ FREE = 0.2  # of it is left, as in `Cost.clips_that_fit`
 
 @dataclass(frozen=True)
 class Model:
-    """One variant at one size: its configuration, parameters, and bytes of activations of a clip by checkpointing."""
+    """One variant at one size: its configuration, parameters, cost, and bytes of activations of a clip by checkpointing."""
 
     variant: str
     size: str
     config: Config
     parameters: Parameters
+    cost: Cost
     flops: int
     clip_bytes: dict[str, int]
 
@@ -113,21 +116,14 @@ class Model:
             kind: estimate(compose_config([*options, f"runtime.activation_checkpointing={kind}"])).clip_bytes
             for kind in ("none", "selective", "full")
         }
-        return cls(variant, size, config, parameters_of(config), model_flops(config), kept)
+        return cls(variant, size, config, parameters_of(config), estimate(config), model_flops(config), kept)
 
-    def state_bytes(self, layout: Layout, world: int) -> dict[str, float]:
-        """Of one device, by purpose. `working`: copies that come and go: under DDP weights cast to bf16 and buckets of gradients; under
-        fsdp two blocks in bf16, one's gradients in it and in float32, and what lies outside of blocks in float32.
-        """
-        of, parts = self.parameters, 1 if layout.strategy is Strategy.ddp else layout.shards or world
-        working = 6 * of.trained if layout.strategy is Strategy.ddp else 10 * of.largest_block + 4 * of.trained_outside
-        return {
-            "parameters": 4 * of.trained / parts,
-            "gradients": 4 * of.trained / parts,
-            "optimiser": 8 * of.trained / parts,
-            "target encoder": 4 * of.frozen / parts,
-            "working": working,
-        }
+    def state_bytes(self, layout: Layout, world: int) -> dict[str, int]:
+        """Of one device, by purpose, as a run says at its start; without activations, which depend on the micro-batch."""
+        shard_size = layout.shards if layout.strategy is Strategy.fsdp else None
+        runtime = replace(self.config.runtime, strategy=layout.strategy, shard_size=shard_size)
+        held = asdict(device_memory(replace(self.config, runtime=runtime), self.cost, world))
+        return {name.replace("_", " "): count for name, count in held.items() if name != "activations"}
 
     def micro_batches(self, layout: Layout, world: int, kind: str = "selective") -> int | None:
         """The fewest into which a device's clips are cut so that they fit; None where not one clip does."""

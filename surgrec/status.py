@@ -22,6 +22,7 @@ from surgrec.core.console import STATUS_USER_ERROR, run_command, tell
 from surgrec.core.errors import UserError
 from surgrec.core.wording import counted, lasting, sized
 from surgrec.training.overview import Overview, State, look
+from surgrec.training.shown import HEALTH_SHOWN
 
 _SHOWN_SOURCES, _SHOWN_VIDEOS, _SHOWN_ALARMS = 12, 3, 3
 _MEANING = {
@@ -31,14 +32,6 @@ _MEANING = {
     State.stopped: "stopped, and saved; the same command continues",
     State.finished: "finished",
 }
-_HEALTH = (
-    ("loss_over_mean", "over mean", ".3f"),
-    ("effective_rank", "rank", ".0f"),
-    ("feature_std", "std", ".3f"),
-    ("clip_similarity", "clips alike", ".2f"),
-    ("probe_knn", "probe", ".3f"),
-    ("probe_chance", "chance", ".3f"),
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,7 +105,7 @@ def _rate(of: Overview) -> Iterator[str]:
         told.append(f"{of.numbers['mfu']:.0%} MFU")
     elif "tflops_per_second" in of.numbers:
         told.append(f"{of.numbers['tflops_per_second']:.3g} TFLOP/s a device")
-    if "gpu_allocated_bytes" in of.numbers:
+    if {"gpu_allocated_bytes", "gpu_reserved_bytes"} <= of.numbers.keys():
         told.append(
             f"{sized(of.numbers['gpu_allocated_bytes'])} of {sized(of.numbers['gpu_reserved_bytes'])} of a device in use"
         )
@@ -137,7 +130,7 @@ def _losses(of: Overview) -> Iterator[str]:
 
 
 def _features(of: Overview) -> Iterator[str]:
-    shown = [f"{title} {of.health[name]:{form}}" for name, title, form in _HEALTH if name in of.health]
+    shown = [f"{title} {of.health[name]:{form}}" for name, title, form in HEALTH_SHOWN if name in of.health]
     if shown:
         yield f"{', '.join(shown)} (step {of.health['step']:,}; docs/healthy_runs.md)"
 

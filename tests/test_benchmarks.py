@@ -15,6 +15,7 @@ from surgrec.config.compose import compose_config
 from surgrec.config.traffic import parameters_of
 from surgrec.corpus.manifest import Manifest
 from surgrec.synthesize import main as synthesize
+from surgrec.synthetic import plan
 from surgrec.synthetic.corpus import synthesize as render
 from tests.data.conftest import write_video
 
@@ -155,9 +156,10 @@ def test_sampler(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_long_tail(tmp_path: Path) -> None:
-    # held out is the longer one, since a window is longer than a tiny video
-    for name, scale, seed in (("corpus", "tiny", 0), ("held_out", "quickstart", 1)):
+def test_long_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # held out has longer videos of the same sources, since a window is longer than a tiny video
+    monkeypatch.setitem(plan.SCALES, "longer", plan.Scale(150, 2.0, plan.SCALES["tiny"].sources))
+    for name, scale, seed in (("corpus", "tiny", 0), ("held_out", "longer", 1)):
         render(tmp_path / name, scale, seed, 2)
     where = ["--corpus", tmp_path / "corpus", "--held-out", tmp_path / "held_out", "--work", tmp_path / "work"]
     shortest = ["--variants", "mae", "--seeds", 0, "--at-once", 2, "--clusters", 6, 2, "--set", "trainer.steps=2"]

@@ -43,6 +43,7 @@ PROGRAMS = {
         [[ $1 != show ]] || printf "node3\\nnode4\\n"
     """,
     "squeue": """
+        [[ ${STATE:-} != "no answer" ]] || exit 1
         echo "${STATE:-RUNNING}"
     """,
     "apptainer": """
@@ -51,7 +52,7 @@ PROGRAMS = {
         exec "$@"
     """,
     "python": """
-        [[ "$*" != *"--cfg job" ]] || exit "${CHECKED:-0}"
+        if [[ "$*" == *"--cfg job" ]]; then bash -c "${CHECK:-true}"; exit "${CHECKED:-$?}"; fi
         printf "%s\\n" "$@" >arguments
         env >environment
         exec bash -c "${PROGRAM:-true}"
@@ -174,6 +175,22 @@ def test_a_job_that_slurm_ends_is_not_requeued(program: str, state: str, tmp_pat
     assert called(tmp_path, "scontrol requeue") == []
 
 
+@pytest.mark.parametrize("program", ["exit 130", "exit 1"])
+def test_a_queue_that_does_not_answer_keeps_no_job_from_going_back(program: str, tmp_path: Path) -> None:
+    done = run("pretrain", tmp_path, *OPTIONS, PROGRAM=program, STATE="no answer")
+    assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41007"] and "requeued, continues" in done.stderr
+
+
+def test_a_run_that_has_begun_outlives_a_node_on_which_not_even_its_options_can_be_read(tmp_path: Path) -> None:
+    broken = {"CHECKED": "127", "MAX_RESTARTS": "1"}  # such as an environment on a disk that is not there
+    assert run("pretrain", tmp_path, *OPTIONS, **broken).returncode == 127
+    assert called(tmp_path, "scontrol requeue") == [], "it never began: its user waits for an answer"
+    for restart, words in ((1, "crashed for the 1. time; requeued"), (2, "crashed 2 times")):
+        done = run("pretrain", tmp_path, *OPTIONS, **broken, SLURM_RESTART_COUNT=str(restart))
+        assert done.returncode == 1 and words in done.stderr, done.stderr
+    assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41007"] and called(tmp_path, "srun") == []
+
+
 def test_crashes_are_counted_and_bounded_and_stops_are_not(tmp_path: Path) -> None:
     crashes = tmp_path / "surgrec-41007.crashes"
     for _ in range(3):
@@ -200,6 +217,20 @@ def test_a_signal_to_the_script_reaches_the_program_once_it_runs(number: int, im
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and (tmp_path / "got").exists(), said
     assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41007"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_signal_to_all_processes_while_options_are_checked_puts_the_job_back(number: int, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        ["bash", LAUNCH / "slurm" / "pretrain.sbatch", *OPTIONS],
+        cwd=tmp_path, env={**scene(tmp_path), "CHECK": "touch ready; sleep 30"}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    wait_for((tmp_path / "ready").exists)
+    os.killpg(process.pid, number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "asked to stop before it started; requeued" in said
+    assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41007"] and called(tmp_path, "srun") == []
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

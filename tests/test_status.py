@@ -190,6 +190,45 @@ def test_what_is_torn_is_a_sentence_and_the_rest_is_told(
     assert sentence in capsys.readouterr().out
 
 
+NO_LINES = (
+    {"step": "610"},
+    {"loss": 0.5, "alarm": "an alarm of no step"},
+    {"step": 610, "loss": "high"},
+    {"step": 610, "step_seconds": None},
+    {"step": 610, "unix_seconds": float("nan")},
+    {"step": 610, "sources": ["colon"]},
+    {"step": 610, "sources": {"colon": "12"}},
+    {"step": 610, "effective_rank": {}},
+)
+
+
+@pytest.mark.parametrize("wrong", NO_LINES, ids=str)
+def test_a_line_that_no_run_wrote_is_told_and_not_believed(
+    wrong: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", 600, age=9 * MINUTE)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(wrong) + "\n")
+    of = look(run, NOW)
+    assert of.step == 600 and of.sources and of.alarms == {} and "metrics.jsonl: a line is torn" in of.problems[0]
+    assert main([str(run)]) == main([str(run), str(run)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("checkpoints/latest", b"\xff\xfe", "which is not there or not whole"),
+        ("checkpoints/step_00000500/progress.json", b'{"step": 500, "rollbacks": ["first"]}', "which is not there or not whole"),
+        ("config.yaml", b"trainer: {steps: 800, checkpoint_every: often}", "config.yaml cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_no_run_wrote_is_a_sentence(name: str, text: bytes, problem: str, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 600, age=9 * MINUTE)
+    save(run, 500, age=0.0)
+    (run / name).write_bytes(text)
+    assert problem in look(run, NOW).problems[0] and main([str(run)]) == 0
+
+
 def test_a_line_that_is_being_written_is_no_problem(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", 600, age=1.0)
     with (run / "metrics.jsonl").open("a") as file:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +29,12 @@ class JsonLines:
         self._torn: set[int] = set()
         self._map: mmap.mmap | None = None
         self._stop = 0
-        if path.is_file() and path.stat().st_size:
-            with path.open("rb") as file:
+        if not path.is_file():
+            return
+        with path.open("rb") as file:  # of what was opened: another file may have its name by now
+            if os.fstat(file.fileno()).st_size:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if self._map is not None:
             self._stop = self._map.rfind(_NEW_LINE) + 1
             self.is_unfinished = self._stop < len(self._map)
 

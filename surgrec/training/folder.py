@@ -78,11 +78,12 @@ def _step_of(line: str) -> float:
 
 
 def _append(file: Path, records: list[dict[str, Any]]) -> None:
-    """Append whole lines in one write: O_APPEND keeps the ranks' lines apart."""
+    """Append whole lines in one write: O_APPEND keeps the ranks' lines apart. A disk that takes a part of them refuses the rest."""
     data = "".join(json.dumps(record) + "\n" for record in records).encode()
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, data)
+        while data:
+            data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

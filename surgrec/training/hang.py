@@ -12,8 +12,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -21,6 +21,7 @@ STATUS_HUNG = 1
 
 _MOST_SECONDS_BETWEEN_LOOKS = 5.0
 _MOST_SECONDS_TO_WAIT_FOR_OTHERS = 20.0
+_MOST_SECONDS_FOR_THE_FOLDER = 20.0  # to answer
 
 Thing = TypeVar("Thing")
 
@@ -30,13 +31,14 @@ class HangWatch:
 
     All ranks hang together, but need not notice together: the first to do so waits a little for the others, which look, once they have
     been idle for half of the time, whether one has written. So a launcher that ends all with the first to go ends none too early. What a
-    rank wrote in an earlier hang is kept as `rank_N.before.txt`.
+    rank wrote in an earlier hang is kept as `rank_N.before.txt`. The folder may be what hangs, so nobody waits for it for long.
     """
 
     def __init__(self, folder: Path, rank: int, world_size: int, seconds: float) -> None:
         self.folder, self.rank, self.world_size, self.seconds = folder, rank, world_size, seconds
         self.file = folder / f"rank_{rank}.txt"
         self._beats = 0
+        self._asking: threading.Thread | None = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hang watch", daemon=True)
 
@@ -51,9 +53,11 @@ class HangWatch:
             yield thing
 
     def start(self) -> None:
-        """From now on beats are expected."""
-        if self.file.exists():
-            self.file.replace(self.file.with_suffix(".before.txt"))
+        """From now on beats are expected. The first rank sees to what ranks wrote that there are no more."""
+        gone = [file for file in self.folder.glob("rank_*.txt") if self.rank == 0 and self._is_of_none(file)]
+        for file in (self.file, *gone):
+            if file.exists():
+                file.replace(file.with_suffix(".before.txt"))
         if math.isfinite(self.seconds):
             self._thread.start()
 
@@ -72,16 +76,35 @@ class HangWatch:
             if idle >= self.seconds or (idle >= self.seconds / 2 and self._written()):
                 self._end()
 
+    def _is_of_none(self, file: Path) -> bool:
+        """Whether it is of a rank of a larger world than this."""
+        number = file.stem.removeprefix("rank_")
+        return number.isdecimal() and int(number) >= self.world_size
+
     def _written(self) -> list[int]:
-        """The ranks that have written their stacks."""
-        # one look at the folder, however many they are
-        names = {file.name for file in self.folder.iterdir()} if self.folder.is_dir() else set()
+        """The ranks that have written their stacks; none where the folder does not tell."""
+        names: set[str] = set()  # by one look at the folder, however many they are
+        self._done(lambda: names.update(file.name for file in self.folder.iterdir()))
         return [rank for rank in range(self.world_size) if f"rank_{rank}.txt" in names]
 
+    def _done(self, action: Callable[[], object]) -> bool:
+        """Whether the folder let `action` be done. One that does not answer is asked one thing, by a thread that may be left behind."""
+        if self._asking is not None and self._asking.is_alive():
+            return False
+        done = threading.Event()
+
+        def ask() -> None:
+            with suppress(OSError):
+                action()
+                done.set()
+
+        self._asking = threading.Thread(target=ask, name="hang watch, at the folder", daemon=True)
+        self._asking.start()
+        self._asking.join(_MOST_SECONDS_FOR_THE_FOLDER)
+        return done.is_set()
+
     def _end(self) -> NoReturn:
-        try:
-            self._write_stacks()
-        except OSError:  # the folder may be what hangs, or be full
+        if not self._done(self._write_stacks):  # the folder may be what hangs, or be full
             faulthandler.dump_traceback(file=2, all_threads=True)
         pause = min(self.seconds, _MOST_SECONDS_TO_WAIT_FOR_OTHERS) / 20
         for _ in range(20):

@@ -175,8 +175,9 @@ def _tasks_per_node(text: str) -> list[int]:
 
 
 def _first_host(nodes: str) -> str:
-    """The first of SLURM's list of hosts: `gpu[03-05,9],login` gives gpu03."""
-    return re.sub(r"^([^,\[]*)(?:\[(\d+)[^\]]*\])?.*$", r"\1\2", nodes)
+    """The first of SLURM's list of hosts: `gpu[03-05,9],login` gives gpu03, `rack[1-2]n[3-4].lan` rack1n3.lan."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes)
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", first[0] if first else "")
 
 
 def _number(variables: Mapping[str, str], name: str) -> int:
@@ -206,15 +207,18 @@ def join(world: World, backend: str, device: torch.device, join_minutes: float, 
     Raises `UserError` that names the ranks which have not come after `join_minutes`.
     """
     within = timedelta(minutes=join_minutes)
-    # torchrun holds the store itself; else the first process does
-    is_host = world.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    # torchrun holds the store itself, for all of its attempts (--max-restarts); else the first process does
+    is_torchruns = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    is_host = world.rank == 0 and not is_torchruns
     try:
-        store = dist.TCPStore(
+        store: dist.Store = dist.TCPStore(
             world.address, world.port, world.size, is_host, timeout=within, wait_for_workers=False, multi_tenant=True
         )
     except dist.DistError as error:
         what = "this process cannot listen" if is_host else "nothing answers"
         _refuse(world, join_minutes, f"{what} at {world.address}:{world.port}", error)
+    if is_torchruns:  # or those who start again would find what the dead have left
+        store = dist.PrefixStore(f"surgrec/attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     roll = dist.PrefixStore("surgrec/joined", store)
     try:
         roll.set(str(world.rank), "here")

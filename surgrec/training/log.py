@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from surgrec.core.atomic import write_text
 from surgrec.core.errors import UserError
 from surgrec.training.folder import RunFolder
+from surgrec.training.shown import HEALTH_SHOWN
 from surgrec.training.sources import describe_sources
 
 # the only values that differ between equal runs; those of the second line are there where they can be measured
@@ -25,16 +26,7 @@ TIMINGS = (
 )  # fmt: skip
 
 _SOURCES_EVERY = 10  # lines on the console
-_SHOWN = (
-    ("loss", "loss", ".4f"),
-    ("loss_over_mean", "over mean", ".3f"),
-    ("effective_rank", "rank", ".0f"),
-    ("feature_std", "std", ".3f"),
-    ("clip_similarity", "clips alike", ".2f"),
-    ("probe_knn", "probe", ".3f"),
-    ("probe_chance", "chance", ".3f"),
-    ("lr", "lr", ".2e"),
-)
+_SHOWN = (("loss", "loss", ".4f"), *HEALTH_SHOWN, ("lr", "lr", ".2e"))
 
 
 class Sink(Protocol):

@@ -8,6 +8,7 @@ is needed is read. It tells ids of videos, never a path or a name.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,11 +21,17 @@ import yaml
 
 from surgrec.core.errors import UserError
 from surgrec.core.json_lines import JsonLines
+from surgrec.training.shown import HEALTH_SHOWN
 
 _RECENT = 20  # lines whose rhythm counts
 _FOR_A_MEAN = 10  # lines that the loss is told of
 _EARLIER = (0.5, 0.25, 0.0)  # shares of the lines at which it is told too
 _FAILURES = 1000  # the last ones, of which reasons and videos are told
+_NUMBERS = (
+    "unix_seconds", "clips_per_second", "seconds_waiting_for_data", "step_seconds", "tflops_per_second", "mfu",
+    "gpu_allocated_bytes", "gpu_reserved_bytes", "loss", "phase", *(name for name, _, _ in HEALTH_SHOWN),
+)  # fmt: skip  # of a line that are told, where they are there
+_TABLES = ("sources", "source_shares", "source_passes", "source_failures")  # of numbers by name
 _SILENT_INTERVALS, _SILENT_SECONDS = 3, 60.0  # without a line, after which a run is no longer said to run
 
 
@@ -127,10 +134,11 @@ def look(folder: Path, now: float) -> Overview:
     num_steps = _num_steps(trainer)
     checkpoint, rollbacks = _checkpoint(folder / "checkpoints", now, problems)
     with JsonLines(folder / "metrics.jsonl") as lines:
-        recent = [line for line in lines.last(_RECENT) if isinstance(line.get("step"), int)]
+        last_ones = lines.last(_RECENT)
+        recent = [line for line in last_ones if _is_a_runs(line)]
         losses = _losses(lines, recent)
-        alarms = {line["step"]: line["alarm"] for line in lines.having("alarm")}
-        num_torn, is_unfinished = lines.num_torn, lines.is_unfinished
+        alarms = {line["step"]: str(line["alarm"]) for line in lines.having("alarm") if _is_a_runs(line)}
+        num_torn, is_unfinished = lines.num_torn + len(last_ones) - len(recent), lines.is_unfinished
     last = recent[-1] if recent else {}
     since = _age_of_line(folder / "metrics.jsonl", last, now)
     interval, step_seconds, waiting_share = _rhythm(recent)
@@ -171,6 +179,7 @@ def _trainer(file: Path, problems: list[str]) -> dict[str, Any]:
     try:
         trainer = yaml.safe_load(file.read_text(encoding="utf-8"))["trainer"]
         _num_steps(trainer)
+        _every(trainer)
         return dict(trainer)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         problems.append(
@@ -186,11 +195,16 @@ def _num_steps(trainer: dict[str, Any]) -> int | None:
     return int(trainer["steps"]) + sum(int(phase["steps"]) for phase in trainer.get("phases") or [])
 
 
+def _every(trainer: dict[str, Any]) -> int:
+    """Steps between checkpoints."""
+    return int(trainer.get("checkpoint_every") or 1)
+
+
 def _checkpoint(folder: Path, now: float, problems: list[str]) -> tuple[SavedCheckpoint | None, list[dict[str, int]]]:
     """The newest whole checkpoint, and the rollbacks of the run up to it."""
     pointer = folder / "latest"
     try:
-        name = pointer.read_text(encoding="utf-8").strip()
+        name = pointer.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None, []
     try:
@@ -203,7 +217,8 @@ def _checkpoint(folder: Path, now: float, problems: list[str]) -> tuple[SavedChe
             sum(file.st_size for file in files),
             len(list(folder.glob("step_*"))),
         )
-        return found, list(saved.get("rollbacks", []))
+        rollbacks = [{key: int(each[key]) for key in ("from_step", "to_step")} for each in saved.get("rollbacks", [])]
+        return found, rollbacks
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         there = ", ".join(sorted(path.name for path in folder.glob("step_*"))) or "none"
         problems.append(
@@ -229,6 +244,20 @@ def _stacks(folder: Path, now: float) -> Stacks | None:
 # -- what it has said
 
 
+def _is_a_runs(line: dict[str, Any]) -> bool:
+    """Whether it is as a run writes it, so that what it says can be told."""
+    tables = [line.get(name, {}) for name in _TABLES]
+    told = [
+        *(line.get(name, 0) for name in _NUMBERS),
+        *(value for each in tables if isinstance(each, dict) for value in each.values()),
+    ]
+    return (
+        type(line.get("step")) is int
+        and all(isinstance(each, dict) for each in tables)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in told)
+    )
+
+
 def _losses(lines: JsonLines, recent: list[dict[str, Any]]) -> list[Loss]:
     """Now, as a mean; and at earlier lines, newest first, each once."""
     of_lines = [line for line in recent if isinstance(line.get("loss"), float)][-_FOR_A_MEAN:]
@@ -237,11 +266,9 @@ def _losses(lines: JsonLines, recent: list[dict[str, Any]]) -> list[Loss]:
     losses = [Loss(of_lines[-1]["step"], statistics.fmean(line["loss"] for line in of_lines))]
     for share in _EARLIER:
         line = lines.at(share)
-        if (
-            line is not None
-            and "loss" in line
-            and line.get("step", losses[-1].step) < min(losses[-1].step, of_lines[0]["step"])
-        ):
+        if line is None or "loss" not in line or not _is_a_runs(line):
+            continue
+        if line["step"] < min(losses[-1].step, of_lines[0]["step"]):
             losses.append(Loss(line["step"], line["loss"]))
     return losses
 
@@ -282,8 +309,7 @@ def _state(
         return State.finished
     if since is None and checkpoint is None:
         return State.new
-    every = int(trainer.get("checkpoint_every") or 1)
-    if checkpoint is not None and checkpoint.step >= last.get("step", 0) and checkpoint.step % every:
+    if checkpoint is not None and checkpoint.step >= last.get("step", 0) and checkpoint.step % _every(trainer):
         return State.stopped
     if since is None:
         return State.silent
@@ -291,8 +317,7 @@ def _state(
 
 
 def _health(line: dict[str, Any]) -> dict[str, float]:
-    names = ("step", "loss_over_mean", "effective_rank", "feature_std", "clip_similarity", "probe_knn", "probe_chance")
-    return {name: line[name] for name in names if name in line}
+    return {name: line[name] for name in ("step", *(name for name, _, _ in HEALTH_SHOWN)) if name in line}
 
 
 def _sources(last: dict[str, Any]) -> dict[str, SourceSoFar]:

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from surgrec.core.errors import UserError
+from surgrec.training.runtime import SharedError
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def put_weights(learner: nn.Module, frozen: nn.ModuleDict, state: dict[str, Any]
 
 
 def read_state(state: dict[str, Any], path: Path) -> None:
-    """Fill the tensors of `state` from the checkpoint `path`. Raises `UserError` where they are not there in these shapes."""
+    """Fill the tensors of `state` from the checkpoint `path`. Raises `SharedError` where they are not there in these shapes."""
     quiet_alone()
     try:
         dcp.load(state, checkpoint_id=path, no_dist=not dist.is_initialized())
@@ -72,7 +72,7 @@ def read_state(state: dict[str, Any], path: Path) -> None:
         if isinstance(error, CheckpointException):
             reason, _ = next(iter(error.failures.values()))
         said = str(reason).splitlines()[:1] or [type(reason).__name__]
-        raise UserError(
+        raise SharedError(
             f"{path} cannot be read into this model: {said[0]}; it is damaged, or of another version of "
             "surgrec; set it aside, or choose another name= for this run"
         ) from error

@@ -21,7 +21,7 @@ from surgrec.training.checkpoint import Checkpoints, load_weights
 from surgrec.training.checkpoint_folder import CheckpointError
 from surgrec.training.checkpoint_listing import checkpoint_of
 from surgrec.training.progress import Progress, Pulse
-from surgrec.training.runtime import Runtime
+from surgrec.training.runtime import Runtime, SharedError
 from surgrec.training.staging import HostCopy, num_bytes, shared_out, tensors_of
 from surgrec.training.trained import Trained, weights_of
 from surgrec.training.update import Update
@@ -381,5 +381,5 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(difference: str, runtime
         learner[0] = nn.Linear(7, 5)
     else:
         learner.append(nn.Linear(3, 3))
-    with pytest.raises(UserError, match=f"{path} cannot be read into this model: .*; it is damaged, or of another"):
+    with pytest.raises(SharedError, match=f"{path} cannot be read into this model: .*; it is damaged, or of another"):
         load_weights(path, learner, frozen)

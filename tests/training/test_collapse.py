@@ -104,11 +104,11 @@ def test_a_run_that_is_rolled_back_continues_after_a_kill_as_if_nothing_had_happ
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [1, 12, 23, 34])
+@pytest.mark.parametrize("first", [1, 23])
 def test_a_kill_before_any_change_of_a_file_while_going_back(
     first: int, warm: Warm, footage: Path, rolled_back: Path, tmp_path: Path
 ) -> None:
-    """Every eleventh of all states in which a killed run can leave its folder, of one that went back on the way."""
+    """Every 22nd of all states in which a killed run can leave its folder, of one that went back on the way."""
     for number in count(first, step=44):
         folder = tmp_path / f"killed_{number}"
         arguments = collapsing(footage, tmp_path, folder.name, "rollback")

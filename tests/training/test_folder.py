@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from surgrec.data.clips import Failure
 from surgrec.training.folder import RunFolder
@@ -38,6 +41,14 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
         folder.rewind(2)
         assert [line["step"] for line in lines_of(folder.metrics_file)] == [1, 2]
         assert folder.metrics_file.read_text().endswith("}\n")
+
+
+def test_a_line_is_whole_also_where_the_disk_takes_it_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    folder = folder_with_steps(tmp_path, 1, 2)
+    assert [line["step"] for line in lines_of(folder.metrics_file)] == [1, 2]
+    assert [line["step"] for line in lines_of(folder.failures_file)] == [1, 2]
 
 
 def test_temporary_files_of_a_killed_process_are_deleted(tmp_path: Path) -> None:

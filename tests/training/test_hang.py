@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from surgrec.training import hang
 from surgrec.training.folder import RunFolder
 from surgrec.training.hang import HangWatch, watch_for_hangs
 from tests.training.tiny import TRAIN, Warm, overrides, wait_until
@@ -67,6 +70,54 @@ def test_whoever_beats_lives_and_whoever_is_done_is_left_alone(tmp_path: Path) -
             assert thing < 12
     time.sleep(0.6)
     assert not (tmp_path / "stacks").exists()
+
+
+def end(folder: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[HangWatch], None] | None = None) -> HangWatch:
+    """Let a watch end this process, which does not end."""
+
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(hang.os, "_exit", leave)
+    monkeypatch.setattr(hang, "_MOST_SECONDS_FOR_THE_FOLDER", 0.1)
+    if write is not None:
+        monkeypatch.setattr(HangWatch, "_write_stacks", write)
+    watch = HangWatch(folder, 0, 2, 0.2)
+    with pytest.raises(SystemExit) as left:
+        watch._end()
+    assert left.value.code == hang.STATUS_HUNG
+    return watch
+
+
+def test_a_folder_that_refuses_all_keeps_no_run_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    end(tmp_path / ("x" * 300), monkeypatch)  # a name too long, which even looking there is refused
+    said = capfd.readouterr().err
+    assert "test_a_folder_that_refuses_all" in said and "rank 0, 1 wrote none" in said, (
+        "the stacks, where there is room"
+    )
+
+
+def test_a_folder_that_does_not_answer_keeps_no_run_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = threading.Event()
+    try:
+        watch = end(tmp_path, monkeypatch, lambda watch: answers.wait() and None)
+        assert watch._written() == [], "nobody asks a second time"
+    finally:
+        answers.set()
+    assert "test_a_folder_that_does_not_answer" in capfd.readouterr().err
+
+
+def test_what_ranks_wrote_that_are_no_more_is_of_an_earlier_hang(tmp_path: Path) -> None:
+    for rank in range(4):
+        (tmp_path / f"rank_{rank}.txt").write_text("File ...")
+    for rank in (1, 0):
+        with watch_for_hangs(tmp_path, rank, 2, 60.0):
+            pass
+    assert {file.name for file in tmp_path.iterdir()} == {f"rank_{rank}.before.txt" for rank in range(4)}
 
 
 @pytest.mark.parametrize("minutes", [None, 0.0])

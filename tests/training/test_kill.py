@@ -127,12 +127,20 @@ def test_kills_of_the_command_itself(variant: str, footage: Path, uninterrupted:
 SHORT = ("trainer.steps=2", "trainer.checkpoint_every=1", "trainer.keep_checkpoints=1", "mask.ratio=0.5")
 
 
+@pytest.fixture(scope="module")
+def short(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shortest run, undisturbed."""
+    runs = tmp_path_factory.mktemp("short")
+    warm.run(overrides("mae", footage, runs, "whole", *SHORT))
+    return runs / "whole"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [1, 2, 3, 4])
-def test_killed_before_every_single_change_of_a_file(first: int, warm: Warm, footage: Path, tmp_path: Path) -> None:
+def test_killed_before_every_single_change_of_a_file(
+    first: int, warm: Warm, footage: Path, short: Path, tmp_path: Path
+) -> None:
     """All states that the run folder can be found in: before each file that is opened for writing, renamed or deleted."""
-    reference = tmp_path / "reference"
-    warm.run(overrides("mae", footage, tmp_path, reference.name, *SHORT))
     for number in count(first, step=4):
         folder = tmp_path / f"killed_{number}"
         arguments = overrides("mae", footage, tmp_path, folder.name, *SHORT)
@@ -141,7 +149,7 @@ def test_killed_before_every_single_change_of_a_file(first: int, warm: Warm, foo
             break
         assert status == -signal.SIGKILL
         warm.run(arguments)
-        assert_same_run(folder, reference)
+        assert_same_run(folder, short)
         assert [path.name for path in folder.rglob("*.partial*") if path.parent.name != "checkpoints"] == []
         steps = [int(path.name.removeprefix("step_")) for path in folder.glob("checkpoints/step_*")]
         assert 2 in steps and all(state_of(folder, step) for step in steps), "whole or absent"

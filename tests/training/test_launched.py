@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from surgrec.core.errors import UserError
 from surgrec.training.launched import LaunchedEnvironment, World, launched_world
@@ -103,7 +104,14 @@ def test_several_processes_are_no_single_one(variables: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("nodes", "first"),
-    [("gpu[03-04]", "gpu03"), ("gpu[7,9-12],login", "gpu7"), ("a,b", "a"), ("node-1.lan", "node-1.lan")],
+    [
+        ("gpu[03-04]", "gpu03"),
+        ("gpu[7,9-12],login", "gpu7"),
+        ("a,b", "a"),
+        ("node-1.lan", "node-1.lan"),
+        ("gpu[1-2].lan,login", "gpu1.lan"),
+        ("rack[1,3]n[05-06],a[1-2]", "rack1n05"),
+    ],
 )
 def test_processes_of_srun_meet_on_their_first_node(nodes: str, first: str) -> None:
     assert launched_world("ddp", SRUN | {"SLURM_STEP_NODELIST": nodes}).address == first
@@ -137,6 +145,20 @@ def test_a_group_that_stays_incomplete_names_who_is_missing(warm: Warm, footage:
         in said
     )
     assert "Traceback" not in said and not (tmp_path / "partial").exists()
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_again_form_a_new_group(warm: Warm, footage: Path, tmp_path: Path) -> None:
+    """`--max-restarts`: its store, which outlives them, still holds what the dead ones said."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    launched = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RUN_ID": "tests"}
+    for attempt in range(2):
+        options = overrides(
+            "mae", footage, tmp_path, "again", "trainer.steps=2", "runtime=ddp", "runtime.accelerator=cpu"
+        )
+        attempts = launched | {"TORCHELASTIC_RESTART_COUNT": str(attempt)}
+        ranks = [warm.start(options, env=world_of(2, rank, store.port) | attempts) for rank in range(2)]
+        assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].log.read_text() + ranks[1].log.read_text()
 
 
 def test_a_group_without_its_first_process_is_told(warm: Warm, footage: Path, tmp_path: Path) -> None:
