@@ -41,10 +41,11 @@ PROGRAMS = {
     "scontrol": """
         echo "scontrol $*" >>calls
         [[ $1 != show ]] || printf "node3\\nnode4\\n"
+        if [[ $1 == requeue && -n ${REQUEUED:-} ]]; then echo "$REQUEUED" >requeued; kill -TERM $$; fi
     """,
     "squeue": """
         [[ ${STATE:-} != "no answer" ]] || exit 1
-        echo "${STATE:-RUNNING}"
+        if [[ -e requeued ]]; then cat requeued; else echo "${STATE:-RUNNING}"; fi
     """,
     "apptainer": """
         printf "%s\\n" apptainer "$@" >>container
@@ -179,6 +180,12 @@ def test_a_job_that_slurm_ends_is_not_requeued(program: str, state: str, tmp_pat
 def test_a_queue_that_does_not_answer_keeps_no_job_from_going_back(program: str, tmp_path: Path) -> None:
     done = run("pretrain", tmp_path, *OPTIONS, PROGRAM=program, STATE="no answer")
     assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41007"] and "requeued, continues" in done.stderr
+
+
+@pytest.mark.parametrize(("state", "words"), [("COMPLETING", "requeued, continues"), ("RUNNING", "SLURM refuses")])
+def test_the_end_of_a_job_that_goes_back_may_end_who_asks_for_it(state: str, words: str, tmp_path: Path) -> None:
+    done = run("pretrain", tmp_path, *OPTIONS, PROGRAM="exit 1", REQUEUED=state)
+    assert done.returncode == 1 and f"crashed for the 1. time; {words}" in done.stderr, done.stderr
 
 
 def test_a_run_that_has_begun_outlives_a_node_on_which_not_even_its_options_can_be_read(tmp_path: Path) -> None:
