@@ -200,14 +200,14 @@ def test_half_precision_in_shards_stays_as_near_to_float32_as_without_them(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "checkpointing"), [("mae", "full"), ("jepa", "selective")])
 def test_blocks_compiled_one_by_one_compute_the_same_in_shards(
-    variant: str, checkpointing: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    warm: Warm, footage: Path, alone: Path, tmp_path: Path
 ) -> None:
-    compiled = ("runtime.compile=true", f"runtime.activation_checkpointing={checkpointing}")
-    options = overrides(variant, footage, tmp_path, "compiled", *SIX_STEPS, *runtime("fsdp"), *compiled)
+    """Of the variant that has more to compile: encoder, target encoder and predictor."""
+    compiled = ("runtime.compile=true", "runtime.activation_checkpointing=selective")
+    options = overrides("jepa", footage, tmp_path, "compiled", *SIX_STEPS, *runtime("fsdp"), *compiled)
     warm.run_world(2, options, seconds=500)
-    assert_same_training(tmp_path / "compiled", alone / variant)
+    assert_same_training(tmp_path / "compiled", alone / "jepa")
 
 
 @pytest.mark.slow
