@@ -65,7 +65,8 @@ def test_other_footage_is_no_copy():
     assert copies([survey_of(seed, 12) for seed in range(100, 112)], CORPUS) == []
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(7, marks=pytest.mark.slow), 12])
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [7, 12])
 def test_a_black_gap_in_the_round_view_of_two_endoscopes_is_no_common_footage(seconds):
     """What appears after it is first of all the view, the same in both, and nothing in a video changes as much."""
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1.33 : 1.33 : WIDTH * 1j]

@@ -70,6 +70,7 @@ def rolled_back(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFact
     return runs / "whole"
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_on_from_a_healthy_checkpoint_with_a_lower_rate(rolled_back: Path) -> None:
     newest = Checkpoints(rolled_back / "checkpoints", keep=2).latest()
     assert newest is not None

@@ -50,7 +50,8 @@ def probe_options(footage: Path, labels: Path, every: int) -> list[str]:
     return ["data.frame_interval_seconds=0.125", *(f"probe.{name}={value}" for name, value in names.items())]
 
 
-@pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["mae", "jepa"])
 def test_the_probe_is_logged_at_its_steps_and_changes_nothing(
     variant: str, warm: Warm, footage: Path, labels: Path, tmp_path: Path
 ) -> None:

@@ -14,9 +14,10 @@ from surgrec.training.preempt import listen
 from tests.training.tiny import TRAIN, Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "number", "workers"),
-    [("mae", signal.SIGINT, 2), pytest.param("jepa", signal.SIGTERM, 0, marks=pytest.mark.slow)],
+    [("mae", signal.SIGINT, 2), ("jepa", signal.SIGTERM, 0)],
 )
 def test_a_signal_saves_and_the_same_command_continues(
     variant: str, number: signal.Signals, workers: int, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
