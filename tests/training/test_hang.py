@@ -59,7 +59,7 @@ def test_when_all_hang_all_write_their_stacks_and_the_same_command_continues(
     for rank in range(2):
         assert "stand_still" in (folder.stacks / f"rank_{rank}.txt").read_text()
     warm.run(options)
-    assert {file.name for file in folder.stacks.iterdir()} == {"rank_0.before.txt", "rank_1.txt"}, "kept"
+    assert {file.name for file in folder.stacks.iterdir()} == {"rank_0.before.txt", "rank_1.before.txt"}, "kept"
 
 
 def test_whoever_beats_lives_and_whoever_is_done_is_left_alone(tmp_path: Path) -> None:
