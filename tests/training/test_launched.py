@@ -161,6 +161,7 @@ def test_processes_that_torchrun_starts_again_form_a_new_group(warm: Warm, foota
         assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].log.read_text() + ranks[1].log.read_text()
 
 
+@pytest.mark.slow
 def test_a_group_without_its_first_process_is_told(warm: Warm, footage: Path, tmp_path: Path) -> None:
     options = overrides("mae", footage, tmp_path, "headless", "runtime=ddp", "runtime.join_minutes=0.05")
     port = free_port()

@@ -88,6 +88,7 @@ def test_two_processes_probe_as_one(
     assert {name: one[name] for name in PROBE} == {name: two[name] for name in PROBE}
 
 
+@pytest.mark.slow
 def test_a_window_that_cannot_be_read_is_left_out_and_not_counted(
     warm: Warm, footage: Path, labels: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +175,7 @@ def test_whatever_fails_in_a_probe_is_its_own_error(
     assert re.fullmatch(f"the probe failed: {reason}", str(caught.value))
 
 
+@pytest.mark.slow
 def test_what_one_rank_cannot_read_is_told_once_and_both_go_on(
     warm: Warm, footage: Path, labels: Path, tmp_path: Path
 ) -> None:

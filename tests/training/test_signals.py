@@ -50,6 +50,7 @@ def test_ctrl_c_before_the_first_step_is_one_sentence(warm: Warm, footage: Path,
     assert len(lines_of(tmp_path / "early" / "metrics.jsonl")) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_further_signals_while_it_saves_and_leaves_change_nothing(
     variant: str, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path

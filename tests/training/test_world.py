@@ -78,7 +78,7 @@ def assert_close_weights(folder: Path, reference: Path) -> None:
     ("variant", "strategy", "accumulation"),
     [
         ("mae", "ddp", 2),
-        ("jepa", "fsdp", 2),
+        pytest.param("jepa", "fsdp", 2, marks=pytest.mark.slow),
         pytest.param("mae", "ddp", 1, marks=pytest.mark.slow),
         pytest.param("mae", "fsdp", 1, marks=pytest.mark.slow),
         pytest.param("mae", "fsdp", 2, marks=pytest.mark.slow),
