@@ -8,9 +8,11 @@ always makes the same archive.
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from surgrec.core.atomic import atomic_path
@@ -24,6 +26,8 @@ _MOST_UNPACKED_SHARE = 20
 _UNPACKED_BYTES_OF_NO_CONCERN = 1 << 26
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date that the format has
 _AT_ONCE = 1 << 20
+# What reading an archive raises where bytes of it are damaged; the disk's own errors stay what they are
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -55,7 +59,7 @@ def unpack(archive: Path, folder: Path) -> None:
             try:
                 with file.open(entry) as source, (folder / name).open("xb") as target:
                     shutil.copyfileobj(source, target, _AT_ONCE)
-            except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            except _DAMAGED as error:
                 raise ReleaseError(
                     f"{name} in {archive} cannot be unpacked ({error}); fetch the archive anew"
                 ) from None
@@ -64,7 +68,7 @@ def unpack(archive: Path, folder: Path) -> None:
 def _opened(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ReleaseError(f"{archive} is no whole zip archive ({error}); fetch it anew") from None
 
 
@@ -104,7 +108,7 @@ def _sums(archive: Path, file: zipfile.ZipFile, entries: dict[str, zipfile.ZipIn
         )
     try:
         content = file.read(listed)
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ReleaseError(f"{SUMS_FILE} in {archive} cannot be unpacked ({error}); fetch the archive anew") from None
     sums = parse_sums(content, f"{SUMS_FILE} in {archive}")
     for name in sorted((entries.keys() | sums) - {SUMS_FILE}):

@@ -248,6 +248,23 @@ def test_from_a_web_server_only_what_is_listed_is_fetched_and_a_pin_is_fetched_o
         load_model(url, checksum="0" * 64)
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("name", ["SHA256SUMS", "config.json"])
+def test_damage_inside_a_compressed_archive_is_told(kind: int, name: str, release: Path, tmp_path: Path) -> None:
+    """The release may have been packed by somebody else's program."""
+    archive = tmp_path / "packed.zip"
+    with zipfile.ZipFile(archive, "w", kind) as file:
+        for path in sorted(release.iterdir()):
+            file.write(path, path.name)
+        entry = file.getinfo(name)
+    first = entry.header_offset + 30 + len(name)  # of its data: the header of an entry has 30 bytes and the name
+    content = bytearray(archive.read_bytes())
+    content[first : first + entry.compress_size] = b"\xff" * entry.compress_size
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} in .* cannot be unpacked"):
+        load_release(archive)
+
+
 def test_an_archive_from_a_web_server(release: Path, web: Web, tmp_path: Path, cache: Path) -> None:
     pack(release, tmp_path / "jepa.zip")
     web.files["/jepa.zip"] = (tmp_path / "jepa.zip").read_bytes()
