@@ -145,6 +145,14 @@ def test_a_run_has_its_place_in_the_world_and_its_options(tmp_path: Path) -> Non
     assert called(tmp_path, "scontrol requeue") == []
 
 
+def test_a_restart_meets_where_what_the_killed_one_left_behind_does_not(tmp_path: Path) -> None:
+    ports = []
+    for restart in range(3):
+        assert run("pretrain", tmp_path, *OPTIONS, SLURM_RESTART_COUNT=str(restart)).returncode == 0
+        ports.append(int(variables_in((tmp_path / "environment").read_text())["MASTER_PORT"]))
+    assert len(set(ports)) == 3 and all(10000 <= port < 30000 for port in ports)
+
+
 def test_a_chosen_runtime_stays(tmp_path: Path) -> None:
     assert run("pretrain", tmp_path, "+variant=jepa", "runtime=fsdp").returncode == 0
     assert (tmp_path / "arguments").read_text().splitlines()[2:] == ["+variant=jepa", "runtime=fsdp"]
