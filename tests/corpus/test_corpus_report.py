@@ -180,10 +180,10 @@ def test_a_corpus_of_the_published_size_is_a_small_page(tmp_path: Path) -> None:
     rows = [video(i, 810.0, source=f"source{i % 40}", video_id=name, group_id=f"g{i}") for i, name in enumerate(names)]
     manifest = written(tmp_path, *rows)
     write_findings(manifest, *((name, 10.0 * k, 10.0 * k + 4, OF_TIME[k % 6]) for name in names for k in range(8)))
-    began = time.perf_counter()
+    began = time.process_time()  # of this process: a busy machine has less of it for us, and needs no more
     known, _ = read_known(manifest, shipped_cards())
     text, moments = as_html(known, None), choose_moments(known.videos)
-    assert time.perf_counter() - began < 60 and len(text) < 200_000
+    assert time.process_time() - began < 30 and len(text) < 200_000
     assert len(moments) == len(OF_TIME) * PER_REASON + KEPT
     assert all(len({one.video.source for one in moments if one.kind == reason}) == PER_REASON for reason in OF_TIME)
 
