@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,28 +16,10 @@ from surgrec.looking.found import Found, Look, Neighbours
 from surgrec.looking.neighbours import Neighbour
 from surgrec.looking.page import as_html
 from surgrec.looking.study import Labels, study
+from tests.browser import browser, record
 
+__all__ = ["browser"]
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-sync",
-    "--disable-component-update",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[dev]'")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine; the Debian package of that name holds one")
-    with driver.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +46,7 @@ def opened(
     browser: Any, page: Path, wrong: list[str], asked: set[str], scheme: str = "light", width: int = 1280
 ) -> Any:
     view = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-    view.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    view.on("pageerror", lambda error: wrong.append(str(error)))
-    view.on("requestfailed", lambda request: wrong.append(request.url[:100]))
-    view.on("request", lambda request: asked.add(request.url) if not request.url.startswith("data:") else None)
+    record(view, wrong, asked)
     view.goto(page.as_uri(), wait_until="load")
     return view
 
