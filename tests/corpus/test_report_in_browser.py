@@ -11,7 +11,7 @@ import pytest
 from surgrec import audit, corpus_command, filter, synthesize
 from surgrec.core.console import run_command
 from surgrec.corpus.manifest import Manifest
-from tests.browser import browser, record
+from tests.browser import browser, opened
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.slow
@@ -52,14 +52,11 @@ def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", HEADINGS)
 def test_a_page_shows_without_errors(pages: dict[str, Path], browser: Any, name: str, scheme: str) -> None:
-    address = pages[name].as_uri()
     wrong: list[str] = []
     asked: set[str] = set()
-    view = browser.new_page(color_scheme=scheme)
-    record(view, wrong, asked)
     for width in WIDTHS:
-        view.set_viewport_size({"width": width, "height": 900})
-        view.goto(address, wait_until="load")
+        viewport = {"width": width, "height": 900}
+        view = opened(browser, pages[name], wrong, asked, color_scheme=scheme, viewport=viewport)
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         assert view.evaluate("document.body.scrollWidth") <= width
         headings = view.locator("h1, h2").all_inner_texts()
@@ -67,15 +64,15 @@ def test_a_page_shows_without_errors(pages: dict[str, Path], browser: Any, name:
         sizes = view.evaluate("Array.from(document.images, image => [image.complete, image.naturalWidth, image.width])")
         assert all(is_complete and natural > 0 and shown > 0 for is_complete, natural, shown in sizes)
         assert (len(sizes) > 10) == (name == "corpus")
-    assert wrong == [] and asked == {address}
-    paper, text = (view.evaluate(f"getComputedStyle(document.body).{style}") for style in ("backgroundColor", "color"))
-    assert (_brightness(paper) > _brightness(text)) == (scheme == "light")
-    view.close()
+        colours = (view.evaluate(f"getComputedStyle(document.body).{style}") for style in ("backgroundColor", "color"))
+        paper, text = map(_brightness, colours)
+        assert (paper > text) == (scheme == "light")
+        view.close()
+    assert wrong == [] and asked == {pages[name].as_uri()}
 
 
 def test_a_link_leads_to_its_section(pages: dict[str, Path], browser: Any) -> None:
-    view = browser.new_page(viewport={"width": 1280, "height": 900})
-    view.goto(pages["corpus"].as_uri())
+    view = opened(browser, pages["corpus"], [], set(), viewport={"width": 1280, "height": 900})
     links = view.locator("nav a")
     assert links.count() == len(HEADINGS["corpus"]) - 1
     for number in range(links.count()):
