@@ -37,7 +37,7 @@ import av
 import numpy as np
 import simplejpeg
 from av.video.frame import VideoFrame
-from report import cpu_name, write_result
+from report import cpu_name, goal_lines, write_result
 
 from surgrec.core.console import run_command
 from surgrec.core.memory import keep_freed_memory
@@ -323,9 +323,7 @@ def _report(costs: dict[str, list[float]], sizes: dict[str, float], options: arg
         "",
         f"Gigabytes of an hour: {', '.join(f'{name} {size:.2f}' for name, size in sizes.items())}.",
         "",
-        "| goal | wanted | measured |",
-        "|---|---|---|",
-        *(f"| {goal} | {wanted} | {measured:.2f} |" for goal, (wanted, measured) in goals.items()),
+        *goal_lines(goals),
         "",
     ]
     text = "\n".join(lines)

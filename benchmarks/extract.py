@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from decode import FPS, write_original
-from report import cpu_name, write_result
+from report import cpu_name, goal_lines, write_result
 
 import surgrec.core.torchvision_guard  # noqa: F401  (transformers imports torchvision)
 from surgrec.core.console import run_command
@@ -283,9 +283,7 @@ def _report(facts: dict[str, Any], options: argparse.Namespace) -> None:
         f"The features differ by {facts['largest_difference']:.1e} at most. Our encoder on windows in memory: "
         f"{facts['windows_per_second_in_memory']:.2f} a second.",
         "",
-        "| goal | wanted | measured |",
-        "|---|---|---|",
-        *(f"| {goal} | {wanted} | {measured:.2f} |" for goal, (wanted, measured) in goals.items()),
+        *goal_lines(goals),
         "",
     ]
     text = "\n".join(lines)

@@ -33,6 +33,12 @@ def machine(device: str) -> str:
     return f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {name}, torch {torch.__version__}"
 
 
+def goal_lines(goals: Mapping[str, tuple[str, float]]) -> list[str]:
+    """A table in Markdown: what was wanted, and what came out."""
+    rows = [f"| {goal} | {wanted} | {measured:.2f} |" for goal, (wanted, measured) in goals.items()]
+    return ["| goal | wanted | measured |", "|---|---|---|", *rows]
+
+
 def write_result(stem: Path, text: str, content: Mapping[str, object] | Sequence[object]) -> None:
     """`stem`.md and `stem`.json; the folder is made."""
     write_text(stem.with_name(f"{stem.name}.md"), text)
