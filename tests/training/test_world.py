@@ -249,7 +249,8 @@ def errors_in(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("error:")]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_loss_that_is_none_is_told_once_with_the_videos_of_the_rank_whose_it_is(
     strategy: str, warm: Warm, footage: Path, tmp_path: Path
 ) -> None:
