@@ -20,24 +20,18 @@ import statistics
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
+from bench import Bench
 from report import machine, write_result
 
-from surgrec.config.build import build_masker, build_objective, build_runtime
 from surgrec.config.compose import compose_config
 from surgrec.core.console import progress, run_command
 from surgrec.core.memory import keep_freed_memory
 from surgrec.objectives.objective import Outcome
-from surgrec.optim.optimizer import build_adamw
 from surgrec.training.checkpoint import Checkpoints
 from surgrec.training.checkpoint_facts import read_facts
 from surgrec.training.progress import Progress, Pulse
-from surgrec.training.trained import Trained
 
 GOAL = 0.1
 CLIPS = 2
@@ -45,56 +39,28 @@ SMALL_CLIPS = ("augment.crop_pixels=96", "data.num_frames=8", "mix.manifests=[no
 BESIDE_STEPS = 3  # without a save, after each that had one
 
 
-class Bench:
-    """One objective: what is trained, a step of it, and its two kinds of checkpoints."""
+class Saved(Bench):
+    """One objective and its two kinds of checkpoints."""
 
     def __init__(self, variant: str, size: str, device: str, folder: Path) -> None:
-        config = compose_config(
-            [f"+variant={variant}", f"backbone={size}", *SMALL_CLIPS, f"runtime.accelerator={device}"]
-        )
-        self.runtime = build_runtime(config)
-        self.objective = build_objective(config)
-        self.learner = self.runtime.wrap_learner(self.objective.learner)
-        self.runtime.place_frozen(self.objective.frozen)
-        self.optimizer = build_adamw(self.objective.learner, (0.9, 0.95), 1e-8, 0.05, fused=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = 1e-5
-        self.trained = Trained(self.objective.learner, self.objective.frozen, self.optimizer)
-        self.masks = tuple(mask.to(self.runtime.device) for mask in build_masker(config).draw(np.arange(CLIPS)))
-        crop = config.augment.crop_pixels
-        self.video = torch.randn((CLIPS, 3, config.data.num_frames, crop, crop)).to(self.runtime.device)
+        options = [f"+variant={variant}", f"backbone={size}", *SMALL_CLIPS, f"runtime.accelerator={device}"]
+        super().__init__(compose_config(options), CLIPS)
         self.both = {
             is_async: Checkpoints(folder / f"{variant}_{is_async}", keep=1, is_async=is_async)
             for is_async in (True, False)
         }
         self.number = 0
 
-    def step(self) -> None:
-        """One update."""
-        with self.runtime.fabric.autocast():
-            targets = self.objective.targets(self.video, self.masks)
-        outcome: Outcome = self.learner(self.video, self.masks, targets)
-        self.runtime.fabric.backward(outcome.loss)
-        self.optimizer.step()
+    def step(self) -> Outcome:
+        """One update, whose gradients are gone before anything is saved."""
+        outcome = super().step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.objective.after_update(0)
+        return outcome
 
     def save(self, is_async: bool) -> None:
         """One save, as the loop calls it."""
         self.number += 1
         self.both[is_async].save(self.runtime, self.trained, Progress(self.number, pulse=Pulse(self.number)))
-
-    def seconds(self, action: Callable[[], object]) -> float:
-        """Wall time of one call, the device's work included."""
-        self._wait()
-        began = time.perf_counter()
-        action()
-        self._wait()
-        return time.perf_counter() - began
-
-    def _wait(self) -> None:
-        if self.runtime.has_cuda:
-            torch.cuda.synchronize()
 
 
 def is_writing() -> bool:
@@ -104,7 +70,7 @@ def is_writing() -> bool:
 
 def measure(variant: str, size: str, device: str, repeats: int, folder: Path) -> dict[str, object]:
     """The row of one objective."""
-    bench = Bench(variant, size, device, folder)
+    bench = Saved(variant, size, device, folder)
     bench.step()  # the first allocates
     bench.save(False)
     first = bench.seconds(lambda: bench.save(True))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
-import json
 import os
 import statistics
 import time
@@ -22,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from report import write_result
 
-from surgrec.core.atomic import write_text
 from surgrec.core.console import progress
 from surgrec.corpus.contamination import ContaminationAudit, TestSet, audit_contamination
 from surgrec.corpus.isolated import map_isolated
@@ -152,8 +151,7 @@ def main() -> None:
     print(f"{took}\n\n{text}")
     if options.out:
         stem = options.out / f"contamination{suffix}_{datetime.date.today()}"
-        write_text(stem.with_suffix(".md"), f"# Planted copies\n\n{took}\n\n{text}")
-        write_text(stem.with_suffix(".json"), json.dumps({"run": took, **numbers}, indent=1) + "\n")
+        write_result(stem, f"# Planted copies\n\n{took}\n\n{text}", {"run": took, **numbers})
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from report import write_result
 
-from surgrec.core.atomic import write_text
 from surgrec.corpus.fingerprint import DIMENSIONS, HOP_SECONDS, WINDOWS, as_floats, fingerprint
 from surgrec.corpus.proposals import Moments, propose
 from surgrec.corpus.survey import survey_video
@@ -196,8 +196,8 @@ def main() -> None:
     print(f"{report}\n\n{table(results)}")
     if options.out:
         stem = options.out / f"contamination_scale_{datetime.date.today()}"
-        write_text(stem.with_suffix(".md"), f"# Cost of the contamination audit\n\n{report}\n\n{table(results)}")
-        write_text(stem.with_suffix(".json"), json.dumps({"run": report, "rows": results}, indent=1) + "\n")
+        text = f"# Cost of the contamination audit\n\n{report}\n\n{table(results)}"
+        write_result(stem, text, {"run": report, "rows": results})
 
 
 if __name__ == "__main__":

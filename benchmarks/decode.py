@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import statistics
@@ -38,6 +37,7 @@ import av
 import numpy as np
 import simplejpeg
 from av.video.frame import VideoFrame
+from report import cpu_name, goal_lines, write_result
 
 from surgrec.core.console import run_command
 from surgrec.core.memory import keep_freed_memory
@@ -311,7 +311,7 @@ def _report(costs: dict[str, list[float]], sizes: dict[str, float], options: arg
     medians = {name: statistics.median(values) * 1000 for name, values in costs.items()}
     goals = goals_of(medians)
     today = datetime.date.today().isoformat()
-    hardware = f"one of {os.cpu_count()} cores of {platform.machine()}, {_processor()}, PyAV {av.__version__}"
+    hardware = f"one of {os.cpu_count()} cores of {platform.machine()}, {cpu_name()}, PyAV {av.__version__}"
     lines = [
         f"# Random clips: {options.name} footage",
         "",
@@ -323,18 +323,14 @@ def _report(costs: dict[str, list[float]], sizes: dict[str, float], options: arg
         "",
         f"Gigabytes of an hour: {', '.join(f'{name} {size:.2f}' for name, size in sizes.items())}.",
         "",
-        "| goal | wanted | measured |",
-        "|---|---|---|",
-        *(f"| {goal} | {wanted} | {measured:.2f} |" for goal, (wanted, measured) in goals.items()),
+        *goal_lines(goals),
         "",
     ]
     text = "\n".join(lines)
     print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
     stem = f"decode_{options.name.replace(' ', '_')}_{today}"
-    (options.out / f"{stem}.md").write_text(text)
     facts = {"date": today, "hardware": hardware, "seconds": costs, "gigabytes_per_hour": sizes, "goals": goals}
-    (options.out / f"{stem}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    write_result(options.out / stem, text, facts)
 
 
 def goals_of(ms: dict[str, float]) -> dict[str, tuple[str, float]]:
@@ -354,14 +350,6 @@ def goals_of(ms: dict[str, float]) -> dict[str, tuple[str, float]]:
 def _line(name: str, values: list[float]) -> str:
     low, middle, high = (value * 1000 for value in statistics.quantiles(values, n=4))
     return f"| {name} | {middle:.1f} | {1000 / middle:.0f} | {low:.1f} to {high:.1f} |"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown processor"
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown processor")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import sys
@@ -35,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from decode import FPS, write_original
+from report import cpu_name, goal_lines, write_result
 
 import surgrec.core.torchvision_guard  # noqa: F401  (transformers imports torchvision)
 from surgrec.core.console import run_command
@@ -261,7 +261,7 @@ def _report(facts: dict[str, Any], options: argparse.Namespace) -> None:
     }
     if options.device != "cpu":  # there decoding takes from the encoder's cores
         goals["of the rate on windows in memory"] = (">= 0.90", rate / facts["windows_per_second_in_memory"])
-    device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else _processor()
+    device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else cpu_name()
     hardware = (
         f"{usable_cores()} cores of {platform.machine()}, {device}, torch {torch.__version__}, PyAV {av.__version__}"
     )
@@ -283,16 +283,12 @@ def _report(facts: dict[str, Any], options: argparse.Namespace) -> None:
         f"The features differ by {facts['largest_difference']:.1e} at most. Our encoder on windows in memory: "
         f"{facts['windows_per_second_in_memory']:.2f} a second.",
         "",
-        "| goal | wanted | measured |",
-        "|---|---|---|",
-        *(f"| {goal} | {wanted} | {measured:.2f} |" for goal, (wanted, measured) in goals.items()),
+        *goal_lines(goals),
         "",
     ]
     text = "\n".join(lines)
     print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
     stem = f"extract_{options.name.replace(' ', '_')}_{options.size}_{options.precision}_{options.device.split(':')[0]}_{today}"
-    (options.out / f"{stem}.md").write_text(text)
     content = {
         "date": today,
         "hardware": hardware,
@@ -300,15 +296,7 @@ def _report(facts: dict[str, Any], options: argparse.Namespace) -> None:
             name: str(value) for name, value in vars(options).items() if name not in ("folder", "out", "video")
         },
     }
-    (options.out / f"{stem}.json").write_text(json.dumps(content | facts | {"goals": goals}, indent=2) + "\n")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    write_result(options.out / stem, text, content | facts | {"goals": goals})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import contextlib
 import datetime
 import hashlib
 import io
-import json
 import os
 import platform
 import resource
@@ -34,6 +33,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from report import write_result
 
 from surgrec.core.console import run_command
 from surgrec.corpus.card import Card
@@ -227,12 +227,9 @@ def main() -> int:
     text = report(files, corpus, hashing)
     print(f"{head}\n\n{text}")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"index_{date}.md").write_text(
-            f"# Indexing\n\n{head}\n\n{text}\n\n`python benchmarks/index.py`\n"
-        )
+        page = f"# Indexing\n\n{head}\n\n{text}\n\n`python benchmarks/index.py`\n"
         result = {"about": head, "files": files, "corpus": corpus, "hashing": hashing}
-        (options.out / f"index_{date}.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_result(options.out / f"index_{date}", page, result)
     return 0
 
 

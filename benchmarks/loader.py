@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
-import json
 import multiprocessing
 import os
 import signal
@@ -34,11 +33,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from report import cpu_name, write_result
 
 from surgrec import index, prepare, synthesize
 from surgrec.config.build import build_data, build_read_ahead, build_run, build_runtime
 from surgrec.config.compose import compose_config
-from surgrec.core.atomic import write_text
 from surgrec.core.memory import keep_freed_memory
 from surgrec.core.torchvision_guard import ensure_torchvision
 from surgrec.corpus.manifest import Manifest
@@ -287,9 +286,7 @@ def table(rows: list[dict[str, Any]], augmentation: dict[str, float]) -> str:
 
 def hardware(device: str) -> str:
     """Processor or GPU, cores, version."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-    name = f"{torch.cuda.get_device_name()}, {processor}" if device == "cuda" else processor
+    name = f"{torch.cuda.get_device_name()}, {cpu_name()}" if device == "cuda" else cpu_name()
     return f"{name}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
 
 
@@ -325,10 +322,8 @@ def main() -> None:
     if options.out:
         stem = f"loader_{options.device}_{datetime.date.today()}"
         content = {"run": report, "rows": rows, "augmentation": augmentation}
-        write_text(options.out / f"{stem}.json", json.dumps(content, indent=1) + "\n")
-        write_text(
-            options.out / f"{stem}.md", f"# Training with the real loader\n\n{report}\n\n{table(rows, augmentation)}"
-        )
+        text = f"# Training with the real loader\n\n{report}\n\n{table(rows, augmentation)}"
+        write_result(options.out / stem, text, content)
 
 
 if __name__ == "__main__":

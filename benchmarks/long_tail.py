@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import subprocess
@@ -31,9 +30,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from probe_synthesised import POOLINGS, Window, pooled_features, read_windows
+from report import write_result
 
 from surgrec.config.build import load_run
-from surgrec.core.atomic import write_text
 from surgrec.core.console import progress, run_command
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.frozen import HeldOut, held_out_predictions
@@ -237,9 +236,8 @@ def main() -> int:
     )
     print(f"{head}\n\n{table(rows)}")
     if options.out:
-        stem = options.out / f"long_tail_{date}"
-        write_text(stem.with_suffix(".md"), f"# Draws on a long tail\n\n{head}\n\n{table(rows)}\n")
-        write_text(stem.with_suffix(".json"), json.dumps({"about": head, "rows": rows}, indent=1) + "\n")
+        text = f"# Draws on a long tail\n\n{head}\n\n{table(rows)}\n"
+        write_result(options.out / f"long_tail_{date}", text, {"about": head, "rows": rows})
     return 0
 
 

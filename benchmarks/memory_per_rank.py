@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from report import write_result
 
 from surgrec.config.build import build_masker, build_objective, build_runtime
 from surgrec.config.compose import compose_config
@@ -161,15 +162,13 @@ def main() -> int:
     ).strip()
     print(f"{about}\n\n{table(rows)}")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"memory_per_rank_{options.device}_{date}"
+        stem = options.out / f"memory_per_rank_{options.device}_{date}"
         command = f"python benchmarks/memory_per_rank.py --device {options.device} --processes {options.processes} --batch {options.batch}"
         text = (
             f"# Memory of one process\n\n{about}\n\n{table(rows)}\n\n`{command} {' '.join(options.overrides)}`".rstrip()
             + "\n"
         )
-        (options.out / f"{stem}.md").write_text(text)
-        (options.out / f"{stem}.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        write_result(stem, text, {"about": about, "rows": rows})
     return 0
 
 

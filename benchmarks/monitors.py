@@ -19,22 +19,18 @@ import datetime
 import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
+from bench import Bench
 from report import machine, write_result
 
-from surgrec.config.build import build_masker, build_objective, build_runtime
 from surgrec.config.compose import compose_config
 from surgrec.core.console import progress, run_command
 from surgrec.objectives.diagnostics import effective_rank, health
 from surgrec.objectives.ema import squared_distance
-from surgrec.objectives.objective import Objective, Outcome
-from surgrec.optim.optimizer import build_adamw
-from surgrec.training.trained import Trained
+from surgrec.objectives.objective import Outcome
 from surgrec.training.update import Reading, clip_gradients
 
 SIZES = {
@@ -44,36 +40,18 @@ SIZES = {
 GOAL = 0.01
 
 
-class Bench:
-    """One objective at one size: its parts, ready to be timed."""
+class Watched(Bench):
+    """One objective at one size, and what watches its step."""
 
     def __init__(self, variant: str, size: str, batch: int, device: str) -> None:
         options = [f"+variant={variant}", *SIZES[size], "mix.manifests=[none.parquet]", f"runtime.accelerator={device}"]
-        self.config = compose_config(options)
-        self.runtime = build_runtime(self.config)
-        self.objective: Objective = build_objective(self.config)
-        self.learner = self.runtime.wrap_learner(self.objective.learner)
-        self.runtime.place_frozen(self.objective.frozen)
-        self.optimizer = build_adamw(self.objective.learner, (0.9, 0.95), 1e-8, 0.05, fused=True)
-        self.trained = Trained(self.objective.learner, self.objective.frozen, self.optimizer)
-        masks = build_masker(self.config).draw(np.arange(batch))
-        self.masks = tuple(mask.to(self.runtime.device) for mask in masks)
-        crop = self.config.augment.crop_pixels
-        shape = (batch, 3, self.config.data.num_frames, crop, crop)
-        self.video = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.runtime.device)
+        super().__init__(compose_config(options), batch)
         self.outcome: Outcome | None = None
-        self.targets: tuple[torch.Tensor, ...] = ()
 
-    def step(self) -> None:
-        """A plain step, without any monitor."""
-        with self.runtime.fabric.autocast():
-            self.targets = self.objective.targets(self.video, self.masks)
-        self.outcome = self.learner(self.video, self.masks, self.targets)
-        self.runtime.fabric.backward(self.outcome.loss)
-        for group in self.optimizer.param_groups:
-            group["lr"] = 1e-5
-        self.optimizer.step()
-        self.objective.after_update(0)
+    def step(self) -> Outcome:
+        """A plain step, without any monitor; they read its outcome."""
+        self.outcome = super().step()
+        return self.outcome
 
     def monitors(self) -> dict[str, tuple[int, Callable[[], object]]]:
         """Name to default interval and what it does; to be called after a step whose gradients are still there."""
@@ -103,22 +81,10 @@ class Bench:
             parts["of it, target distance"] = (every, distance)
         return parts | {"verdict": (1, verdict)}
 
-    def seconds(self, action: Callable[[], object]) -> float:
-        """Wall time of one call, the device's work included."""
-        self._wait()
-        began = time.perf_counter()
-        action()
-        self._wait()
-        return time.perf_counter() - began
-
-    def _wait(self) -> None:
-        if self.runtime.has_cuda:
-            torch.cuda.synchronize()
-
 
 def measure(variant: str, size: str, batch: int, device: str, repeats: int) -> list[dict[str, object]]:
     """Rows of one objective at one size: steps and monitors take turns, so that a busy moment hits all of them."""
-    bench = Bench(variant, size, batch, device)
+    bench = Watched(variant, size, batch, device)
     bench.step()  # the first allocates
     steps, times = [], {name: [] for name in bench.monitors()}
     with progress(f"{variant} {size}", repeats) as advance:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import platform
 import resource
@@ -28,6 +27,7 @@ from typing import Any
 
 import av
 import numpy as np
+from report import cpu_name, write_result
 
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
@@ -277,7 +277,9 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
         version, stem = asked.stdout.split()[2], "prepare"
     libraries = ".".join(map(str, av.library_versions["libavcodec"]))
     today = datetime.date.today().isoformat()
-    hardware = f"{os.cpu_count()} cores of {platform.machine()}, {_processor()}, PyAV {av.__version__} (libavcodec {libraries})"
+    hardware = (
+        f"{os.cpu_count()} cores of {platform.machine()}, {cpu_name()}, PyAV {av.__version__} (libavcodec {libraries})"
+    )
     text = "\n".join(
         [
             "# Training copies",
@@ -289,12 +291,8 @@ def _report(costs: Sequence[Cost], settings: Sequence[dict[str, Any]], options: 
         ]
     )
     print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / f"{stem}_{today}.md").write_text(text)
     facts = {"date": today, "hardware": hardware, "ffmpeg": version, "costs": [asdict(c) for c in costs]}
-    (options.out / f"{stem}_{today}.json").write_text(
-        json.dumps({**facts, "settings": list(settings)}, indent=2) + "\n"
-    )
+    write_result(options.out / f"{stem}_{today}", text, {**facts, "settings": list(settings)})
 
 
 def _by_setting(settings: Sequence[dict[str, Any]]) -> list[str]:
@@ -338,14 +336,6 @@ def _line(row: dict[str, Any]) -> str:
         f"| {row['setting']} | {shown('gigabytes_per_hour', 2)} | {shown('cpu_seconds_per_minute', 1)} "
         f"| {shown('mae_clip_milliseconds', 0)} | {shown('jepa_clip_milliseconds', 0)} | {shown('difference', 2)} |"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "unknown processor"
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown processor")
 
 
 if __name__ == "__main__":

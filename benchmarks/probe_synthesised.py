@@ -20,7 +20,6 @@ import argparse
 import csv
 import dataclasses
 import datetime
-import json
 import os
 import platform
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from report import write_result
 from torch import Tensor
 
 from surgrec.config.build import LoadedRun, build_objective, load_run
@@ -229,13 +229,8 @@ def main() -> int:
     head = f"{len(windows)} windows of {num_cases} cases; a constant answer scores {majority:.3f} on phase. {date}, {hardware}."
     print(f"{head}\n\n{table(rows, options.starts)}")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"probe_synthesised_{date}.md").write_text(
-            f"# Probe on the synthesised corpus\n\n{head}\n\n{table(rows, options.starts)}\n"
-        )
-        (options.out / f"probe_synthesised_{date}.json").write_text(
-            json.dumps({"about": head, "rows": rows}, indent=1) + "\n"
-        )
+        text = f"# Probe on the synthesised corpus\n\n{head}\n\n{table(rows, options.starts)}\n"
+        write_result(options.out / f"probe_synthesised_{date}", text, {"about": head, "rows": rows})
     return 0
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from report import write_result
 
 from surgrec.config.build import build_objective, build_preprocess
 from surgrec.config.compose import compose_config
@@ -160,14 +161,12 @@ def main() -> int:
     )
     print(f"{head}\n\n{table(rows)}\n\n{verdict}")
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = f"release_{options.variant}_{date}"
+        stem = options.out / f"release_{options.variant}_{date}"
         command = f"`python benchmarks/release.py --variant {options.variant} --size {options.size} --repeats {options.repeats}`"
         text = (
             f"# Loading a release and loading a training state\n\n{head}\n\n{table(rows)}\n\n{verdict}\n\n{command}\n"
         )
-        (options.out / f"{stem}.md").write_text(text)
-        (options.out / f"{stem}.json").write_text(json.dumps({"about": head, "rows": rows}, indent=1) + "\n")
+        write_result(stem, text, {"about": head, "rows": rows})
     return 0
 
 

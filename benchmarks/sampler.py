@@ -43,11 +43,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from report import write_result
 
 from surgrec.config.build import DataPath, build_data
 from surgrec.config.compose import compose_config
 from surgrec.config.schema import Config
-from surgrec.core.atomic import write_text
 from surgrec.core.console import run_command
 from surgrec.corpus.manifest import SCHEMA
 from surgrec.data.pool import prepare_fork_server
@@ -337,9 +337,7 @@ def main() -> int:
     text = report(results)
     print(text)
     if options.out:
-        stem = options.out / f"sampler_{datetime.date.today()}"
-        write_text(stem.with_suffix(".md"), text)
-        write_text(stem.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+        write_result(options.out / f"sampler_{datetime.date.today()}", text, results)
     return 0
 
 

@@ -225,6 +225,7 @@ def test_no_run_is_made_from_a_manifest_that_lists_what_was_removed(
     assert len(build_data(config).manifest) == 43
 
 
+@pytest.mark.slow
 def test_as_a_program_by_both_names(manifest: Path) -> None:
     for command in (["-m", "surgrec.corpus"], ["-m", "surgrec", "corpus"]):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`python -m surgrec.corpus`: the command is surgrec/corpus_command.py.
+"""`python -m surgrec.corpus`: the command is surgrec/corpus_command/.
 
 In: the command line. Out: its exit status. It is its own file because Python looks for a package's command here, and nowhere else.
 """

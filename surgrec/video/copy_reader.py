@@ -19,8 +19,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
@@ -29,6 +27,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from surgrec.video.closing import Closing
 from surgrec.video.container import MAX_PIXELS, failure
 from surgrec.video.decode import Frames, RegionOf, ascending, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
@@ -263,7 +262,7 @@ def open_copy(path: Path, short_side_pixels: int | None = None) -> CopyReader | 
         return None
 
 
-class CopyReader:
+class CopyReader(Closing):
     """A `VideoReader` of a training copy; see `surgrec.video.decode` for the promises."""
 
     def __init__(self, path: Path, short_side_pixels: int | None = None) -> None:
@@ -383,11 +382,3 @@ class CopyReader:
         if self._other is not None:
             self._other.close()
             self._other = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -8,13 +8,13 @@ from a keyframe and is wrong wherever the first frame out of the decoder is not 
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from surgrec.core.errors import UserError
+from surgrec.video.closing import Closing
 from surgrec.video.container import open_container, time_base
 from surgrec.video.decode import Frames, RegionOf, ascending, framed, on_ticks, shrunk_size, tolerance_seconds
 from surgrec.video.errors import VideoError
@@ -25,7 +25,7 @@ _CODECS = ("h264", "vp9")
 _BYTES_AT_LEAST, _PICTURES_HELD = 1_000_000, 700
 
 
-class DecordReader:
+class DecordReader(Closing):
     """A `VideoReader`; see `surgrec.video.decode` for the promises."""
 
     def __init__(self, path: Path, short_side_pixels: int | None = None, num_threads: int = 1) -> None:
@@ -69,14 +69,6 @@ class DecordReader:
 
     def close(self) -> None:
         self._reader = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _import_reader() -> tuple[Any, type[Exception]]:

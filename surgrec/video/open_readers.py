@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy.typing as npt
 
+from surgrec.video.closing import Closing
 from surgrec.video.decode import Frames, RegionOf, VideoReader, open_video
 from surgrec.video.errors import VideoError
 
@@ -27,7 +26,7 @@ class _Open:
     num_bytes: int
 
 
-class OpenReaders:
+class OpenReaders(Closing):
     """Reads clips of any videos; keeps those used last open, as many as `limit_bytes` allow by their `held_bytes`.
 
     With a limit of 0 every video is closed after its read. A reader that raised is closed. Not for several threads at once.
@@ -90,11 +89,3 @@ class OpenReaders:
         """Close all; the next read opens anew."""
         while self._open:
             self._open.popitem()[1].reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -27,14 +27,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from surgrec.video.closing import Closing
 from surgrec.video.container import MAX_PIXELS
 from surgrec.video.decode import (
     Frames,
@@ -116,7 +115,7 @@ def _is_clock(seconds: npt.NDArray[np.float64]) -> bool:
     return bool(np.isfinite(seconds).all() and seconds[0] >= 0 and (np.diff(seconds) >= 0).all())
 
 
-class PackReader:
+class PackReader(Closing):
     """A `VideoReader` of a pack; see `surgrec.video.decode` for the promises. `height`, `width` in pixels."""
 
     def __init__(self, path: Path, short_side_pixels: int | None = None) -> None:
@@ -252,11 +251,3 @@ class PackReader:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

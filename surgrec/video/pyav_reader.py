@@ -17,8 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -28,6 +27,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from surgrec.video.closing import Closing
 from surgrec.video.container import (
     declared_duration,
     failure,
@@ -67,7 +67,7 @@ class _Run:
     following: _Timed | None = None  # the frame after it, where it had to be decoded
 
 
-class PyavReader:
+class PyavReader(Closing):
     """A `VideoReader`; see `surgrec.video.decode` for the promises."""
 
     def __init__(self, path: Path, short_side_pixels: int | None = None, num_threads: int = 1) -> None:
@@ -105,14 +105,6 @@ class PyavReader:
 
     def close(self) -> None:
         self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def start_seconds(self) -> float:

@@ -9,13 +9,13 @@ computes frames from a constant rate and is wrong for every variable-rate file.
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from surgrec.core.errors import UserError
+from surgrec.video.closing import Closing
 from surgrec.video.container import open_container, time_base
 from surgrec.video.decode import (
     CUDA_BACKEND,
@@ -35,7 +35,7 @@ _CODECS = ("h264", "hevc", "vp9", "av1")
 _BYTES_AT_LEAST, _BYTES_PER_FRAME, _PICTURES_HELD = 1_000_000, 150, 6
 
 
-class TorchcodecReader:
+class TorchcodecReader(Closing):
     """A `VideoReader`; see `surgrec.video.decode` for the promises."""
 
     def __init__(
@@ -98,14 +98,6 @@ class TorchcodecReader:
 
     def close(self) -> None:
         self._decoder = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _demand_nvdec() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from surgrec.config import build
+from surgrec.config import build, build_run
 from surgrec.config.compose import compose_config, distance_from_variant
 from surgrec.config.explain import all_options
 from surgrec.config.footage import judge_footage, provide_footage, resolve_footage
@@ -55,9 +54,10 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Each variant's run is wired, its footage provided, its loggers made; what none of this reads is a dead option."""
     seen: set[str] = set()
     given: list[Any] = []
-    monkeypatch.setattr(build, "WandbSink", lambda *arguments: given.append(arguments))
-    monkeypatch.setattr(build, "TensorBoardSink", lambda *arguments: given.append(arguments))
-    monkeypatch.setattr(build, "asdict", pick_augment(build.asdict))
+    monkeypatch.setattr(build_run, "WandbSink", lambda *arguments: given.append(arguments))
+    monkeypatch.setattr(build_run, "TensorBoardSink", lambda *arguments: given.append(arguments))
+    # which a logger is given of a whole run; that counts as reading nothing
+    monkeypatch.setattr(build_run, "asdict", lambda config: {})
     manifest = write_corpus(tmp_path / "corpus")
     probe = ("probe.every=1", f"probe.manifest={manifest}", f"probe.labels={write_labels(manifest)}")
     runs = [("mae",), ("jepa",), ("jepa", "objective.dense=true")]
@@ -77,11 +77,6 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     build.build_data(otherwise)
     assert set(all_options()) - seen == {"variant"}
     assert "config.variant" in inspect.getsource(distance_from_variant)  # with which a whole run is compared
-
-
-def pick_augment(asdict: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-    """`asdict` of a whole run, which a logger is given, counts as reading nothing."""
-    return lambda node: {} if isinstance(node, Config) else asdict(node)
 
 
 def wire(config: Config, folder: RunFolder) -> None:

@@ -75,14 +75,13 @@ def test_the_guard_mends_a_torchvision_whose_operators_are_missing(tmp_path: Pat
     assert python(program, tmp_path) == f"{package / '__init__.py'} True"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "outcome"),
     [
         ("", "fine"),
-        pytest.param(
-            "raise ImportError('no torchvision here')", "ImportError no torchvision here", marks=pytest.mark.slow
-        ),
-        pytest.param("raise RuntimeError('out of memory')", "RuntimeError out of memory", marks=pytest.mark.slow),
+        ("raise ImportError('no torchvision here')", "ImportError no torchvision here"),
+        ("raise RuntimeError('out of memory')", "RuntimeError out of memory"),
     ],
 )
 def test_the_guard_leaves_everything_else_alone(tmp_path: Path, program: str, outcome: str) -> None:

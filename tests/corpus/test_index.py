@@ -313,6 +313,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_manifest(folder: Path, tmp_p
     }
 
 
+@pytest.mark.slow
 def test_as_a_program(folder: Path, tmp_path: Path) -> None:
     """Through the interpreter, with worker processes, silent where stderr is no terminal."""
     command = [sys.executable, "-m", "surgrec.index", "--root", str(folder), "--out", str(tmp_path / "m.parquet")]

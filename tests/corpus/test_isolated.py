@@ -73,7 +73,7 @@ def as_long_as_asked(item: float) -> Limits:
     return Limits(seconds=1.0)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("num_workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_crash_costs_one_item(num_workers: int) -> None:
     results = dict(map_isolated(work, range(10), num_workers))
     crashed = {index: result for index, result in results.items() if isinstance(result, Crashed)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,11 @@ import pytest
 from surgrec import audit, corpus_command, filter, synthesize
 from surgrec.core.console import run_command
 from surgrec.corpus.manifest import Manifest
+from tests.browser import browser, opened
 
+__all__ = ["browser"]
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-sync",
-    "--disable-component-update",
-)
 SOURCES = ("chole_center", "colon_round", "cataract_fine")
 WIDTHS = (1280, 400)
 HEADINGS = {
@@ -32,17 +24,6 @@ HEADINGS = {
     "splits": ["Audit of splits", "Splits", "Classes"],
     "contamination": ["Audit of contamination"],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[dev]'")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine; the Debian package of that name holds one")
-    with driver.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +52,11 @@ def pages(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", HEADINGS)
 def test_a_page_shows_without_errors(pages: dict[str, Path], browser: Any, name: str, scheme: str) -> None:
-    address, wrong, asked = pages[name].as_uri(), [], []
-    view = browser.new_page(color_scheme=scheme)
-    view.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    view.on("pageerror", lambda error: wrong.append(str(error)))
-    view.on("requestfailed", lambda request: wrong.append(request.url[:100]))
-    view.on("request", lambda request: asked.append(request.url) if not request.url.startswith("data:") else None)
+    wrong: list[str] = []
+    asked: set[str] = set()
     for width in WIDTHS:
-        view.set_viewport_size({"width": width, "height": 900})
-        view.goto(address, wait_until="load")
+        viewport = {"width": width, "height": 900}
+        view = opened(browser, pages[name], wrong, asked, color_scheme=scheme, viewport=viewport)
         assert view.evaluate("document.documentElement.scrollWidth") <= width
         assert view.evaluate("document.body.scrollWidth") <= width
         headings = view.locator("h1, h2").all_inner_texts()
@@ -87,15 +64,15 @@ def test_a_page_shows_without_errors(pages: dict[str, Path], browser: Any, name:
         sizes = view.evaluate("Array.from(document.images, image => [image.complete, image.naturalWidth, image.width])")
         assert all(is_complete and natural > 0 and shown > 0 for is_complete, natural, shown in sizes)
         assert (len(sizes) > 10) == (name == "corpus")
-    assert wrong == [] and set(asked) == {address}
-    paper, text = (view.evaluate(f"getComputedStyle(document.body).{style}") for style in ("backgroundColor", "color"))
-    assert (_brightness(paper) > _brightness(text)) == (scheme == "light")
-    view.close()
+        colours = (view.evaluate(f"getComputedStyle(document.body).{style}") for style in ("backgroundColor", "color"))
+        paper, text = map(_brightness, colours)
+        assert (paper > text) == (scheme == "light")
+        view.close()
+    assert wrong == [] and asked == {pages[name].as_uri()}
 
 
 def test_a_link_leads_to_its_section(pages: dict[str, Path], browser: Any) -> None:
-    view = browser.new_page(viewport={"width": 1280, "height": 900})
-    view.goto(pages["corpus"].as_uri())
+    view = opened(browser, pages["corpus"], [], set(), viewport={"width": 1280, "height": 900})
     links = view.locator("nav a")
     assert links.count() == len(HEADINGS["corpus"]) - 1
     for number in range(links.count()):

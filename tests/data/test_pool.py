@@ -56,7 +56,10 @@ def read_all(reader: Any, ahead: ReadAhead, said: list[str] | None = None) -> li
     return clips
 
 
-@pytest.mark.parametrize(("harm", "reason"), [("crash", "crashed"), ("starve", "crashed"), ("hang", "hung")])
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [("crash", "crashed"), pytest.param("starve", "crashed", marks=pytest.mark.slow), ("hang", "hung")],
+)
 def test_a_video_that_does_harm_costs_that_video(corpus: Manifest, harm: str, reason: str) -> None:
     said: list[str] = []
     ahead = ReadAhead(2, batches=2, timeout_seconds=1.0)
@@ -70,7 +73,7 @@ def test_a_video_that_does_harm_costs_that_video(corpus: Manifest, harm: str, re
     )
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 4])
+@pytest.mark.parametrize("num_workers", [2, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 4))])
 def test_what_a_crash_changes_does_not_depend_on_who_read_what_when(corpus: Manifest, num_workers: int) -> None:
     """A video that crashes at some positions is given up from the first of them on, also where later ones were read already."""
     whole = read_all(reader_of(ClipReader, corpus), ReadAhead())

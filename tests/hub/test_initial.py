@@ -16,7 +16,7 @@ from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 from tests.hub import official_files as official
 from tests.hub.build import PIXELS
-from tests.hub.test_official_files import GRID, make
+from tests.hub.official_layouts import GRID, make
 from tests.models.build import FAMILIES as POSITIONS
 
 SMALL = {"width": 48, "depth": 2, "num_heads": 3, "num_frames": 4, "height_pixels": 32, "width_pixels": 32, "patch": 8}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,28 +16,10 @@ from surgrec.looking.found import Found, Look, Neighbours
 from surgrec.looking.neighbours import Neighbour
 from surgrec.looking.page import as_html
 from surgrec.looking.study import Labels, study
+from tests.browser import browser, opened
 
+__all__ = ["browser"]
 pytestmark = pytest.mark.slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-sync",
-    "--disable-component-update",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install -e '.[dev]'")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine; the Debian package of that name holds one")
-    with driver.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +42,10 @@ def page(look: Look, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def opened(
+def look_at(
     browser: Any, page: Path, wrong: list[str], asked: set[str], scheme: str = "light", width: int = 1280
 ) -> Any:
-    view = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-    view.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    view.on("pageerror", lambda error: wrong.append(str(error)))
-    view.on("requestfailed", lambda request: wrong.append(request.url[:100]))
-    view.on("request", lambda request: asked.add(request.url) if not request.url.startswith("data:") else None)
-    view.goto(page.as_uri(), wait_until="load")
-    return view
+    return opened(browser, page, wrong, asked, color_scheme=scheme, viewport={"width": width, "height": 900})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -78,7 +53,7 @@ def opened(
 def test_it_shows_without_errors(browser: Any, page: Path, scheme: str, width: int) -> None:
     wrong: list[str] = []
     asked: set[str] = set()
-    view = opened(browser, page, wrong, asked, scheme, width)
+    view = look_at(browser, page, wrong, asked, scheme, width)
     assert view.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)") <= width
     assert view.locator("h2").all_inner_texts() == [
         "Click a patch", "Feature map", "Timeline", "Nearest neighbours", "Reconstruction"
@@ -96,7 +71,7 @@ def test_it_shows_without_errors(browser: Any, page: Path, scheme: str, width: i
 
 
 def test_the_browser_computes_what_python_does(browser: Any, page: Path, look: Look) -> None:
-    view = opened(browser, page, [], set())
+    view = look_at(browser, page, [], set())
     for place in ((0, 0, 0), (4, 2, 3), (8, 3, 1)):
         for is_centred in (False, True):
             call = f"Array.from(document.getElementById('viewer').similarity({','.join(map(str, place))},{str(is_centred).lower()}))"
@@ -107,7 +82,7 @@ def test_the_browser_computes_what_python_does(browser: Any, page: Path, look: L
 
 def test_a_click_asks_for_its_patch(browser: Any, page: Path, look: Look) -> None:
     wrong: list[str] = []
-    view = opened(browser, page, wrong, set())
+    view = look_at(browser, page, wrong, set())
     pane = view.locator(".pane").first
     box = pane.bounding_box()
     pane.click(position={"x": box["width"] * 0.9, "y": box["height"] * 0.1})
@@ -136,7 +111,7 @@ def test_a_click_asks_for_its_patch(browser: Any, page: Path, look: Look) -> Non
 
 
 def test_it_plays(browser: Any, page: Path) -> None:
-    view = opened(browser, page, [], set())
+    view = look_at(browser, page, [], set())
     time = view.locator("[data-part=time]")
     before = time.inner_text()
     view.locator("[data-part=play]").click()
@@ -149,9 +124,7 @@ def test_it_plays(browser: Any, page: Path) -> None:
 
 
 def test_without_scripts_the_rest_is_there(browser: Any, page: Path) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    view = context.new_page()
-    view.goto(page.as_uri())
+    view = opened(browser, page, [], set(), java_script_enabled=False)
     assert not view.locator("#viewer").is_visible() and "Clicking needs a browser" in view.locator("body").inner_text()
     assert view.locator(".stills img").count() == 8
-    context.close()
+    view.close()

@@ -15,7 +15,7 @@ from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.training.runtime import Runtime, RuntimeSpec
-from tests.training.tiny import Warm
+from tests.training.tiny import Runs, Warm, overrides
 
 SOURCES = {"alpha": (3, 96, 72, 10), "beta": (2, 64, 48, 25), "gamma": (1, 72, 96, 5)}  # videos, width, height, fps
 VIDEO_SECONDS = 3
@@ -67,11 +67,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds a run `mae` and a run `jepa` of twelve steps that nothing disturbed."""
-    from tests.training.tiny import VARIANTS, overrides
-
-    runs = tmp_path_factory.mktemp("uninterrupted")
-    for variant in VARIANTS:
-        warm.run(overrides(variant, footage, runs, variant))
-    return runs
+def uninterrupted(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run `mae` and a run `jepa` of twelve steps that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return Runs(folder, lambda variant: warm.run(overrides(variant, footage, folder, variant)))

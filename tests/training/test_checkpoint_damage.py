@@ -16,7 +16,7 @@ from surgrec.training.checkpoint_listing import candidates_in, checkpoint_of
 from surgrec.training.progress import Progress, Pulse, Rollback
 from surgrec.training.runtime import Runtime
 from tests.training.test_checkpoint import at, trained, update
-from tests.training.tiny import Warm, assert_same_run, metrics_of, overrides
+from tests.training.tiny import Runs, Warm, assert_same_run, metrics_of, overrides
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_a_name_that_shows_late_is_waited_for_and_one_that_never_does_is_an_erro
 
 @pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_rewinds_and_ends_as_if_nothing_had_happened(
-    warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+    warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mae"
     shutil.copytree(uninterrupted / "mae", folder)
@@ -215,7 +215,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_rewinds_and_ends_as_if_nothing
 
 @pytest.mark.slow
 def test_a_run_without_a_whole_checkpoint_is_one_sentence_and_status_2(
-    warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+    warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path
 ) -> None:
     folder = tmp_path / "mae"
     shutil.copytree(uninterrupted / "mae", folder)

@@ -22,7 +22,7 @@ from surgrec.training.checkpoint_folder import CheckpointError, check_room, refu
 from surgrec.training.runtime import Runtime
 from surgrec.training.trained import Trained
 from tests.training.test_checkpoint import assert_equal, at, update
-from tests.training.tiny import BROKEN_RANK, TRAIN, Warm, assert_same_run, metrics_of, overrides
+from tests.training.tiny import BROKEN_RANK, TRAIN, Runs, Warm, assert_same_run, metrics_of, overrides
 
 DISK_BYTES = 128 << 20  # of which `filler` leaves what a test needs
 
@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_names_folder_and_bytes(
 
 @pytest.mark.slow
 def test_a_run_on_a_full_disk_ends_with_one_sentence_and_continues_when_there_is_room(
-    warm: Warm, footage: Path, uninterrupted: Path, small_disk: Path
+    warm: Warm, footage: Path, uninterrupted: Runs, small_disk: Path
 ) -> None:
     """The training notices a save that has failed beside it long before the next one is due."""
     arguments = overrides("mae", footage, small_disk, "full")

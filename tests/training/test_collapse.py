@@ -14,6 +14,7 @@ from surgrec.training.checkpoint_facts import read_progress
 from surgrec.training.progress import Rollback
 from tests.training.tiny import (
     VARIANTS,
+    Runs,
     Warm,
     assert_same_run,
     metrics_of,
@@ -142,7 +143,7 @@ def test_two_processes_see_the_same_collapse_and_go_back_together(
 
 @pytest.mark.slow
 def test_a_run_that_may_be_rolled_back_and_is_not_is_the_same_run(
-    warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+    warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path
 ) -> None:
     """It saves where it starts, and goes on from there."""
     warm.run(overrides("jepa", footage, tmp_path, "calm", "trainer.on_collapse=rollback"))

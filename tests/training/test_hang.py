@@ -14,7 +14,7 @@ import pytest
 from surgrec.training import hang
 from surgrec.training.folder import RunFolder
 from surgrec.training.hang import HangWatch, watch_for_hangs
-from tests.training.tiny import TRAIN, Warm, overrides, wait_until
+from tests.training.tiny import TRAIN, Runs, Warm, overrides, wait_until
 
 SECONDS = 20.0  # much longer than a step of a tiny run takes, also on a machine that has others to serve
 
@@ -46,7 +46,7 @@ def test_when_one_rank_stands_still_the_others_tell_where_they_wait_and_end(
 
 @pytest.mark.slow
 def test_when_all_hang_all_write_their_stacks_and_the_same_command_continues(
-    warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+    warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "hung")
     options = overrides("mae", footage, tmp_path, "hung", f"runtime.hang_minutes={SECONDS / 60}")

@@ -15,6 +15,7 @@ from surgrec.training.folder import RunFolder
 from tests.training.tiny import (
     VARIANTS,
     Running,
+    Runs,
     Warm,
     assert_same_run,
     lines_of,
@@ -102,14 +103,14 @@ def check(start: Start, folder: Path, reference: Path, kills: list[Callable[[Run
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_kill_while_saving(variant: str, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_kill_while_saving(variant: str, warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path) -> None:
     arguments = overrides(variant, footage, tmp_path, "killed")
     check(lambda: warm.start(arguments), tmp_path / "killed", uninterrupted / variant, [kill_while_saving()])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("variant", "workers"), [("mae", 0), ("jepa", 2)])
-def test_five_kills(variant: str, workers: int, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_five_kills(variant: str, workers: int, warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path) -> None:
     arguments = overrides(variant, footage, tmp_path, "killed", f"data.workers={workers}")
     kills = moments(seed=VARIANTS.index(variant) * 3 + workers)
     check(lambda: warm.start(arguments), tmp_path / "killed", uninterrupted / variant, kills)
@@ -117,7 +118,7 @@ def test_five_kills(variant: str, workers: int, warm: Warm, footage: Path, unint
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["jepa"])
-def test_kills_of_the_command_itself(variant: str, footage: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_kills_of_the_command_itself(variant: str, footage: Path, uninterrupted: Runs, tmp_path: Path) -> None:
     """Not a fork but `python -m surgrec.train`, killed in one of its imports, between steps, and while it saves."""
     arguments = overrides(variant, footage, tmp_path, "killed", "data.workers=2")
     kills = [kill_after(2.0), kill_between_steps(2), kill_while_saving()]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 
 from surgrec.core.errors import UserError
-from surgrec.training.launched import LaunchedEnvironment, World, launched_world
+from surgrec.training.launched import LaunchedEnvironment, World, join, launched_world
 from tests.training.tiny import TRAIN, Warm, overrides
 
 TORCHRUN = {
@@ -137,7 +139,15 @@ def world_of(size: int, rank: int, port: int) -> dict[str, str]:
     }
 
 
-def test_a_group_that_stays_incomplete_names_who_is_missing(warm: Warm, footage: Path, tmp_path: Path) -> None:
+def test_a_group_that_stays_incomplete_names_who_is_missing() -> None:
+    world = World(0, 3, 0, 3, "127.0.0.1", free_port())
+    said = r"3 processes has not formed within 0.02 minutes \(runtime.join_minutes\): rank 1, 2 has not come"
+    with pytest.raises(UserError, match=said):
+        join(world, "gloo", torch.device("cpu"), 0.02, timedelta(seconds=1))
+
+
+@pytest.mark.slow
+def test_a_run_whose_group_stays_incomplete_leaves_nothing(warm: Warm, footage: Path, tmp_path: Path) -> None:
     options = overrides("mae", footage, tmp_path, "partial", "runtime=ddp", "runtime.join_minutes=0.05")
     said = warm.run([*options, "runtime.accelerator=cpu"], status=2, env=world_of(3, 0, free_port()), program=TRAIN)
     assert (

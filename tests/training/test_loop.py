@@ -21,6 +21,7 @@ from surgrec.training.update import NonFiniteLossError
 from tests.training.tiny import (
     RECORDED,
     VARIANTS,
+    Runs,
     Warm,
     assert_same_run,
     lines_of,
@@ -35,7 +36,7 @@ ALL_HEALTH = {"mae": set(HEALTH), "jepa": {*HEALTH, "target_distance"}}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupted: Path) -> None:
+def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupted: Runs) -> None:
     folder = RunFolder(uninterrupted / variant)
     lines = lines_of(folder.metrics_file)
     assert [line["step"] for line in lines] == list(range(1, 13))  # health from the first step on
@@ -63,7 +64,7 @@ def test_a_run_leaves_metrics_checkpoints_and_pictures(variant: str, uninterrupt
     assert not folder.failures_file.exists()
 
 
-def test_sources_are_counted_as_they_were_drawn(uninterrupted: Path) -> None:
+def test_sources_are_counted_as_they_were_drawn(uninterrupted: Runs) -> None:
     data = build_data(load_run(uninterrupted / "mae").config)
     for line in metrics_of(uninterrupted / "mae"):
         drawn = data.sampler.draw(np.arange(8 * line["step"])).source_index
@@ -81,7 +82,7 @@ def test_sources_are_counted_as_they_were_drawn(uninterrupted: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_is_loaded_with_the_weights_it_ended_with(variant: str, uninterrupted: Path) -> None:
+def test_a_run_is_loaded_with_the_weights_it_ended_with(variant: str, uninterrupted: Runs) -> None:
     loaded, state = load_run(uninterrupted / variant), state_of(uninterrupted / variant)
     weights = {f"/learner/{name}": value for name, value in loaded.objective.learner.state_dict().items()}
     weights |= {f"/frozen/{name}": value for name, value in loaded.objective.frozen.state_dict().items()}
@@ -89,23 +90,24 @@ def test_a_run_is_loaded_with_the_weights_it_ended_with(variant: str, uninterrup
     assert loaded.progress.step == 12 and sum(loaded.progress.sources.values()) == 96
 
 
-def test_a_finished_run_that_is_started_again_changes_nothing(warm: Warm, footage: Path, tmp_path: Path) -> None:
-    arguments = overrides("mae", footage, tmp_path, "done", "trainer.steps=2")
-    first = warm.run(arguments)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "done" / "checkpoints").rglob("*")}
-    metrics = (tmp_path / "done" / "metrics.jsonl").read_text()
-    second = warm.run(arguments)
-    assert "done: 2 steps" in first and "done: 2 steps" in second
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "done" / "checkpoints").rglob("*")} == before
-    assert (tmp_path / "done" / "metrics.jsonl").read_text() == metrics
+def test_a_finished_run_that_is_started_again_changes_nothing(warm: Warm, footage: Path, uninterrupted: Runs) -> None:
+    done = uninterrupted / "mae"
+    before = {path: path.stat().st_mtime_ns for path in (done / "checkpoints").rglob("*")}
+    metrics = (done / "metrics.jsonl").read_text()
+    said = warm.run(overrides("mae", footage, uninterrupted.folder, "mae"))
+    assert "done: 12 steps; nothing was left to do" in said
+    assert before and {path: path.stat().st_mtime_ns for path in (done / "checkpoints").rglob("*")} == before
+    assert (done / "metrics.jsonl").read_text() == metrics
 
 
 def test_another_configuration_in_the_same_folder_is_an_error_that_shows_the_difference(
-    warm: Warm, footage: Path, tmp_path: Path
+    warm: Warm, footage: Path, uninterrupted: Runs
 ) -> None:
-    warm.run(overrides("mae", footage, tmp_path, "taken", "trainer.steps=1"))
-    said = warm.run(overrides("mae", footage, tmp_path, "taken", "trainer.steps=1", "optim.lr=5e-4"), status=2)
+    taken = uninterrupted / "mae"
+    metrics = (taken / "metrics.jsonl").read_text()
+    said = warm.run(overrides("mae", footage, uninterrupted.folder, "mae", "optim.lr=5e-4"), status=2)
     assert "optim.lr 0.001 -> 0.0005" in said and "Traceback" not in said
+    assert (taken / "metrics.jsonl").read_text() == metrics
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from surgrec.training.phases import PhasedAugment, PhasedMasker
 from tests.training.tiny import (
     RECORDED,
     VARIANTS,
+    Runs,
     Warm,
     assert_close_numbers,
     assert_same_run,
@@ -42,12 +43,10 @@ def options(variant: str, footage: Path, runs: Path, name: str, *more: str) -> l
 
 
 @pytest.fixture(scope="module")
-def whole(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run `mae` and a run `jepa` that nothing disturbed."""
-    runs = tmp_path_factory.mktemp("whole")
-    for variant in VARIANTS:
-        warm.run(options(variant, footage, runs, variant), program=RECORDED)
-    return runs
+def whole(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run `mae` and a run `jepa` that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return Runs(folder, lambda variant: warm.run(options(variant, footage, folder, variant), program=RECORDED))
 
 
 def read_by(folder: Path) -> list[list]:
@@ -55,7 +54,7 @@ def read_by(folder: Path) -> list[list]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_line_names_its_phase_and_its_rate(variant: str, whole: Path) -> None:
+def test_each_line_names_its_phase_and_its_rate(variant: str, whole: Runs) -> None:
     lines = metrics_of(whole / variant)
     assert [line["phase"] for line in lines] == [0] * 4 + [1] * 4
     begin = {"mae": 8e-5, "jepa": 1e-3}[variant]  # where the first phase ends: a cosine to lr_end, a constant
@@ -63,7 +62,7 @@ def test_each_line_names_its_phase_and_its_rate(variant: str, whole: Path) -> No
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_sources_count_each_clip_once(variant: str, whole: Path) -> None:
+def test_sources_count_each_clip_once(variant: str, whole: Runs) -> None:
     """4 steps of 8 / 2 clips, then 4 of 4 / 2."""
     lines = metrics_of(whole / variant)
     assert [sum(line["sources"].values()) for line in lines] == [4, 8, 12, 16, 18, 20, 22, 24]
@@ -85,7 +84,7 @@ def test_sources_count_each_clip_once(variant: str, whole: Path) -> None:
     ],
 )
 def test_to_continue_is_never_to_have_stopped(
-    variant: str, stop: int, warm: Warm, footage: Path, whole: Path, tmp_path: Path
+    variant: str, stop: int, warm: Warm, footage: Path, whole: Runs, tmp_path: Path
 ) -> None:
     """Stopped before the boundary (3), at it (4), inside the second phase (6)."""
     command = options(variant, footage, tmp_path, "stopped", "data.workers=1" if stop == 3 else "data.workers=0")
@@ -98,7 +97,7 @@ def test_to_continue_is_never_to_have_stopped(
 
 @pytest.mark.slow
 def test_a_phase_added_to_a_finished_run_is_as_if_it_had_been_planned(
-    warm: Warm, footage: Path, whole: Path, tmp_path: Path
+    warm: Warm, footage: Path, whole: Runs, tmp_path: Path
 ) -> None:
     command = options("mae", footage, tmp_path, "short")
     warm.run([*command, "trainer.phases=[]"])
@@ -110,7 +109,7 @@ def test_a_phase_added_to_a_finished_run_is_as_if_it_had_been_planned(
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(warm: Warm, footage: Path, whole: Path, tmp_path: Path) -> None:
+def test_two_processes_train_as_one(warm: Warm, footage: Path, whole: Runs, tmp_path: Path) -> None:
     command = options("jepa", footage, tmp_path, "two", "runtime=ddp", "runtime.accelerator=cpu")
     warm.run_world(2, command)
     assert read_by(tmp_path / "two") == read_by(whole / "jepa")
@@ -144,7 +143,7 @@ def test_a_batch_that_would_part_a_clip_s_samples_ends_with_a_sentence(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_release_takes_clips_as_its_last_phase_did(variant: str, whole: Path) -> None:
+def test_a_release_takes_clips_as_its_last_phase_did(variant: str, whole: Runs) -> None:
     run = load_run(whole / variant)
     assert (run.clip.num_frames, run.preprocess.crop_pixels, run.preprocess.short_side_pixels) == (8, 48, 48)
     architecture = run.objective.released_encoder.architecture
@@ -154,7 +153,7 @@ def test_a_release_takes_clips_as_its_last_phase_did(variant: str, whole: Path) 
 
 @pytest.mark.slow
 def test_continuing_from_a_release_on_surgery_and_general_video(
-    warm: Warm, footage: Path, whole: Path, tmp_path: Path
+    warm: Warm, footage: Path, whole: Runs, tmp_path: Path
 ) -> None:
     """The preset, made small: weights of a release, a momentum by its half-life, rehearsal, a second phase."""
     release = tmp_path / "release"

@@ -10,12 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from surgrec.config.build import build_run
+from surgrec.config.compose import compose_config
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import SCHEMA, Manifest
 from surgrec.evaluation import online
 from surgrec.evaluation.labels import LabelledWindow
 from surgrec.evaluation.online import OnlineProbe, ProbeError
 from surgrec.training.loop import pretrain
+from surgrec.training.runtime import Runtime
 from tests.training.test_update import run_of
 from tests.training.tiny import BLIND, Warm, assert_same_weights, metrics_of, overrides
 
@@ -106,16 +109,24 @@ def test_a_window_that_cannot_be_read_is_left_out_and_not_counted(
         ("probe.manifest=null", "probe.manifest=None must be given with probe.every"),
         ("probe.every=0", "probe.every=0 must be at least 1"),
         ("probe.column=phase", "lacks the column phase; it has video_id, time_seconds, step"),
-        ("probe.manifest={elsewhere}", "0 of its 5 videos are there, with windows of 0 labels in 0 cases"),
     ],
 )
-def test_a_probe_that_cannot_be_is_told_before_the_first_step(
-    option: str, sentence: str, warm: Warm, footage: Path, labels: Path, tmp_path: Path
+def test_a_probe_that_cannot_be_is_told(
+    option: str, sentence: str, runtime: Runtime, footage: Path, labels: Path, tmp_path: Path
 ) -> None:
+    options = overrides("mae", footage, tmp_path, "none", *probe_options(footage, labels, every=1), option)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        build_run(compose_config(options), runtime)
+    assert not (tmp_path / "none").exists()
+
+
+def test_it_is_told_before_the_first_step(warm: Warm, footage: Path, labels: Path, tmp_path: Path) -> None:
+    """Also what only the last look finds out: that none of its videos is there."""
     elsewhere = tmp_path / "elsewhere.parquet"
     write_manifest(elsewhere, footage, {"root": lambda row, root: str(tmp_path)})
-    options = [*probe_options(footage, labels, every=1), option.format(elsewhere=elsewhere)]
+    options = [*probe_options(footage, labels, every=1), f"probe.manifest={elsewhere}"]
     said = warm.run(overrides("mae", footage, tmp_path, "none", *options), status=2)
+    sentence = "0 of its 5 videos are there, with windows of 0 labels in 0 cases"
     assert sentence in said and "Traceback" not in said and not (tmp_path / "none").exists()
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.update import clip_gradients
-from tests.training.tiny import VARIANTS, Warm, assert_close_numbers, overrides
+from tests.training.tiny import VARIANTS, Runs, Warm, assert_close_numbers, overrides
 
 FOUR_STEPS = ("trainer.steps=4", "trainer.checkpoint_every=100")
 OPTIONS = (
@@ -27,12 +27,10 @@ EVERYTHING_ELSE = OPTIONS[1:]  # at once
 
 
 @pytest.fixture(scope="module")
-def plain(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run `mae` and a run `jepa` of four steps with the defaults."""
-    runs = tmp_path_factory.mktemp("plain")
-    for variant in VARIANTS:
-        warm.run(overrides(variant, footage, runs, variant, *FOUR_STEPS))
-    return runs
+def plain(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run `mae` and a run `jepa` of four steps with the defaults."""
+    folder = tmp_path_factory.mktemp("plain")
+    return Runs(folder, lambda variant: warm.run(overrides(variant, footage, folder, variant, *FOUR_STEPS)))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ def plain(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -
 )
 @pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_the_numbers_stay(
-    variant: str, options: list[str], warm: Warm, footage: Path, plain: Path, tmp_path: Path
+    variant: str, options: list[str], warm: Warm, footage: Path, plain: Runs, tmp_path: Path
 ) -> None:
     warm.run(overrides(variant, footage, tmp_path, "changed", *FOUR_STEPS, *options))
     assert_close_numbers(tmp_path / "changed", plain / variant, ("loss", "grad_norm"), 1e-5)
@@ -48,7 +46,7 @@ def test_the_numbers_stay(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["jepa", pytest.param("mae", marks=pytest.mark.slow)])
-def test_half_precision_stays_near(variant: str, warm: Warm, footage: Path, plain: Path, tmp_path: Path) -> None:
+def test_half_precision_stays_near(variant: str, warm: Warm, footage: Path, plain: Runs, tmp_path: Path) -> None:
     warm.run(overrides(variant, footage, tmp_path, "half", *FOUR_STEPS, "runtime.precision=bf16-mixed"))
     distance = assert_close_numbers(tmp_path / "half", plain / variant, ("loss",), 0.02)
     assert distance > 0  # it did compute in half precision
@@ -57,7 +55,7 @@ def test_half_precision_stays_near(variant: str, warm: Warm, footage: Path, plai
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_compiled_model_computes_the_same(
-    variant: str, warm: Warm, footage: Path, plain: Path, tmp_path: Path
+    variant: str, warm: Warm, footage: Path, plain: Runs, tmp_path: Path
 ) -> None:
     process = warm.start(overrides(variant, footage, tmp_path, "compiled", *FOUR_STEPS, "runtime.compile=true"))
     assert process.wait(500) == 0, process.log.read_text()
@@ -66,7 +64,7 @@ def test_a_compiled_model_computes_the_same(
 
 @pytest.mark.slow
 def test_clipping_to_a_norm_that_is_never_reached_changes_nothing(
-    warm: Warm, footage: Path, plain: Path, tmp_path: Path
+    warm: Warm, footage: Path, plain: Runs, tmp_path: Path
 ) -> None:
     warm.run(overrides("mae", footage, tmp_path, "clipped", *FOUR_STEPS, "optim.clip_norm=1000"))
     assert_close_numbers(tmp_path / "clipped", plain / "mae", ("loss", "grad_norm"), 0.0)

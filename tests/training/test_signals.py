@@ -11,7 +11,7 @@ import pytest
 
 from surgrec.training.folder import RunFolder
 from surgrec.training.preempt import listen
-from tests.training.tiny import TRAIN, Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
+from tests.training.tiny import TRAIN, Runs, Warm, assert_same_run, lines_of, metrics_of, overrides, wait_until
 
 
 @pytest.mark.slow
@@ -20,7 +20,7 @@ from tests.training.tiny import TRAIN, Warm, assert_same_run, lines_of, metrics_
     [("mae", signal.SIGINT, 2), ("jepa", signal.SIGTERM, 0)],
 )
 def test_a_signal_saves_and_the_same_command_continues(
-    variant: str, number: signal.Signals, workers: int, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+    variant: str, number: signal.Signals, workers: int, warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "stopped")
     arguments = overrides(variant, footage, tmp_path, "stopped", f"data.workers={workers}")
@@ -53,7 +53,7 @@ def test_ctrl_c_before_the_first_step_is_one_sentence(warm: Warm, footage: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["mae", pytest.param("jepa", marks=pytest.mark.slow)])
 def test_further_signals_while_it_saves_and_leaves_change_nothing(
-    variant: str, warm: Warm, footage: Path, uninterrupted: Path, tmp_path: Path
+    variant: str, warm: Warm, footage: Path, uninterrupted: Runs, tmp_path: Path
 ) -> None:
     """All three, again and again from the first one to the end of the process."""
     folder = RunFolder(tmp_path / "hurried")

@@ -179,7 +179,13 @@ def train(checkpoints: Checkpoints, runtime: Runtime, every: int, stop: int, fir
     return progress
 
 
-@pytest.mark.parametrize(("every", "keep"), [(10, 1), (10, 2), (15, 2), (30, 1), (40, 1), (75, 2), (100, 1)])
+@pytest.mark.parametrize(
+    ("every", "keep"),
+    [
+        *((10, 1), (15, 2), (100, 1)),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((10, 2), (30, 1), (40, 1), (75, 2))),
+    ],
+)
 def test_trust_advances_however_soon_checkpoints_grow_old(
     every: int, keep: int, runtime: Runtime, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from tests.training.tiny import (
     REPOSITORY,
     TRAIN,
     VARIANTS,
+    Runs,
     Warm,
     assert_close_numbers,
     lines_of,
@@ -45,12 +46,13 @@ def sequence(folder: Path) -> list[list]:
 
 
 @pytest.fixture(scope="module")
-def alone(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run `mae` and a run `jepa` of six steps in one process, with what they read."""
-    runs = tmp_path_factory.mktemp("alone")
-    for variant in VARIANTS:
-        warm.run(overrides(variant, footage, runs, variant, *SIX_STEPS), program=RECORDED)
-    return runs
+def alone(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run `mae` and a run `jepa` of six steps in one process, with what they read."""
+    folder = tmp_path_factory.mktemp("alone")
+    return Runs(
+        folder,
+        lambda variant: warm.run(overrides(variant, footage, folder, variant, *SIX_STEPS), program=RECORDED),
+    )
 
 
 def assert_same_training(folder: Path, reference: Path) -> None:
@@ -90,7 +92,7 @@ def assert_close_weights(folder: Path, reference: Path) -> None:
     ],
 )
 def test_two_processes_train_as_one(
-    variant: str, strategy: str, accumulation: int, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    variant: str, strategy: str, accumulation: int, warm: Warm, footage: Path, alone: Runs, tmp_path: Path
 ) -> None:
     arguments = overrides(variant, footage, tmp_path, "two", *SIX_STEPS, *runtime(strategy, accumulation))
     said = warm.run_world(2, arguments)
@@ -117,14 +119,14 @@ def test_two_processes_predict_densely_as_one(warm: Warm, footage: Path, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp", "hsdp-2"])
-def test_four_processes_train_as_one(strategy: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path) -> None:
+def test_four_processes_train_as_one(strategy: str, warm: Warm, footage: Path, alone: Runs, tmp_path: Path) -> None:
     warm.run_world(4, overrides("jepa", footage, tmp_path, "four", *SIX_STEPS, *runtime(strategy, 2)))
     assert_same_training(tmp_path / "four", alone / "jepa")
 
 
 @pytest.mark.slow
 def test_what_two_processes_saved_one_process_and_another_strategy_continue(
-    warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    warm: Warm, footage: Path, alone: Runs, tmp_path: Path
 ) -> None:
     """Two DDP processes, then one alone, then two that shard: each goes on from the checkpoint of the one before."""
 
@@ -140,7 +142,7 @@ def test_what_two_processes_saved_one_process_and_another_strategy_continue(
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_same_command_continues_on_fewer_processes_by_accumulating(
-    variant: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    variant: str, warm: Warm, footage: Path, alone: Runs, tmp_path: Path
 ) -> None:
     """Four processes, then two, then one: the most that one takes at once stays, and so do samples and numbers."""
     most = "runtime.device_batch_size=2"
@@ -162,22 +164,23 @@ TWENTY_STEPS = (
 
 
 @pytest.fixture(scope="module")
-def twenty_under_ddp(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The folder of a run of each variant by two processes that hold the whole model each."""
-    runs = tmp_path_factory.mktemp("twenty")
-    for variant in VARIANTS:
-        warm.run_world(2, overrides(variant, footage, runs, variant, *TWENTY_STEPS, *runtime("ddp")), TRAIN)
-    return {variant: runs / variant for variant in VARIANTS}
+def twenty_under_ddp(warm: Warm, footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run of each variant by two processes that hold the whole model each."""
+    folder, world = tmp_path_factory.mktemp("twenty"), runtime("ddp")
+    return Runs(
+        folder,
+        lambda variant: warm.run_world(2, overrides(variant, footage, folder, variant, *TWENTY_STEPS, *world), TRAIN),
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("variant", "strategy"), [("mae", "fsdp"), ("jepa", "fsdp"), ("jepa", "hsdp-1")])
 def test_sharded_training_with_its_average_equals_ddp_over_twenty_steps(
-    variant: str, strategy: str, warm: Warm, footage: Path, twenty_under_ddp: dict[str, Path], tmp_path: Path
+    variant: str, strategy: str, warm: Warm, footage: Path, twenty_under_ddp: Runs, tmp_path: Path
 ) -> None:
     options = overrides(variant, footage, tmp_path, "sharded", *TWENTY_STEPS, *runtime(strategy))
     warm.run_world(2, options, TRAIN)
-    sharded, whole = tmp_path / "sharded", twenty_under_ddp[variant]
+    sharded, whole = tmp_path / "sharded", twenty_under_ddp / variant
     assert [line["step"] for line in metrics_of(sharded)] == list(range(1, 21))
     assert_close_numbers(sharded, whole, ("loss", "grad_norm"), TOLERANCE)
     assert_close_weights(sharded, whole)
@@ -187,7 +190,7 @@ def test_sharded_training_with_its_average_equals_ddp_over_twenty_steps(
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_half_precision_in_shards_stays_as_near_to_float32_as_without_them(
-    variant: str, warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    variant: str, warm: Warm, footage: Path, alone: Runs, tmp_path: Path
 ) -> None:
     half = "runtime.precision=bf16-mixed"
     for strategy in ("ddp", "fsdp", "hsdp-1"):
@@ -201,7 +204,7 @@ def test_half_precision_in_shards_stays_as_near_to_float32_as_without_them(
 
 @pytest.mark.slow
 def test_blocks_compiled_one_by_one_compute_the_same_in_shards(
-    warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    warm: Warm, footage: Path, alone: Runs, tmp_path: Path
 ) -> None:
     """Of the variant that has more to compile: encoder, target encoder and predictor."""
     compiled = ("runtime.compile=true", "runtime.activation_checkpointing=selective")
@@ -212,7 +215,7 @@ def test_blocks_compiled_one_by_one_compute_the_same_in_shards(
 
 @pytest.mark.slow
 def test_what_two_processes_sharded_one_process_continues(
-    warm: Warm, footage: Path, alone: Path, tmp_path: Path
+    warm: Warm, footage: Path, alone: Runs, tmp_path: Path
 ) -> None:
     command = overrides("mae", footage, tmp_path, "relay", *SIX_STEPS)
     warm.run_world(2, ["--stop-after", "3", *command, *runtime("fsdp")])
@@ -222,7 +225,7 @@ def test_what_two_processes_sharded_one_process_continues(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("variant", "strategy"), [("mae", "ddp"), ("jepa", "fsdp")])
-def test_torchrun_itself(variant: str, strategy: str, footage: Path, alone: Path, tmp_path: Path) -> None:
+def test_torchrun_itself(variant: str, strategy: str, footage: Path, alone: Runs, tmp_path: Path) -> None:
     """The launcher of the documentation, and its world through the whole command."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = overrides(variant, footage, tmp_path, "launched", *SIX_STEPS, *runtime(strategy))
@@ -246,7 +249,8 @@ def errors_in(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("error:")]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_loss_that_is_none_is_told_once_with_the_videos_of_the_rank_whose_it_is(
     strategy: str, warm: Warm, footage: Path, tmp_path: Path
 ) -> None:

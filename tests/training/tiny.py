@@ -173,6 +173,19 @@ class Warm:
         self._server.wait(30)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """Folders of runs below `folder`, each made by `run(name)` when it is first asked for: `runs / "mae"`."""
+
+    folder: Path
+    run: Callable[[str], object]
+
+    def __truediv__(self, name: str) -> Path:
+        if not (self.folder / name).exists():
+            self.run(name)
+        return self.folder / name
+
+
 def start_command(arguments: Sequence[str], log: Path) -> Running:
     """`python -m surgrec.train` as a user starts it."""
     with log.open("ab") as file:
