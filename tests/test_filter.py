@@ -256,6 +256,7 @@ def test_shards_together_do_what_one_run_does(
             run(manifest, "--shard", wrong)
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same(manifest: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone.parquet"
     run(manifest, "--out", str(alone))

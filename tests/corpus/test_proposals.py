@@ -34,6 +34,7 @@ def two_sets(monkeypatch: pytest.MonkeyPatch) -> tuple[Moments, Moments]:
     return Moments(parts[0], times, video), Moments(parts[1], times, video)
 
 
+@pytest.mark.slow
 def test_processes_propose_what_one_process_does(two_sets: tuple[Moments, Moments], tmp_path: Path) -> None:
     first, second = two_sets
     alone = propose(first, second)

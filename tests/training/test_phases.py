@@ -35,6 +35,7 @@ PHASES = (
     "data.repeats=2",
     "trainer.checkpoint_every=100",
 )
+EACH = ("jepa", pytest.param("mae", marks=pytest.mark.slow))
 SPECIFIC = {"mae": (), "jepa": ("objective.ema=null", "objective.ema_half_life_samples=100")}
 
 
@@ -53,7 +54,7 @@ def read_by(folder: Path) -> list[list]:
     return sorted(row for file in folder.glob("read_by_rank_*.jsonl") for row in lines_of(file))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH)
 def test_each_line_names_its_phase_and_its_rate(variant: str, whole: Runs) -> None:
     lines = metrics_of(whole / variant)
     assert [line["phase"] for line in lines] == [0] * 4 + [1] * 4
@@ -61,7 +62,7 @@ def test_each_line_names_its_phase_and_its_rate(variant: str, whole: Runs) -> No
     assert [line["lr"] for line in lines[4:]] == pytest.approx([begin + (1e-4 - begin) * k / 4 for k in range(4)])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH)
 def test_sources_count_each_clip_once(variant: str, whole: Runs) -> None:
     """4 steps of 8 / 2 clips, then 4 of 4 / 2."""
     lines = metrics_of(whole / variant)
@@ -142,7 +143,7 @@ def test_a_batch_that_would_part_a_clip_s_samples_ends_with_a_sentence(
     assert "data.global_batch_size=4 cannot be split" in said and "accumulate 1, 2" in said
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH)
 def test_a_release_takes_clips_as_its_last_phase_did(variant: str, whole: Runs) -> None:
     run = load_run(whole / variant)
     assert (run.clip.num_frames, run.preprocess.crop_pixels, run.preprocess.short_side_pixels) == (8, 48, 48)

@@ -24,7 +24,7 @@ from surgrec.training.runtime import Runtime, RuntimeSpec
 from surgrec.training.trained import Trained
 from surgrec.training.update import NonFiniteLossError, Numbers, Reading, Readings, Update
 from tests.training.test_checkpoint import assert_equal
-from tests.training.tiny import VARIANTS, overrides
+from tests.training.tiny import overrides
 
 NAN = float("nan")
 
@@ -261,7 +261,7 @@ def test_a_wait_is_counted(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits.names
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["jepa", pytest.param("mae", marks=pytest.mark.slow)])
 def test_no_step_waits_for_the_device_between_logs(
     variant: str, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
