@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -145,6 +146,17 @@ def test_parts_are_read_from_the_first_window_on(tmp_path: Path) -> None:
     assert Parts(tmp_path, "a_1").num_done == 2, "what comes after a gap is not counted"
     again.remove()
     assert not (tmp_path / ".partial").exists()
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_video_whose_name_begins_another_leaves_that_alone(tmp_path: Path, file_format: str) -> None:
+    """Two shards at once, and ids with dots in them."""
+    store = claim_store(tmp_path / "out", file_format, ORIGIN)
+    with store.writer("case.b", 5) as writer:
+        writer.append(windows(5))
+        add(store, "case", windows(3))
+    assert store.video_ids() == {"case", "case.b"}
+    assert_same(store.read("case.b"), windows(5))
 
 
 CHANGES: list[dict[str, Any]] = [
