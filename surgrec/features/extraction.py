@@ -186,6 +186,7 @@ class _Filling:
     def give_up(self, reason: str) -> None:
         """It cannot be read; what was computed of it before stays for the day that it can."""
         if self._parts is not None:
+            self._parts.save()
             self._outcome.unreadable[self._video.video_id] = reason
             self._advance(self._num_windows - self._parts.num_done)
             self._parts = None

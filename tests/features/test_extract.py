@@ -22,7 +22,9 @@ from surgrec.corpus.card import Card
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.features.extractor import Extractor
+from surgrec.features.parts import Parts
 from surgrec.features.store import open_store
+from surgrec.video.decode import open_video
 from tests.hub.build import written
 
 VideoOf = Callable[[float], Path]
@@ -313,8 +315,50 @@ def test_what_the_user_must_mend_is_one_sentence(
         ("--model", release, "--videos", tmp_path / "notes.txt", "--out", out),
         ("--model", release, "--videos", video(2.0), "--out", out, "--stride-seconds", 0),
         ("--model", release, "--videos", video(2.0), "--out", out, "--batch-size", 0),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--stride-seconds", "inf"),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--device", "nowhere"),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--device", "nowhere", "--processes", 2),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--device", "cpu:3"),
         ("--model", release, "--videos", video(2.0), "--out", tmp_path / "notes.txt"),
     ):
         assert run(*arguments) == 2, arguments
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1, error
+
+
+class Vanishing:
+    """A reader whose file goes away before `until` seconds are read, as on a disk that is unplugged."""
+
+    def __init__(self, path: Path, until: float) -> None:
+        self._path, self._until, self._reader = path, until, open_video(path)
+
+    def read(self, times: Any) -> Any:
+        if times[-1] >= self._until:
+            self._path.rename(self._path.with_suffix(".away"))
+            raise OSError(5, "Input/output error", str(self._path))
+        return self._reader.read(times)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_not_a_damaged_one(
+    release: Path, video: VideoOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from surgrec.features import frames, parts
+
+    path = tmp_path / "Muster.mp4"
+    shutil.copy(video(8.2), path)
+    command = ("--model", release, "--videos", path, "--batch-size", 1, "--out")
+    assert run(*command, tmp_path / "expected") == 0
+    monkeypatch.setattr(parts, "SAVE_SECONDS", 1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "open_video", lambda path, *_, **__: Vanishing(Path(path), 6.0))
+        assert run(*command, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "1 video could not be read" in said and "(missing)" in said and "Muster" not in said
+    assert open_store(tmp_path / "out").video_ids() == set()
+    assert list((tmp_path / "out" / ".partial").rglob("*.npz")), "what was computed before is kept"
+    path.with_suffix(".away").rename(path)
+    assert run(*command, tmp_path / "out") == 0
+    assert files(tmp_path / "out") == files(tmp_path / "expected")
