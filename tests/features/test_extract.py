@@ -362,3 +362,21 @@ def test_a_file_that_goes_away_while_it_is_read_is_not_a_damaged_one(
     path.with_suffix(".away").rename(path)
     assert run(*command, tmp_path / "out") == 0
     assert files(tmp_path / "out") == files(tmp_path / "expected")
+
+
+def test_features_that_cannot_be_kept_are_told_and_not_written(
+    release: Path, video: VideoOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, command = Extractor.features, ("--model", release, "--videos", video(2.0), "--out")
+    for number, (factor, options, said) in enumerate(
+        (
+            (1e6, ("--dtype", "float16"), "--dtype float16 cannot hold"),
+            (float("inf"), ("--precision", "bfloat16"), "too large for --precision bfloat16"),
+        )
+    ):
+        monkeypatch.setattr(Extractor, "features", lambda self, clips, factor=factor: own(self, clips) * factor)
+        out = tmp_path / f"out{number}"
+        assert run(*command, out, *options) == 2
+        error = capsys.readouterr().err
+        assert said in error and "another --out" in error and error.count("\n") == 1
+        assert open_store(out).video_ids() == set() and not list(out.rglob("*.npz"))
