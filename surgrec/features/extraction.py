@@ -179,6 +179,9 @@ class _Filling:
         self.num_done = item.num_windows
         if self._video.video_id not in work.known:
             self._parts = Parts(store.path, self._video.video_id)
+            if self._parts.num_done > item.num_windows:  # of a file that was longer, or said so
+                self._parts.remove()
+                self._parts = Parts(store.path, self._video.video_id)
             self.num_done = self._parts.num_done
             advance(self.num_done)
             self._finish_if_whole()

@@ -380,3 +380,22 @@ def test_features_that_cannot_be_kept_are_told_and_not_written(
         error = capsys.readouterr().err
         assert said in error and "another --out" in error and error.count("\n") == 1
         assert open_store(out).video_ids() == set() and not list(out.rglob("*.npz"))
+
+
+def test_what_is_left_of_a_longer_video_is_not_taken_for_this_one(
+    release: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index made anew may say another length."""
+    command = ("--model", release, "--videos", manifest, "--out")
+    assert run(*command, tmp_path / "expected") == 0
+    out, name = tmp_path / "out", min(open_store(tmp_path / "expected").video_ids())
+    with monkeypatch.context() as patch:
+        Interrupted(patch, at=0)
+        assert run(*command, out) == 130
+    parts = Parts(out, name)
+    block = open_store(tmp_path / "expected").read(name)
+    for _ in range(9):
+        parts.add(block)
+    parts.save()
+    assert run(*command, out) == 0
+    assert files(out) == files(tmp_path / "expected")
