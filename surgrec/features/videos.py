@@ -16,6 +16,7 @@ from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
 from surgrec.corpus.card import Card
 from surgrec.corpus.journal import Journal, journal_file
+from surgrec.corpus.ledger import Gate, Ledger
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.refusal import Refusal, refusals_file, write_refusals
 from surgrec.corpus.scan import scan, video_id
@@ -48,8 +49,9 @@ class Found:
 def find_videos(path: Path, ledger: Path, num_workers: int) -> Found:
     """The videos of a manifest (`.parquet`), of all that lies in a folder, or of one file.
 
-    For a folder, its manifest is written to `ledger`, which also keeps what it listed before; nothing is read twice. Raises
-    `UserError` where there is nothing to read.
+    For a folder, its manifest is written to `ledger`, which also keeps what it listed before; nothing is read twice. What a ledger of
+    removals keeps out (`surgrec corpus remove`), beside the list or of this machine, is refused. Raises `UserError` where there is nothing
+    to read.
     """
     path = Path(path)
     if path.is_dir():
@@ -58,7 +60,7 @@ def find_videos(path: Path, ledger: Path, num_workers: int) -> Found:
         raise UserError(f"there is nothing at {path}; give --videos a video, a folder of videos or a manifest.parquet")
     if path.suffix == ".parquet":
         return Found(_listed(Manifest.read([path])), [])
-    return Found([_single(path)], [])
+    return Found([_single(path, Ledger.of_manifest(ledger))], [])
 
 
 def _listed(manifest: Manifest) -> list[Video]:
@@ -68,19 +70,26 @@ def _listed(manifest: Manifest) -> list[Video]:
     return [Video(name, manifest.path_of(row), seconds[row]) for row, name in enumerate(ids)]
 
 
-def _single(path: Path) -> Video:
+def _single(path: Path, removed: Ledger) -> Video:
     try:
         info = probe(path)
     except VideoError as error:
         raise UserError(f"{path} cannot be read as a video: {error.detail}") from None
-    return Video(video_id(SOURCE, sha256_of(path)), path, info.duration_seconds)
+    sha256 = sha256_of(path)
+    name = video_id(SOURCE, sha256)
+    row = {"video_id": name, "sha256": sha256, "path": path.name, "group_id": ""}
+    if (refusal := Gate(removed).refusal_of(row)) is not None:
+        raise UserError(f"{path} must not be used: {refusal.detail}, and a removal is for good")
+    return Video(name, path, info.duration_seconds)
 
 
 def _in_folder(path: Path, ledger: Path, num_workers: int) -> Found:
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    before = Manifest.read([ledger]).table if ledger.exists() else None
+    removed = Ledger.of_manifest(ledger)
+    before = removed.without_removed(Manifest.read([ledger], as_is=True).table) if ledger.exists() else None
     with Journal(journal_file(ledger), SOURCE, path) as journal:
-        result = scan(path, Card(SOURCE, "other"), num_workers, progress=True, known=before, journal=journal)
+        kept_out = Gate(removed).refusal_of
+        result = scan(path, Card(SOURCE, "other"), num_workers, True, before, journal, kept_out)
         write_refusals(refusals_file(ledger), SOURCE, path, result.refusals)
         if len(result.rows) == 0:
             raise UserError(f"none of {counted(len(result.refusals), 'video')} in {path} can be read")

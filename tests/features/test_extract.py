@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from surgrec import extract
 from surgrec.core.console import run_command
 from surgrec.core.lock import only_writer
 from surgrec.corpus.card import Card
+from surgrec.corpus.ledger import Tombstone, add_tombstones
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.features.extractor import Extractor
@@ -399,3 +401,25 @@ def test_what_is_left_of_a_longer_video_is_not_taken_for_this_one(
     parts.save()
     assert run(*command, out) == 0
     assert files(out) == files(tmp_path / "expected")
+
+
+def test_a_video_that_was_removed_gets_no_features(
+    release: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the ledger of this machine, also where no manifest was made beforehand."""
+    digest = hashlib.sha256((folder / "Muster_2.0.mp4").read_bytes()).hexdigest()
+    add_tombstones(tmp_path / "removed.jsonl", [Tombstone("cholec_1", digest, "cholec", "cholec_g1", "2026-01-31")])
+    command = ("--model", release, "--videos", folder, "--out", tmp_path / "out")
+    assert run(*command) == 0
+    before = open_store(tmp_path / "out").video_ids()
+    monkeypatch.setenv("SURGREC_LEDGER", str(tmp_path / "removed.jsonl"))
+    for out in ("out", "new"):
+        command = ("--model", release, "--videos", folder, "--out", tmp_path / out)
+        assert run(*command) == 0
+        said = capsys.readouterr()
+        assert "removed" in said.err and "Muster" not in said.err + said.out
+        assert len(Manifest.read([tmp_path / f"{out}.videos.parquet"])) == 2
+    assert len(before) == 3 and len(open_store(tmp_path / "new").video_ids()) == 2
+    assert run(*command[:3], folder / "Muster_2.0.mp4", "--out", tmp_path / "one") == 2
+    assert "was removed on 2026-01-31" in capsys.readouterr().err
+    assert not list((tmp_path / "one").glob("video*"))
