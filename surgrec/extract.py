@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,12 @@ def _extract(options: argparse.Namespace, shard: tuple[int, int]) -> int:
     num_readers = readers_for(settings)
     in_one = options.processes == 1
     extractor, origin = settings.build(None if in_one else "cpu", num_readers)
-    store = claim_store(settings.out, settings.file_format, origin, is_shared=shard[1] > 1)
+    claim = partial(claim_store, settings.out, settings.file_format, origin, is_shared=shard[1] > 1)
+    if settings.out.exists():
+        claim()  # what holds something else is refused before the videos are looked for, which may take long
     ledger = options.out.with_name(f"{options.out.name}.videos.parquet")
     found = find_videos(options.videos, ledger, num_workers=options.threads)
+    store = claim()  # not before: where there are no videos, nothing is written
     work = plan_work(extractor, store, found.videos, settings.keep_short, shard)
     with progress("extracting windows", work.num_windows) as advance:
         if in_one:
