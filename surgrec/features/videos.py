@@ -30,11 +30,17 @@ SOURCE = "video"  # the source in the ids of videos that no manifest lists
 
 @dataclass(frozen=True)
 class Video:
-    """A file, its name in everything that is published, and how long it is."""
+    """A file, its name in everything that is published, how long it is, and how large it was when that was found out."""
 
     video_id: str
     path: Path
     duration_seconds: float
+    size_bytes: int | None = None
+
+    def refuse_other(self) -> None:
+        """Raise `VideoError` where the file is of another size than was listed: its features would have the name of another video."""
+        if self.size_bytes is not None and self.path.is_file() and self.path.stat().st_size != self.size_bytes:
+            raise VideoError("changed")
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ def _listed(manifest: Manifest) -> list[Video]:
     ids, seconds = manifest.video_ids.tolist(), manifest.column("duration_seconds").tolist()
     for name in ids:
         check_video_id(name)
-    return [Video(name, manifest.path_of(row), seconds[row]) for row, name in enumerate(ids)]
+    sizes = manifest.table["size_bytes"].to_pylist()
+    return [Video(name, manifest.path_of(row), seconds[row], sizes[row]) for row, name in enumerate(ids)]
 
 
 def _single(path: Path, removed: Ledger) -> Video:

@@ -424,3 +424,12 @@ def test_a_video_that_was_removed_gets_no_features(
     assert run(*command[:3], folder / "Muster_2.0.mp4", "--out", tmp_path / "one") == 2
     assert "was removed on 2026-01-31" in capsys.readouterr().err
     assert not (tmp_path / "one").exists()
+
+
+def test_another_video_in_the_place_of_a_listed_one_is_not_taken_for_it(
+    release: Path, manifest: Path, folder: Path, video: VideoOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(video(4.2), folder / "Muster_2.0.mp4")
+    assert run("--model", release, "--videos", manifest, "--out", tmp_path / "out") == 2
+    assert "1 video could not be read" in (said := capsys.readouterr().err) and "(changed)" in said
+    assert len(open_store(tmp_path / "out").video_ids()) == 2
