@@ -30,7 +30,10 @@ class FrameStream:
     """
 
     def __init__(self, path: Path, decoder: str = "pyav", num_threads: int = 1) -> None:
-        if not Path(path).is_file():
+        is_file = error_or(Path(path).is_file)  # the system may refuse even that
+        if isinstance(is_file, VideoError):
+            raise is_file
+        if not is_file:
             raise VideoError("missing", "the file is not where it should be")
         self._path, self._decoder, self._num_threads = Path(path), decoder, num_threads
         self._reader: VideoReader | None = self._open()

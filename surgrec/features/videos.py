@@ -39,7 +39,11 @@ class Video:
 
     def refuse_other(self) -> None:
         """Raise `VideoError` where the file is of another size than was listed: its features would have the name of another video."""
-        if self.size_bytes is not None and self.path.is_file() and self.path.stat().st_size != self.size_bytes:
+        try:
+            size = self.path.stat().st_size
+        except OSError:
+            return  # opening it tells why
+        if self.size_bytes not in (None, size):
             raise VideoError("changed")
 
 
