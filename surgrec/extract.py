@@ -82,12 +82,15 @@ def _settings(options: argparse.Namespace) -> Settings:
     import torch
 
     from surgrec.features.settings import Settings
+    from surgrec.hub.load import usable_device
 
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    usable_device(device)
     return Settings(
         model=options.model,
         out=options.out,
         file_format=options.format,
-        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device,
         layout=options.tokens,
         layers=tuple(options.layers),
         precision=options.precision,

@@ -97,7 +97,8 @@ def _single(path: Path, removed: Ledger) -> Video:
 def _in_folder(path: Path, ledger: Path, num_workers: int) -> Found:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     removed = Ledger.of_manifest(ledger)
-    before = removed.without_removed(Manifest.read([ledger], as_is=True).table) if ledger.exists() else None
+    listed = Manifest.read([ledger], as_is=True).table if ledger.exists() else None
+    before = None if listed is None else removed.without_removed(listed)
     with Journal(journal_file(ledger), SOURCE, path) as journal:
         kept_out = Gate(removed).refusal_of
         result = scan(path, Card(SOURCE, "other"), num_workers, True, before, journal, kept_out)
@@ -108,7 +109,7 @@ def _in_folder(path: Path, ledger: Path, num_workers: int) -> Found:
         if before is not None:
             is_new = pc.is_in(before["video_id"], rows["video_id"])
             rows = pa.concat_tables([before.filter(pc.invert(is_new)), rows]).combine_chunks()
-        if before is None or not rows.equals(before):
+        if listed is None or not rows.equals(listed):
             Manifest(rows).write(ledger)
         journal.forget()
     return Found(_listed(Manifest(result.rows)), result.refusals, ledger)

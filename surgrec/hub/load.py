@@ -177,7 +177,8 @@ def usable_device(device: str | torch.device) -> torch.device:
                 f"device {device} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu"
             )
         is_there = chosen.type != "meta" and not (chosen.type == "cpu" and chosen.index)
-        torch.empty(0, device=chosen)
+        if chosen.type != "cuda":  # where this would take memory of the GPU, also for a process that only starts others
+            torch.empty(0, device=chosen)
     except (RuntimeError, NotImplementedError, AssertionError, ModuleNotFoundError):
         is_there = False
     if not is_there:
