@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +62,12 @@ def _extract(options: argparse.Namespace, shard: tuple[int, int]) -> int:
     num_readers = readers_for(settings)
     in_one = options.processes == 1
     extractor, origin = settings.build(None if in_one else "cpu", num_readers)
-    store = claim_store(settings.out, settings.file_format, origin, is_shared=shard[1] > 1)
+    claim = partial(claim_store, settings.out, settings.file_format, origin, is_shared=shard[1] > 1)
+    if settings.out.exists():
+        claim()  # what holds something else is refused before the videos are looked for, which may take long
     ledger = options.out.with_name(f"{options.out.name}.videos.parquet")
     found = find_videos(options.videos, ledger, num_workers=options.threads)
+    store = claim()  # not before: where there are no videos, nothing is written
     work = plan_work(extractor, store, found.videos, settings.keep_short, shard)
     with progress("extracting windows", work.num_windows) as advance:
         if in_one:
@@ -78,12 +82,15 @@ def _settings(options: argparse.Namespace) -> Settings:
     import torch
 
     from surgrec.features.settings import Settings
+    from surgrec.hub.load import usable_device
 
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    usable_device(device)
     return Settings(
         model=options.model,
         out=options.out,
         file_format=options.format,
-        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device,
         layout=options.tokens,
         layers=tuple(options.layers),
         precision=options.precision,

@@ -35,11 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     from surgrec.core.atomic import write_text
     from surgrec.hub.load import load_decoder, load_release
-    from surgrec.looking.film import write_film
+    from surgrec.looking.film import refuse_loss, write_film
     from surgrec.looking.page import as_html
     from surgrec.looking.study import Labels, study
     from surgrec.video.errors import VideoError
 
+    film = options.out.with_suffix(".mp4")
+    refuse_loss(film)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_release(options.model, device)
     video = _video(options.video, options.video_id)
@@ -58,7 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(
             f"the video {video.video_id} cannot be read ({error.reason}); `surgrec index` tells more"
         ) from None
-    film = options.out.with_suffix(".mp4")
     write_film(film, look.seen.frames, look.colours, look.seen.seconds, video.duration_seconds)
     write_text(options.out, as_html(look))
     print(f"{options.out} ({sized(options.out.stat().st_size)}): {video.video_id}, {len(look.seen)} moments")

@@ -27,8 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point of `surgrec publish`; returns the exit status."""
     options = _parser().parse_args(arguments)
 
-    from surgrec.hub.publish import There, check_release, refuse_loss
+    from surgrec.hub.publish import There, check_release, refuse_loss, refuse_within
 
+    if (on_disk := options.folder or options.zip) is not None:
+        refuse_within(options.release, on_disk)
     checked, place = check_release(options.release), _place(options)
     found = place.look(options.release)
     _tell(checked, place)

@@ -29,7 +29,7 @@ from surgrec.data.mixture import MixtureTable
 from surgrec.hub.address import Kind, parse_address
 from surgrec.hub.card_footage import Footage, SeenVideo, TrainingSource
 from surgrec.hub.card_results import Result
-from surgrec.hub.folder import CONFIG_FILE, SEEN_FILE
+from surgrec.hub.folder import CONFIG_FILE, SEEN_FILE, ReleaseError, verify
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import footage_of, footage_until, read_footage
 
@@ -150,14 +150,19 @@ class ReleasedFootage:
 
 
 def _seen_before(init: str | None) -> tuple[list[SeenVideo], bool]:
+    """What the release that `init` names lists, and whether that is all. Nothing where that very release is not there any more."""
     if init is None:
         return [], True
     family, _, text = init.partition(":")
     if family != "surgrec":
         return [], False
-    address = parse_address(text)
-    file = address.path / SEEN_FILE
-    if address.kind is not Kind.folder or not file.is_file():
+    try:
+        address = parse_address(text)
+        file = address.path / SEEN_FILE
+        if address.kind is not Kind.folder or not file.is_file():
+            return [], False
+        verify(address.path, address.checksum)
+    except ReleaseError:  # it is gone since, or another one is there: the card says that its videos are not listed
         return [], False
     with file.open(encoding="utf-8", newline="") as rows:
         seen = [SeenVideo(row["video_id"], row["source"], 0) for row in csv.DictReader(rows)]

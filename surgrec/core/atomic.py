@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -56,8 +57,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left of writing `path`; only for whoever is its one writer."""
     path = real_path(path)
+    # names have dots, too: what is left of `a.b` is none of `a`
+    name = re.compile(re.escape(f".{path.stem}.") + r"\d+" + re.escape(f".partial{path.suffix}"))
     for leftover in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
-        leftover.unlink(missing_ok=True)
+        if name.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def remove_old_leftovers(folder: Path) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from surgrec.core.errors import UserError
 from surgrec.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
-from surgrec.hub.load import load_release
+from surgrec.hub.load import load_release, usable_device
 from surgrec.hub.preprocess import ClipPreprocess
 
 NUM_FRAMES, INTERVAL_SECONDS = 16, 0.16  # the clip of an image model where none is asked for: that of the variant `mae`
@@ -54,6 +54,11 @@ def load_any(
     `num_frames`, `frame_interval_seconds`: the clip, for a baseline that leaves it open.
     """
     kind, _, name = model.partition(":")
+    if num_frames is not None and num_frames < 1:
+        raise UserError(f"--frames is {num_frames}; give 1 or more")
+    if frame_interval_seconds is not None and not 0 < frame_interval_seconds < math.inf:
+        raise UserError(f"--interval-seconds is {frame_interval_seconds}; give seconds above 0")
+    usable_device(device)
     if kind == "timm" and name:
         return _timm(name, device, num_frames, frame_interval_seconds)
     if kind == "transformers" and name:
@@ -77,10 +82,13 @@ class BaselineEncoder(nn.Module):
         super().__init__()
         self.model, self._video_input = model.to(device).eval().requires_grad_(False), video_input
         num_frames, size = clip
-        with torch.inference_mode():
-            raw = self._raw(torch.zeros(1, 3, num_frames, size, size, device=device))
-        self.width = int(raw.shape[2])
         self.tubelet = 1 if video_input is None else _pair(model.config, "tubelet_size", 1)[0]
+        if num_frames % self.tubelet:
+            raise UserError(
+                f"a token of this model is {self.tubelet} frames deep; give a multiple as --frames, not {num_frames}"
+            )
+        raw = self._tried(torch.zeros(1, 3, num_frames, size, size, device=device))
+        self.width = int(raw.shape[2])
         num_steps = num_frames // self.tubelet
         length = int(raw.shape[1]) if video_input is not None else int(raw.shape[1]) * num_steps
         self.num_prefix_tokens = _num_prefix_tokens(
@@ -93,6 +101,19 @@ class BaselineEncoder(nn.Module):
         """Tokens (B, N, D), without class tokens and registers."""
         tokens = self._raw(video)[:, self.num_prefix_tokens :]
         return tokens.reshape(video.shape[0], -1, tokens.shape[-1])
+
+    @torch.inference_mode()
+    def _tried(self, video: Tensor) -> Tensor:
+        """What becomes of a first clip; a model may want something else than pixels, or pixels in another form."""
+        try:
+            return self._raw(video)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"the model gives no features of {video.shape[2]} frames of {video.shape[3]} x {video.shape[4]} pixels "
+                f"({_line(error)}); choose another"
+            ) from None
 
     def _raw(self, video: Tensor) -> Tensor:
         """(B, R + N, D), or (B T, R + cells, D) of a model of images."""
@@ -123,10 +144,11 @@ def _num_prefix_tokens(model: nn.Module, length: int, num_steps: int, size: int)
     if isinstance(named, int):
         return named
     config = getattr(model, "config", None)
-    patch = None if config is None else getattr(config, "patch_size", None)
-    if patch is None:
+    # of ViViT the size of a patch is part of that of a tubelet: frames, rows, columns
+    name = next((each for each in ("patch_size", "tubelet_size") if getattr(config, each, None) is not None), None)
+    if name is None:
         return 0  # a map of features
-    height, width = _pair(config, "patch_size", 1)[-2:]
+    height, width = _pair(config, name, 1)[-2:]
     prefix = length - num_steps * (size // height) * (size // width)
     if prefix < 0:
         raise UserError(f"the model puts out {length} tokens, fewer than its patches of {size} pixels; choose another")
@@ -155,7 +177,7 @@ def _timm(name: str, device: str, num_frames: int | None, interval: float | None
     facts: Mapping[str, Any] = resolve_model_data_config(model)
     crop = int(facts["input_size"][-1])
     pixels = _pixels(
-        round(crop / float(facts["crop_pct"])), crop, facts["mean"], facts["std"], str(facts["interpolation"])
+        math.floor(crop / float(facts["crop_pct"])), crop, facts["mean"], facts["std"], str(facts["interpolation"])
     )
     clip = num_frames or NUM_FRAMES
     encoder = BaselineEncoder(model, (clip, crop), device)
@@ -180,12 +202,14 @@ def _transformers(name: str, device: str, num_frames: int | None, interval: floa
     except (OSError, ValueError, ImportError):
         seen = {}
     config = model.config
-    crop = int(getattr(config, "image_size", getattr(config, "crop_size", 224)))
+    _refuse_other_scale(name, seen)
+    crop = _crop(name, seen, config)
     short = _short_side(seen, crop)
     interpolation = {3: "bicubic"}.get(seen.get("resample", 2), "bilinear")
-    pixels = _pixels(
-        short, crop, seen.get("image_mean", IMAGENET_MEAN), seen.get("image_std", IMAGENET_STD), interpolation
-    )
+    mean, std = seen.get("image_mean") or IMAGENET_MEAN, seen.get("image_std") or IMAGENET_STD
+    if seen.get("do_normalize") is False:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    pixels = _pixels(short, crop, mean, std, interpolation)
     video_input = _VIDEO_INPUTS.get(config.model_type)
     own = getattr(config, "num_frames", getattr(config, "frames_per_clip", None)) if video_input else None
     if own and num_frames not in (None, own) and config.model_type != "vjepa2":
@@ -197,6 +221,27 @@ def _transformers(name: str, device: str, num_frames: int | None, interval: floa
     return FrozenModel(
         encoder, ClipPreprocess(clip, seconds, pixels, device), f"transformers {said}", weights_sha256(model)
     )
+
+
+def _crop(name: str, seen: Mapping[str, Any], config: Any) -> int:
+    """Pixels of a side: what the model's processor cuts out, else what the model was built for, which may be more (DINOv2: 224, 518)."""
+    size = seen.get("crop_size") if seen.get("do_center_crop") else None
+    if size is None:
+        size = getattr(config, "image_size", None) or getattr(config, "crop_size", None) or 224
+    sides = set(size.values()) if isinstance(size, Mapping) else set(size) if isinstance(size, list | tuple) else {size}
+    if len(sides) != 1:
+        raise UserError(f"transformers:{name} reads frames of {size} pixels, which are not square; choose another")
+    return int(sides.pop())
+
+
+def _refuse_other_scale(name: str, seen: Mapping[str, Any]) -> None:
+    """A processor that brings pixels into another range than 0 to 1 before it normalises would be followed wrongly."""
+    scale = float(seen.get("rescale_factor") or 1 / 255)
+    if seen.get("do_rescale") is False or seen.get("offset") or abs(255 * scale - 1) > 1e-3:
+        raise UserError(
+            f"transformers:{name} scales pixels by {scale:g}{' with an offset' if seen.get('offset') else ''}, and only a range of 0 to 1 "
+            "is known here; choose another"
+        )
 
 
 def _short_side(seen: Mapping[str, Any], crop: int) -> int:
@@ -214,10 +259,13 @@ def _pixels(short: int, crop: int, mean: Any, std: Any, interpolation: str) -> P
 
 
 def _refused(library: str, name: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
     return UserError(
-        f"{library} gives no model {name!r} ({type(error).__name__}: {reason}); check the name or the folder, and the connection"
+        f"{library} gives no model {name!r} ({_line(error)}); check the name or the folder, and the connection"
     )
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -91,7 +91,7 @@ class _Clips:
         self._error: VideoError | None = None
         self._clips: Iterator[Tensor | None] = iter(())
         if wanted:
-            self._clips = reader.clips(video.path, plan.over(video.duration_seconds), wanted)  # opens nothing yet
+            self._clips = _of(video, reader, plan, wanted)  # opens nothing yet
 
     def next(self) -> Tensor | None:
         try:
@@ -104,6 +104,11 @@ class _Clips:
         """What went wrong, once."""
         error, self._error = self._error, None
         return error
+
+
+def _of(video: Video, reader: ClipReader, plan: WindowPlan, wanted: Sequence[int]) -> Iterator[Tensor | None]:
+    video.refuse_other()
+    yield from reader.clips(video.path, plan.over(video.duration_seconds), wanted)
 
 
 @contextmanager

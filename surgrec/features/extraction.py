@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surgrec.core.console import Advance
+from surgrec.core.errors import UserError
 from surgrec.features.ahead import Ahead
 from surgrec.features.batches import Batch, Unreadable, read_unit
 from surgrec.features.extractor import Extractor, filled, part_of_windows
@@ -151,6 +152,20 @@ def _deliver(batch: Batch, features: npt.NDArray[np.float32], filling: dict[int,
         filling[video].take(int(batch.windows[rows[0]]), batch.is_valid[rows], features[rows])
 
 
+def _refuse_overflow(origin: Origin, video_id: str, features: npt.NDArray[np.float32]) -> None:
+    """Raise `UserError` where features of valid windows are no numbers, or none that can be kept: NaN is for those that are not valid."""
+    if not np.isfinite(features).all():
+        raise UserError(
+            f"features of {video_id} are not finite: too large for --precision {origin.precision}, or the weights are broken; "
+            "give another --precision, and another --out"
+        )
+    if features.size and np.abs(features).max() > np.finfo(origin.dtype).max:
+        raise UserError(
+            f"features of {video_id} reach {np.abs(features).max():.3g}, which --dtype {origin.dtype} cannot hold; "
+            "give --dtype float32, and another --out"
+        )
+
+
 class _Filling:
     """One video on its way into the store."""
 
@@ -164,6 +179,9 @@ class _Filling:
         self.num_done = item.num_windows
         if self._video.video_id not in work.known:
             self._parts = Parts(store.path, self._video.video_id)
+            if self._parts.num_done > item.num_windows:  # of a file that was longer, or said so
+                self._parts.remove()
+                self._parts = Parts(store.path, self._video.video_id)
             self.num_done = self._parts.num_done
             advance(self.num_done)
             self._finish_if_whole()
@@ -178,6 +196,7 @@ class _Filling:
         is_valid, features = is_valid[num_known:], features[num_known:]
         if len(is_valid) == 0:
             return
+        _refuse_overflow(self._store.origin, self._video.video_id, features[is_valid])
         span = slice(first + num_known, first + num_known + len(is_valid))
         self._parts.add(part_of_windows(self._windows, span, is_valid, features))
         self._advance(len(is_valid), self._video.video_id)
@@ -186,6 +205,7 @@ class _Filling:
     def give_up(self, reason: str) -> None:
         """It cannot be read; what was computed of it before stays for the day that it can."""
         if self._parts is not None:
+            self._parts.save()
             self._outcome.unreadable[self._video.video_id] = reason
             self._advance(self._num_windows - self._parts.num_done)
             self._parts = None

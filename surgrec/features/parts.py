@@ -34,7 +34,7 @@ class Parts:
         self.folder = store / PARTIAL / video_id
         self._files: list[Path] = []
         self._waiting: list[WindowFeatures] = []
-        self._saved = time.monotonic()
+        self._waits_since = 0.0
         self.num_done = 0
         for end, file in self._found():
             self._files.append(file)
@@ -51,16 +51,18 @@ class Parts:
 
     def add(self, batch: WindowFeatures) -> None:
         """Take the next windows; they are in a file half a minute later, or sooner where they are large."""
+        if not self._waiting:
+            self._waits_since = time.monotonic()
         self._waiting.append(batch)
         self.num_done += len(batch)
         held = sum(each.features.nbytes for each in self._waiting)
-        if held >= _SAVE_BYTES or time.monotonic() - self._saved >= SAVE_SECONDS:
+        if held >= _SAVE_BYTES or time.monotonic() - self._waits_since >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
         """Write what is in memory only."""
         if self._waiting:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             block = joined(self._waiting)
             file = self.folder / f"{self.num_done - len(block):09}-{self.num_done:09}.npz"
             temporary = file.with_suffix(".new")
@@ -71,7 +73,11 @@ class Parts:
             sync_path(self.folder)
             self._files.append(file)
             self._waiting = []
-        self._saved = time.monotonic()
+
+    def _make_folder(self) -> None:
+        while not self.folder.is_dir():
+            with suppress(FileNotFoundError):  # another shard has just removed the folder of all, which was empty
+                self.folder.mkdir(parents=True, exist_ok=True)
 
     def __iter__(self) -> Iterator[WindowFeatures]:
         """All windows so far, in order."""
@@ -85,3 +91,9 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):  # other videos are under way
             self.folder.parent.rmdir()
+
+
+def remove_of_whole(store: Path, video_ids: set[str]) -> None:
+    """Remove what is left of videos that are in the store, by a process that was killed between the one and the other."""
+    for name in [entry.name for entry in (store / PARTIAL).glob("*") if entry.name in video_ids]:
+        Parts(store, name).remove()

@@ -39,7 +39,7 @@ class _Failed:
 def readers_for(settings: Settings, num_processes: int = 1) -> int:
     """How many units one process decodes at once. On a GPU as many as threads; beside an encoder on the CPU one, since more would only take
     turns with it."""
-    if torch.device(settings.device).type != "cuda":
+    if not settings.device.startswith("cuda"):
         return 1
     return max(1, settings.num_threads // num_processes)
 

@@ -19,7 +19,7 @@ from typing import Literal, Protocol, get_args
 from surgrec.features import parquet_store, zarr_store
 from surgrec.features.origin import Chunks, Origin, StoreError
 from surgrec.features.parquet_store import ParquetStore
-from surgrec.features.parts import PARTIAL
+from surgrec.features.parts import PARTIAL, remove_of_whole
 from surgrec.features.windows import WindowFeatures
 from surgrec.features.zarr_store import ZarrStore
 
@@ -81,6 +81,7 @@ def claim_store(path: Path, file_format: str, origin: Origin, is_shared: bool = 
             f"{path} holds features of another extraction (different: {', '.join(differing)}); choose another --out"
         )
     _clear_leftovers(path, LEFT_BEHIND_SECONDS if is_shared else 0.0)
+    remove_of_whole(path, store.video_ids())
     return store
 
 

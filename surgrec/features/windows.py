@@ -54,8 +54,10 @@ class WindowPlan:
     stride_seconds: float
 
     def __post_init__(self) -> None:
-        if not self.stride_seconds > 0:
-            raise UserError(f"a stride of {self.stride_seconds} seconds never gets on; give --stride-seconds above 0")
+        if not 0 < self.stride_seconds < np.inf:
+            raise UserError(
+                f"a stride of {self.stride_seconds} seconds makes no windows; give --stride-seconds above 0, and finite"
+            )
 
     @property
     def window_seconds(self) -> float:

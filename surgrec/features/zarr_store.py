@@ -6,6 +6,7 @@ begins with a dot and moves to its own when it is whole.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,8 +60,10 @@ class ZarrStore:
     @contextmanager
     def writer(self, video_id: str, num_windows: int) -> Iterator[Chunks]:
         """Takes the features of one video; it is in the store once the context ends without an exception, else it is not."""
-        for leftover in self.path.glob(f".{video_id}.*{SUFFIX}"):  # of a killed process: a video has one writer
-            shutil.rmtree(leftover, ignore_errors=True)
+        unique = re.compile(re.escape(f".{video_id}.") + r"[^.]+" + re.escape(SUFFIX))  # ids have dots, too
+        for entry in list(self.path.iterdir()):
+            if unique.fullmatch(entry.name):  # of a killed process: a video has one writer
+                shutil.rmtree(entry, ignore_errors=True)
         with TemporaryDirectory(prefix=f".{video_id}.", suffix=SUFFIX, dir=self.path) as folder:
             partial = Path(folder) / video_id
             group = zarr.create_group(store=partial, zarr_format=3, attributes=self._attributes(video_id))

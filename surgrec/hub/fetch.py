@@ -82,14 +82,13 @@ def _from_list(url: str, checksum: str | None) -> Path:
 def _from_archive_url(url: str, checksum: str | None) -> Path:
     if checksum is not None and (cache_folder() / checksum).is_dir():
         return cache_folder() / checksum
-    archive = cache_folder() / f".{hashlib.sha256(url.encode()).hexdigest()[:16]}.{os.getpid()}.partial.zip"
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    archive.unlink(missing_ok=True)
-    try:
-        download(url, archive, checksum is not None)
-        return _from_archive(archive, checksum, url)
-    finally:
-        archive.unlink(missing_ok=True)
+    archive = cache_folder() / f".{hashlib.sha256(url.encode()).hexdigest()[:16]}.partial.zip"
+    with only_writer(archive):
+        download(url, archive, checksum is not None)  # what breaks off stays, to go on with
+        try:
+            return _from_archive(archive, checksum, url)
+        finally:
+            archive.unlink(missing_ok=True)
 
 
 def _from_archive(archive: Path, checksum: str | None, where: object = None) -> Path:

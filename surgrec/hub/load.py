@@ -71,7 +71,7 @@ def load_release(
     checksum: str | None = None,
 ) -> LoadedModel:
     """Like `load_model`, with the configuration, the digest of the weights, the checksum and the folder of the release."""
-    chosen = _device(device)
+    chosen = usable_device(device)
     address = parse_address(path_or_name, revision, checksum)
     folder = fetch(address)
     sums = verify(folder, address.checksum)
@@ -90,7 +90,7 @@ def load_decoder(folder: Path, device: str | torch.device = "cpu") -> Decoder | 
 
     `folder`: of the release, as `load_release` tells it. Raises `UserError` as that does.
     """
-    chosen = _device(device)
+    chosen = usable_device(device)
     path = folder / layout.head_file("decoder")
     if path.name not in verify(folder):
         return None
@@ -168,13 +168,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _device(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device, on which this torch can compute. Raises `UserError` for any other."""
     try:
         chosen = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"there is no device {device!r}; use cpu, cuda or cuda:N") from None
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device {device} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu"
-        )
+        if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+            raise UserError(
+                f"device {device} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices; use cpu"
+            )
+        is_there = chosen.type != "meta" and not (chosen.type == "cpu" and chosen.index)
+        if chosen.type != "cuda":  # where this would take memory of the GPU, also for a process that only starts others
+            torch.empty(0, device=chosen)
+    except (RuntimeError, NotImplementedError, AssertionError, ModuleNotFoundError):
+        is_there = False
+    if not is_there:
+        raise UserError(f"there is no device {str(device)!r} here; use cpu, cuda or cuda:N")
     return chosen

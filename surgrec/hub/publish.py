@@ -98,6 +98,14 @@ def refuse_loss(place: Place, found: Found, replace: bool) -> None:
         )
 
 
+def refuse_within(release: Path, place: Path) -> None:
+    """Raise `ReleaseError` where one lies in the other: a release with something more in it is refused by whoever reads it, and one that
+    lies in what is replaced is gone."""
+    inner, outer = place.resolve(), release.resolve()
+    if outer in inner.parents or inner in outer.parents:
+        raise ReleaseError(f"{place} and the release {release} lie one within the other; choose another place")
+
+
 def _front_matter(folder: Path) -> dict[str, Any]:
     """What the hub reads of a card."""
     parts = (folder / layout.CARD_FILE).read_text(encoding="utf-8").split("---\n", 2)

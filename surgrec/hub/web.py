@@ -83,7 +83,7 @@ def _opened(url: str, is_pinned: bool, headers: dict[str, str] | None = None) ->
         with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
             yield response
     except urllib.error.HTTPError as error:
-        if error.code == _RANGE_REFUSED:
+        if error.code == _RANGE_REFUSED and "Range" in request.headers:
             raise _RangeRefusedError from None
         raise ReleaseError(
             f"{url} was not given: {error.code} {error.reason}; check the address and the rights to it"

@@ -15,11 +15,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from surgrec.core.atomic import atomic_path
+from surgrec.core.errors import UserError
 
 MIN_FPS, MAX_FPS = 4.0, 25.0
 _STRIP_PIXELS = 28
 _SECONDS_SHOWN = 2.0  # at least, however few moments there are
 _BLEND = 0.55
+_MARK = "surgrec look"  # in the film's own comment
 _PAPER, _INK, _BAR = (21, 24, 28), (228, 231, 235), (111, 163, 216)
 
 Pixels = npt.NDArray[np.uint8]
@@ -37,6 +39,7 @@ def write_film(
     side = frames.shape[1]
     rate = Fraction(film_fps(len(frames), duration_seconds)).limit_denominator(100)
     with atomic_path(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as out:
+        out.metadata["comment"] = _MARK
         stream = out.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 3 * side // 2 * 2, (side + _STRIP_PIXELS) // 2 * 2, "yuv420p"
         stream.options = {"crf": "20", "preset": "veryfast", "threads": "1"}
@@ -46,6 +49,21 @@ def write_film(
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return float(rate)
+
+
+def refuse_loss(path: Path) -> None:
+    """Raise `UserError` where something else than such a film lies at `path`: a page beside an operation would take that one's place."""
+    if not path.exists():
+        return
+    try:
+        with av.open(f"file:{path}") as file:
+            is_film = file.metadata.get("comment") == _MARK
+    except (av.error.FFmpegError, OSError):
+        is_film = False
+    if not is_film:
+        raise UserError(
+            f"the film would be written to {path}, and what is there is no film of surgrec; choose another --out"
+        )
 
 
 def _lasting(pictures: Iterator[Pixels], least: int) -> Iterator[Pixels]:

@@ -61,6 +61,7 @@ def study(
 ) -> Look:
     """Raises `VideoError` where the video cannot be opened, `UserError` where labels or features do not fit it."""
     duration = video.duration_seconds
+    video.refuse_other()
     marks = _marks(labels, video.video_id)
     plan = plan_moments(duration, model.preprocess, model.encoder.tubelet, num_moments)
     seen = look_at(model.encoder, model.preprocess, video.path, plan, num_threads=num_threads)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,12 @@ def frames_of(path: Path, preprocess, start: float = 0.0) -> torch.Tensor:  # ty
     with open_video(path) as reader:
         times = start + np.arange(preprocess.num_frames) * preprocess.frame_interval_seconds
         return preprocess(reader.read(times).pixels)
+
+
+def transformers_here() -> Any:
+    import surgrec.core.torchvision_guard  # noqa: F401  (before transformers, which imports torchvision)
+
+    return pytest.importorskip("transformers")
 
 
 def saved_timm(folder: Path, name: str, **options: object) -> torch.nn.Module:
@@ -66,7 +74,7 @@ def test_a_model_of_timm(name: str, options: dict[str, object], width: int, vide
 
 
 def test_a_video_model_of_transformers(video: VideoOf, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = transformers_here()
     torch.manual_seed(0)
     config = transformers.VideoMAEConfig(
         image_size=32, patch_size=8, num_frames=4, hidden_size=48, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96
@@ -97,7 +105,7 @@ def test_a_video_model_of_transformers(video: VideoOf, tmp_path: Path) -> None:
 
 
 def test_an_image_model_of_transformers(video: VideoOf, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = transformers_here()
     torch.manual_seed(0)
     sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     theirs = transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**sizes)).eval()
@@ -108,6 +116,86 @@ def test_an_image_model_of_transformers(video: VideoOf, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = theirs(clip[0].transpose(0, 1)).last_hidden_state[:, 5:]
         torch.testing.assert_close(model.encoder(clip)[0], expected.reshape(8, 32))
+
+
+def tiny_vivit(folder: Path) -> torch.nn.Module:
+    transformers = transformers_here()
+    torch.manual_seed(0)
+    config = transformers.VivitConfig(
+        image_size=32, num_frames=4, tubelet_size=[2, 16, 16], hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64,
+    )  # fmt: skip
+    model: torch.nn.Module = transformers.VivitModel(config, add_pooling_layer=False).eval()
+    model.save_pretrained(folder)  # type: ignore[operator]
+    return model
+
+
+def test_the_class_token_of_a_vivit_is_none_of_its_tokens(video: VideoOf, tmp_path: Path) -> None:
+    theirs = tiny_vivit(tmp_path / "model")
+    model = load_any(f"transformers:{tmp_path / 'model'}", "cpu")
+    assert (model.encoder.clip_tokens, model.encoder.num_prefix_tokens) == ((2, 4), 1)
+    clip = frames_of(video(2.0), model.preprocess)
+    with torch.no_grad():
+        expected = theirs(clip.transpose(1, 2)).last_hidden_state[:, 1:]
+        torch.testing.assert_close(model.encoder(clip), expected)
+
+
+def tiny_dinov2(folder: Path, **processor: object) -> None:
+    transformers = transformers_here()
+    sizes = {"image_size": 56, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    transformers.Dinov2Model(transformers.Dinov2Config(**sizes)).save_pretrained(folder)
+    options = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}, "resample": 3}
+    transformers.BitImageProcessor(**{**options, **processor}).save_pretrained(folder)
+
+
+def test_what_a_processor_cuts_out_is_what_its_model_sees(tmp_path: Path) -> None:
+    tiny_dinov2(tmp_path / "model", image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.2, 0.2])
+    pixels = load_any(f"transformers:{tmp_path / 'model'}", "cpu", num_frames=1).preprocess.pixels
+    assert (pixels.short_side_pixels, pixels.crop_pixels, pixels.interpolation) == (32, 28, "bicubic")
+    assert (pixels.mean, pixels.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    tiny_dinov2(tmp_path / "plain", do_normalize=False)
+    pixels = load_any(f"transformers:{tmp_path / 'plain'}", "cpu", num_frames=1).preprocess.pixels
+    assert (pixels.mean, pixels.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    tiny_dinov2(tmp_path / "wide", rescale_factor=1 / 127.5)
+    with pytest.raises(UserError, match="only a range of 0 to 1"):
+        load_any(f"transformers:{tmp_path / 'wide'}", "cpu", num_frames=1)
+
+
+def test_timm_shrinks_to_whole_pixels_as_timm_does(tmp_path: Path) -> None:
+    import surgrec.core.torchvision_guard  # noqa: F401, I001  (before timm)
+    import timm
+    from timm.models import save_for_hf
+
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, depth=1)
+    config = {"input_size": (3, 32, 32), "crop_pct": 0.95}  # 33.68 pixels, which timm cuts off to 33
+    save_for_hf(
+        model, str(tmp_path), safe_serialization=True, model_args={"img_size": 32, "depth": 1}, model_config=None
+    )
+    text = (tmp_path / "config.json").read_text()
+    facts = json.loads(text)
+    facts["pretrained_cfg"] |= config
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    pixels = load_any(f"timm:{tmp_path}", "cpu", num_frames=1).preprocess.pixels
+    assert (pixels.short_side_pixels, pixels.crop_pixels) == (33, 32)
+
+
+def test_a_model_that_wants_more_than_pixels_is_one_sentence(tmp_path: Path) -> None:
+    transformers = transformers_here()
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    config = transformers.TimesformerConfig(image_size=32, patch_size=16, num_frames=2, **small)
+    transformers.TimesformerModel(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match="gives no features of 2 frames of 32 x 32 pixels"):
+        load_any(f"transformers:{tmp_path / 'model'}", "cpu", num_frames=2)
+    tiny_vivit(tmp_path / "vivit")
+    for options, said in (
+        ({"num_frames": 0}, "--frames is 0"),
+        ({"frame_interval_seconds": 0.0}, "--interval-seconds is 0.0"),
+        ({"frame_interval_seconds": float("nan")}, "--interval-seconds is nan"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load_any(f"transformers:{tmp_path / 'vivit'}", "cpu", **options)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="there is no device"):
+        load_any(f"transformers:{tmp_path / 'vivit'}", "nowhere")
 
 
 def test_what_cannot_be_had_is_one_sentence(release: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import subprocess
@@ -19,10 +20,13 @@ from surgrec import extract
 from surgrec.core.console import run_command
 from surgrec.core.lock import only_writer
 from surgrec.corpus.card import Card
+from surgrec.corpus.ledger import Tombstone, add_tombstones
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.features.extractor import Extractor
+from surgrec.features.parts import Parts
 from surgrec.features.store import open_store
+from surgrec.video.decode import open_video
 from tests.hub.build import written
 
 VideoOf = Callable[[float], Path]
@@ -313,8 +317,119 @@ def test_what_the_user_must_mend_is_one_sentence(
         ("--model", release, "--videos", tmp_path / "notes.txt", "--out", out),
         ("--model", release, "--videos", video(2.0), "--out", out, "--stride-seconds", 0),
         ("--model", release, "--videos", video(2.0), "--out", out, "--batch-size", 0),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--stride-seconds", "inf"),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--device", "nowhere"),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--device", "nowhere", "--processes", 2),
+        ("--model", release, "--videos", video(2.0), "--out", out, "--device", "cpu:3"),
         ("--model", release, "--videos", video(2.0), "--out", tmp_path / "notes.txt"),
     ):
         assert run(*arguments) == 2, arguments
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1, error
+    assert not out.exists()
+
+
+class Vanishing:
+    """A reader whose file goes away before `until` seconds are read, as on a disk that is unplugged."""
+
+    def __init__(self, path: Path, until: float) -> None:
+        self._path, self._until, self._reader = path, until, open_video(path)
+
+    def read(self, times: Any) -> Any:
+        if times[-1] >= self._until:
+            self._path.rename(self._path.with_suffix(".away"))
+            raise OSError(5, "Input/output error", str(self._path))
+        return self._reader.read(times)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_not_a_damaged_one(
+    release: Path, video: VideoOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from surgrec.features import frames, parts
+
+    path = tmp_path / "Muster.mp4"
+    shutil.copy(video(8.2), path)
+    command = ("--model", release, "--videos", path, "--batch-size", 1, "--out")
+    assert run(*command, tmp_path / "expected") == 0
+    monkeypatch.setattr(parts, "SAVE_SECONDS", 1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "open_video", lambda path, *_, **__: Vanishing(Path(path), 6.0))
+        assert run(*command, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "1 video could not be read" in said and "(missing)" in said and "Muster" not in said
+    assert open_store(tmp_path / "out").video_ids() == set()
+    assert list((tmp_path / "out" / ".partial").rglob("*.npz")), "what was computed before is kept"
+    path.with_suffix(".away").rename(path)
+    assert run(*command, tmp_path / "out") == 0
+    assert files(tmp_path / "out") == files(tmp_path / "expected")
+
+
+def test_features_that_cannot_be_kept_are_told_and_not_written(
+    release: Path, video: VideoOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, command = Extractor.features, ("--model", release, "--videos", video(2.0), "--out")
+    for number, (factor, options, said) in enumerate(
+        (
+            (1e6, ("--dtype", "float16"), "--dtype float16 cannot hold"),
+            (float("inf"), ("--precision", "bfloat16"), "too large for --precision bfloat16"),
+        )
+    ):
+        monkeypatch.setattr(Extractor, "features", lambda self, clips, factor=factor: own(self, clips) * factor)
+        out = tmp_path / f"out{number}"
+        assert run(*command, out, *options) == 2
+        error = capsys.readouterr().err
+        assert said in error and "another --out" in error and error.count("\n") == 1
+        assert open_store(out).video_ids() == set() and not list(out.rglob("*.npz"))
+
+
+def test_what_is_left_of_a_longer_video_is_not_taken_for_this_one(
+    release: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index made anew may say another length."""
+    command = ("--model", release, "--videos", manifest, "--out")
+    assert run(*command, tmp_path / "expected") == 0
+    out, name = tmp_path / "out", min(open_store(tmp_path / "expected").video_ids())
+    with monkeypatch.context() as patch:
+        Interrupted(patch, at=0)
+        assert run(*command, out) == 130
+    parts = Parts(out, name)
+    block = open_store(tmp_path / "expected").read(name)
+    for _ in range(9):
+        parts.add(block)
+    parts.save()
+    assert run(*command, out) == 0
+    assert files(out) == files(tmp_path / "expected")
+
+
+def test_a_video_that_was_removed_gets_no_features(
+    release: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the ledger of this machine, also where no manifest was made beforehand."""
+    digest = hashlib.sha256((folder / "Muster_2.0.mp4").read_bytes()).hexdigest()
+    add_tombstones(tmp_path / "removed.jsonl", [Tombstone("cholec_1", digest, "cholec", "cholec_g1", "2026-01-31")])
+    command = ("--model", release, "--videos", folder, "--out", tmp_path / "out")
+    assert run(*command) == 0
+    before = open_store(tmp_path / "out").video_ids()
+    monkeypatch.setenv("SURGREC_LEDGER", str(tmp_path / "removed.jsonl"))
+    for out in ("out", "new"):
+        command = ("--model", release, "--videos", folder, "--out", tmp_path / out)
+        assert run(*command) == 0
+        said = capsys.readouterr()
+        assert "removed" in said.err and "Muster" not in said.err + said.out
+        assert len(Manifest.read([tmp_path / f"{out}.videos.parquet"])) == 2
+    assert len(before) == 3 and len(open_store(tmp_path / "new").video_ids()) == 2
+    assert run(*command[:3], folder / "Muster_2.0.mp4", "--out", tmp_path / "one") == 2
+    assert "was removed on 2026-01-31" in capsys.readouterr().err
+    assert not (tmp_path / "one").exists()
+
+
+def test_another_video_in_the_place_of_a_listed_one_is_not_taken_for_it(
+    release: Path, manifest: Path, folder: Path, video: VideoOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(video(4.2), folder / "Muster_2.0.mp4")
+    assert run("--model", release, "--videos", manifest, "--out", tmp_path / "out") == 2
+    assert "1 video could not be read" in (said := capsys.readouterr().err) and "(changed)" in said
+    assert len(open_store(tmp_path / "out").video_ids()) == 2

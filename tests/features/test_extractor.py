@@ -157,6 +157,8 @@ def test_bytes_overwritten_in_the_middle_do_not_reach_the_other_windows(
 
 
 def test_a_file_that_cannot_be_opened_is_an_error(model: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="missing"):
+        run(model, tmp_path / f"{'a' * 300}.mp4", 1.0)  # where the system refuses even to look
     (tmp_path / "garbage.mp4").write_bytes(b"no video" * 100)
     for name, reason in (("garbage.mp4", "not_a_video"), ("absent.mp4", "missing")):
         with pytest.raises(VideoError) as caught:

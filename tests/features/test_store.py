@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -145,6 +146,57 @@ def test_parts_are_read_from_the_first_window_on(tmp_path: Path) -> None:
     assert Parts(tmp_path, "a_1").num_done == 2, "what comes after a gap is not counted"
     again.remove()
     assert not (tmp_path / ".partial").exists()
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_video_whose_name_begins_another_leaves_that_alone(tmp_path: Path, file_format: str) -> None:
+    """Two shards at once, and ids with dots in them."""
+    store = claim_store(tmp_path / "out", file_format, ORIGIN)
+    with store.writer("case.b", 5) as writer:
+        writer.append(windows(5))
+        add(store, "case", windows(3))
+    assert store.video_ids() == {"case", "case.b"}
+    assert_same(store.read("case.b"), windows(5))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_parts_of_a_video_that_is_whole_are_removed(tmp_path: Path, file_format: str) -> None:
+    store = claim_store(tmp_path, file_format, ORIGIN)
+    add(store, "a_1", windows(3))
+    for name in ("a_1", "b_2"):
+        parts = Parts(tmp_path, name)
+        parts.add(windows(3))
+        parts.save()
+    claim_store(tmp_path, file_format, ORIGIN)
+    assert [entry.name for entry in (tmp_path / ".partial").iterdir()] == ["b_2"]
+
+
+def test_parts_are_saved_while_another_shard_tidies_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, removed = os.mkdir, []
+
+    def make_and_lose(path: Any, *arguments: Any, **options: Any) -> None:
+        make(path, *arguments, **options)
+        if Path(path).name == ".partial" and not removed:
+            removed.append(path)
+            Path(path).rmdir()
+
+    monkeypatch.setattr(os, "mkdir", make_and_lose)
+    parts = Parts(tmp_path, "a_1")
+    parts.add(windows(3))
+    parts.save()
+    assert removed and Parts(tmp_path, "a_1").num_done == 3
+
+
+def test_a_part_is_saved_half_a_minute_after_its_first_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at once, where the video's turn came late: a short one is whole before."""
+    now = [0.0]
+    monkeypatch.setattr("surgrec.features.parts.time.monotonic", lambda: now[0])
+    parts = Parts(tmp_path, "a_1")
+    for seconds, are_saved in ((1000.0, False), (1029.0, False), (1031.0, True), (1032.0, True)):
+        now[0] = seconds
+        parts.add(windows(2))
+        assert parts.folder.exists() == are_saved, seconds
+    assert Parts(tmp_path, "a_1").num_done == 6
 
 
 CHANGES: list[dict[str, Any]] = [

@@ -42,8 +42,9 @@ def test_a_stride_longer_than_a_window_starts_no_window_past_the_end() -> None:
 
 
 def test_a_stride_that_does_not_move_is_an_error() -> None:
-    with pytest.raises(UserError, match="--stride-seconds"):
-        plan(0.0)
+    for stride in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="--stride-seconds"):
+            plan(stride)
 
 
 @given(st.floats(0.0, 500.0), st.floats(0.05, 3.0))

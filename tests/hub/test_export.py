@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,13 +18,17 @@ from surgrec import export
 from surgrec.audit import main as audit_main
 from surgrec.config.build import build_run, build_runtime, load_run, run_folder
 from surgrec.config.compose import claim_folder, compose_config
+from surgrec.config.released import _seen_before
 from surgrec.config.seen import ask_run
 from surgrec.core.console import run_command
 from surgrec.corpus.card import Card, shipped_cards
 from surgrec.corpus.manifest import Manifest
 from surgrec.corpus.scan import scan
 from surgrec.corpus.verdict import verdict_path
+from surgrec.hub.card_footage import Footage, SeenVideo
+from surgrec.hub.folder import checksum_of
 from surgrec.training.loop import pretrain
+from tests.hub.build import written
 from tests.training.tiny import overrides
 from tests.video.make_videos import Coded, write
 
@@ -125,6 +130,18 @@ def test_what_the_starting_release_had_seen_is_seen(runs: Path, tmp_path: Path) 
     assert config["seen_is_whole"] is True
     assert run("--run", tmp_path / "runs" / "next", "--out", tmp_path / "again") == 0
     assert json.loads((tmp_path / "again" / "config.json").read_text())["seen_is_whole"] is False
+
+
+def test_of_a_starting_release_that_is_gone_or_another_nothing_is_said_to_be_seen(tmp_path: Path) -> None:
+    footage = Footage(seen=(SeenVideo("cholec_1", "cholec", 3),))
+    base = written(tmp_path / "base", footage=footage)
+    pin = checksum_of(base)
+    assert _seen_before(f"surgrec:{base}#sha256={pin}") == ([SeenVideo("cholec_1", "cholec", 0)], True)
+    assert _seen_before(f"surgrec:{base}#sha256={'0' * 64}") == ([], False), "another release is there now"
+    (base / "videos_seen.csv").write_text("video_id,source,first_step\nother_1,other,1\n")
+    assert _seen_before(f"surgrec:{base}") == ([], False), "its list was changed"
+    shutil.rmtree(base)
+    assert _seen_before(f"surgrec:{base}") == ([], False)
 
 
 def test_the_card_tells_of_every_downstream_set_what_audits_said(runs: Path, tmp_path: Path) -> None:

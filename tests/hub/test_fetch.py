@@ -286,6 +286,31 @@ def test_a_broken_connection_is_gone_on_with(release: Path, web: Web) -> None:
     assert "CITATION.cff" not in {name for name, _ in web.asked[before:]}, "what was whole is not fetched again"
 
 
+def test_a_broken_download_of_an_archive_is_gone_on_with(release: Path, web: Web, tmp_path: Path, cache: Path) -> None:
+    pack(release, tmp_path / "jepa.zip")
+    web.files["/jepa.zip"] = (tmp_path / "jepa.zip").read_bytes()
+    url, checksum = f"{web.url}/jepa.zip", checksum_of(release)
+    web.breaks_after = half = len(web.files["/jepa.zip"]) // 2
+    with pytest.raises(UserError, match=r"jepa\.zip ended after .* run the same again, which goes on from there"):
+        load_model(url, checksum=checksum)
+    assert same(unwarned(url, checksum=checksum), weights(release))
+    assert web.asked == [("jepa.zip", None), ("jepa.zip", f"bytes={half}-")] and names_in(cache) == [checksum]
+
+
+def test_a_server_that_refuses_every_range_is_one_sentence() -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_error(416)
+
+    with serving(Refusing) as url:
+        for name in ("SHA256SUMS", "jepa.zip"):
+            with pytest.raises(UserError, match="was not given: 416"):
+                load_model(f"{url}/{name}")
+
+
 def test_a_changed_byte_on_a_web_server_is_refused_by_name(release: Path, web: Web, cache: Path) -> None:
     url = web.put(release, "/jepa")
     data = bytearray(web.files["/jepa/predictor.safetensors"])

@@ -129,6 +129,16 @@ def test_what_is_no_release_is_not_overwritten(
     assert (tmp_path / "notes" / "thesis.tex").exists()
 
 
+def test_neither_into_the_release_nor_over_the_folder_that_holds_it(
+    release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = (("--folder", release / "www"), ("--zip", release / "jepa.zip"), ("--folder", tmp_path))
+    for place in places:
+        assert run(release, *place, "--upload", "--replace") == 2
+        assert "one within the other" in capsys.readouterr().err
+    load_release(release)
+
+
 def test_only_a_whole_release_with_a_card_is_published(
     release: Path, tmp_path: Path, fake_hub: FakeHub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,6 +154,17 @@ def test_what_a_user_must_mend_is_one_sentence_and_writes_nothing(
     assert not page.parent.exists()
 
 
+def test_no_footage_is_lost_to_a_film_of_its_name(
+    release: Path, video: VideoOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operation = shutil.copy(video(2.0), tmp_path / "operation.mp4")
+    before = operation.read_bytes()
+    assert run("--model", release, "--video", operation, "--out", tmp_path / "operation.html") == 2
+    said = capsys.readouterr().err
+    assert str(operation) in said and "choose another --out" in said and len(said.splitlines()) == 1
+    assert operation.read_bytes() == before and list(tmp_path.iterdir()) == [operation]
+
+
 def test_an_interrupted_page_leaves_none(
     release: Path, video: VideoOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
