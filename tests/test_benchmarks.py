@@ -53,6 +53,19 @@ def test_release(tmp_path: Path, variant: str) -> None:
 
 
 @pytest.mark.slow
+def test_onnx_equal(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime runs the files: pip install 'surgrec[onnx]'")
+    pytest.importorskip("onnxscript")
+    sizes = ["--rows", "nano:jepa:4:32", "--gains", "1", "3", "--folder", tmp_path]
+    content, text = _run("onnx_equal.py", *sizes, out=tmp_path / "out")
+    assert [row["gain"] for row in content["rows"]] == [1, 3]
+    for row in content["rows"]:
+        assert 0 < row["of_the_largest"] < 1e-5 and row["of_the_largest"] <= row["torch"] + row["onnx"] + 1e-12
+        assert list(row["files"]) == ["encoder.onnx"] and row["session"]["peak_bytes"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and "matrices x 3" in text
+
+
+@pytest.mark.slow
 def test_speed(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the peer is transformers: pip install 'surgrec[parity]'")
     content, text = _run("speed.py", "--rows", "mae-nano", "jepa-nano", "--pairs", 1, "--profile", out=tmp_path)

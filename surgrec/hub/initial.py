@@ -16,7 +16,7 @@ from typing import Any
 from surgrec.core.errors import UserError
 from surgrec.hub.endofm import start_from_endofm
 from surgrec.hub.image_start import Pixels, start_from_image
-from surgrec.hub.load import load_release
+from surgrec.hub.load import load_decoder, load_predictor, load_release
 from surgrec.hub.pretrained import Pretrained
 from surgrec.hub.videomae import read_videomae
 from surgrec.hub.vjepa import read_vjepa
@@ -32,8 +32,14 @@ _FREE = ("num_frames", "height_pixels", "width_pixels", "init", "position_grid")
 
 
 def _read_release(source: str) -> Pretrained:
-    encoder = load_release(source).encoder
-    return Pretrained(encoder, None, (f"surgrec: all {len(encoder.state_dict())} weights of the encoder filled",))
+    """Encoder and, where the release has it, decoder or predictor; `load` has refused any key too many or too few."""
+    release = load_release(source)
+    assert release.folder is not None
+    head = (load_decoder if "decoder" in release.config else load_predictor)(release.folder)
+    said = [f"surgrec: all {len(release.encoder.state_dict())} weights of the encoder filled; no key dropped"]
+    if head is not None:
+        said.append(f"surgrec: all {len(head.state_dict())} weights of its {_kind_of(head)} read; no key dropped")
+    return Pretrained(release.encoder, head, tuple(said))
 
 
 # A family to its reader: `PATH`, with options after it, to an encoder and what came with it.
@@ -121,7 +127,7 @@ def _positions(ours: Encoder, theirs: Encoder, init: str) -> tuple[str, ...]:
 
 def _start_head(ours: Decoder | Predictor, theirs: Decoder | Predictor | None, family: str) -> str:
     """Fill `ours` where it is the head that `theirs` is, but for mask tokens, of which the first are taken; and say what was done."""
-    kind = "decoder" if isinstance(ours, Decoder) else "predictor"
+    kind = _kind_of(ours)
     if theirs is None:
         return f"{family}: only an encoder was read, the run's {kind} starts at random"
     if type(theirs) is not type(ours):
@@ -139,7 +145,12 @@ def _start_head(ours: Decoder | Predictor, theirs: Decoder | Predictor | None, f
         return f"{family}: the predictor that came along was not used, the run's starts at random: it has {there} mask tokens, not {used}"
     weights["mask_tokens"] = weights["mask_tokens"][:used]
     ours.load_state_dict(weights, strict=True)
-    return f"{family}: the predictor starts from the file too, with the first {used} of its {there} mask tokens"
+    which = "" if used == there else f", with the first {used} of its {there} mask tokens"
+    return f"{family}: the predictor starts from the file too{which}"
+
+
+def _kind_of(head: Decoder | Predictor) -> str:
+    return "decoder" if isinstance(head, Decoder) else "predictor"
 
 
 def _head_facts(head: Decoder | Predictor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,9 @@ from surgrec.hub.folder import FORMAT_VERSION, ReleaseError, checksum_of, verify
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
+from surgrec.models.predictor import Predictor
+
+Head = TypeVar("Head", Decoder, Predictor)
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,29 @@ def load_decoder(folder: Path, device: str | torch.device = "cpu") -> Decoder | 
 
     `folder`: of the release, as `load_release` tells it. Raises `UserError` as that does.
     """
+    return _load_head(folder, "decoder", Decoder, device)
+
+
+def load_predictor(folder: Path, device: str | torch.device = "cpu") -> Predictor | None:
+    """The predictor that a JEPA release keeps beside its encoder, to go on pretraining; otherwise like `load_decoder`."""
+    return _load_head(folder, "predictor", Predictor, device)
+
+
+def _load_head(folder: Path, kind: str, built: type[Head], device: str | torch.device) -> Head | None:
     chosen = usable_device(device)
-    path = folder / layout.head_file("decoder")
+    path = folder / layout.head_file(kind)
     if path.name not in verify(folder):
         return None
-    arguments = _read_json(folder / layout.CONFIG_FILE).get("decoder")
+    arguments = _read_json(folder / layout.CONFIG_FILE).get(kind)
     try:
-        decoder = Decoder(**arguments)  # type: ignore[arg-type]
+        with torch.device("meta"):
+            head = built(**arguments)  # type: ignore[arg-type]
     except TypeError as error:
-        raise ReleaseError(f"{layout.CONFIG_FILE} of {folder} describes no decoder of this version: {error}") from None
+        raise ReleaseError(f"{layout.CONFIG_FILE} of {folder} describes no {kind} of this version: {error}") from None
     tensors = _read_tensors(path, chosen)
-    _account_for_every_key(path, decoder.state_dict(), tensors, of="decoder")
-    decoder.load_state_dict(tensors, strict=True, assign=True)
-    return decoder.eval().requires_grad_(False)
+    _account_for_every_key(path, head.state_dict(), tensors, of=kind)
+    head.load_state_dict(tensors, strict=True, assign=True)
+    return head.eval().requires_grad_(False)
 
 
 def _build(folder: Path, config: dict[str, Any], device: torch.device) -> Encoder:

@@ -4,7 +4,7 @@ In: a release. Out: `encoder.onnx`: `video` float32 (batch, C, T, H, W), normali
 it is the only one that needs onnx, onnxscript and onnxruntime (extra `onnx`), on first use.
 
 The number of frames and the size are fixed, so that positions are constants of the graph; the number of clips is free. What was written is
-run in onnxruntime before the folder gets its name.
+run in onnxruntime before the folder gets its name. Weights of more than 2 GB (from ViT-H on) lie beside it, in `encoder.onnx.data`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _fill(source: Source, folder: Path) -> float:
         )
     assert program is not None
     program.model.metadata_props["encoder_sha256"] = source.release.sha256
-    size = sum(parameter.numel() * parameter.element_size() for parameter in encoder.parameters())
+    constants = (value.const_value for value in program.model.graph.initializers.values())  # weights and positions
+    size = sum(constant.nbytes for constant in constants if constant is not None)
     program.save(folder / ONNX_FILE, external_data=size > _LARGEST_BYTES)
     return _deviation(source, folder / ONNX_FILE)
 

@@ -26,6 +26,7 @@ from surgrec.config.estimate import estimate
 from surgrec.config.schema import Config
 from surgrec.core.errors import ToldError, UserError
 from surgrec.data.preprocess import PreprocessSpec
+from surgrec.hub.head import head_of
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.hub.release import Release, write_release
 from surgrec.masks.multiblock import MultiBlockMasker
@@ -50,10 +51,11 @@ def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 def release(folder: Path, variant: str, *more: str) -> tuple[Path, torch.nn.Module]:
-    """A release of an encoder drawn with seed 99, and that encoder."""
-    encoder = build_objective(tiny(variant, "seed=99", *more)).released_encoder
+    """A release of an encoder and a head drawn with seed 99, and that encoder."""
+    objective = build_objective(tiny(variant, "seed=99", *more))
+    encoder, head = objective.released_encoder, head_of(objective)
     pixels = PreprocessSpec(short_side_pixels=32, crop_pixels=32)
-    write_release(Release(encoder, None, ClipPreprocess(4, 0.2, pixels), variant, variant, 1), folder)
+    write_release(Release(encoder, head, ClipPreprocess(4, 0.2, pixels), variant, variant, 1), folder)
     return folder, encoder
 
 
@@ -134,14 +136,16 @@ def test_what_does_not_fit_is_told() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_encoder_and_target_encoder_start_from_the_release(variant: str, tmp_path: Path) -> None:
+def test_encoder_target_encoder_and_head_start_from_the_release(variant: str, tmp_path: Path) -> None:
     folder, encoder = release(tmp_path / "there", variant)
     fresh, started = build_objective(tiny(variant)), build_objective(tiny(variant, f"init=surgrec:{folder}"))
     assert equal(started.learner.encoder, encoder) and not equal(fresh.learner.encoder, encoder)
     assert all(equal(module, encoder) for module in started.frozen.values())
     assert all(parameter.requires_grad for parameter in started.learner.parameters())
     head = "decoder" if variant == "mae" else "predictor"
-    assert equal(getattr(started.learner, head), getattr(fresh.learner, head))
+    assert not equal(getattr(started.learner, head), getattr(fresh.learner, head))
+    released = build_objective(tiny(variant, "seed=99"))
+    assert equal(getattr(started.learner, head), getattr(released.learner, head))
 
 
 def test_other_clips_fit_other_encoders_do_not(tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def test_added_positions_of_another_grid_are_not_computed_in_silence(tmp_path: P
         build_objective(tiny("mae", *longer))
     said: list[str] = []
     resampled = build_objective(tiny("mae", *longer, "backbone.position_grid=[2,4,4]"), said.append)
-    assert equal(resampled.learner.encoder, encoder) and "positions: resampled from a grid of 2 x 4 x 4" in said[1]
+    assert equal(resampled.learner.encoder, encoder) and "positions: resampled from a grid of 2 x 4 x 4" in said[2]
     assert resampled.released_encoder.position_grid == (2, 4, 4) == resampled.learner.decoder.position_grid
 
 

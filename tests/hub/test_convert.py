@@ -186,6 +186,28 @@ def test_the_onnx_file_gives_the_same_tokens(variant: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_weights_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of ViT-H, which no single protobuf message can hold; here every size counts as too large."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from surgrec.hub import onnx_file
+
+    monkeypatch.setattr(onnx_file, "_LARGEST_BYTES", 0)
+    folder, out = written(tmp_path / "release", "mae"), tmp_path / "onnx"
+    assert run("--model", folder, "--to", "onnx", "--out", out) == 0
+    assert (out / "encoder.onnx.data").stat().st_size > (folder / "encoder.safetensors").stat().st_size * 0.9
+    assert "encoder.onnx.data" in read_sums(out)
+    encoder, preprocess = surgrec.load_model(folder)
+    video = preprocess(frames(50, 60))
+    session = onnxruntime.InferenceSession(out.rename(tmp_path / "elsewhere") / "encoder.onnx")
+    (tokens,) = session.run(None, {"video": video.numpy()})
+    assert np.abs(tokens - encoder(video).numpy()).max() < 1e-5
+    (tmp_path / "elsewhere" / "encoder.onnx.data").unlink()
+    with pytest.raises(Exception, match=r"encoder\.onnx\.data"):
+        onnxruntime.InferenceSession(tmp_path / "elsewhere" / "encoder.onnx")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["mae", "jepa"])
 def test_the_onnx_file_of_another_clip(variant: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

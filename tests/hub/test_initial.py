@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from surgrec.core.errors import UserError
+from surgrec.hub.folder import SUMS_FILE, sums_text
 from surgrec.hub.initial import FAMILIES, start_from
 from surgrec.models.decoder import Decoder
 from surgrec.models.encoder import Encoder
 from surgrec.models.predictor import Predictor
 from tests.hub import official_files as official
-from tests.hub.build import PIXELS
+from tests.hub.build import PIXELS, small_release, written
 from tests.hub.official_layouts import GRID, make
 from tests.models.build import FAMILIES as POSITIONS
 
@@ -94,6 +96,60 @@ def test_a_head_that_is_another_stays_random_and_this_is_said(vjepa2: str, mae: 
         assert not changed(head, before)
     head = decoder(final_norm_eps=1e-5)
     assert "final_norm_eps is 1e-06, not 1e-05" in start_from(run_encoder("mae"), head, mae, PIXELS)[-1]
+
+
+# -- releases of our own
+
+
+@pytest.mark.parametrize("variant", ["mae", "jepa", "dense jepa"])
+def test_a_run_goes_on_with_both_halves_of_a_release(variant: str, tmp_path: Path) -> None:
+    """Whatever objective it had: every weight of either half is that of the release, and can be trained."""
+    folder, released = written(tmp_path / "release", variant), small_release(variant)
+    other = small_release(variant, seed=7)
+    encoder, head = other.encoder.requires_grad_(True), other.head
+    assert head is not None and released.head is not None
+    assert isinstance(head.module, Decoder | Predictor)
+    said = start_from(encoder, head.module, f"surgrec:{folder}", PIXELS)
+    assert not changed(encoder, released.encoder.state_dict())
+    assert not changed(head.module, released.head.module.state_dict())
+    assert all(parameter.requires_grad for parameter in (*encoder.parameters(), *head.module.parameters()))
+    number = len(released.head.module.state_dict())
+    assert f"surgrec: all {number} weights of its {released.head.kind} read; no key dropped" in said
+    assert said[-1] == f"surgrec: the {released.head.kind} starts from the file too"
+
+
+def test_another_head_than_that_of_the_release_starts_at_random_and_this_is_said(tmp_path: Path) -> None:
+    mae, alone = written(tmp_path / "mae", "mae"), written(tmp_path / "alone", "mae", head=None)
+    jepa = written(tmp_path / "jepa", "jepa")
+    for variant, folder, head, sentence in (
+        ("mae", mae, decoder(width=36), "its width is 24, not 36"),
+        ("mae", mae, predictor(positions="sincos_3d"), "no predictor came along"),
+        ("mae", alone, decoder(), "only an encoder was read"),
+        ("jepa", jepa, predictor(rope_style="interleaved"), "its rotation is"),
+        ("jepa", jepa, predictor(num_mask_tokens=2), "it has 1 mask tokens, not 2"),
+    ):
+        encoder, before = small_release(variant, seed=7).encoder, copied(head)
+        assert sentence in start_from(encoder, head, f"surgrec:{folder}", PIXELS)[-1]
+        assert not changed(head, before) and not changed(encoder, small_release(variant).encoder.state_dict())
+
+
+@pytest.mark.parametrize("variant", ["mae", "jepa"])
+def test_a_release_whose_head_lacks_a_weight_is_refused_and_nothing_is_filled(variant: str, tmp_path: Path) -> None:
+    folder = written(tmp_path / "release", variant)
+    file = folder / ("decoder.safetensors" if variant == "mae" else "predictor.safetensors")
+    weights = load_file(file)
+    del weights["norm.weight"]
+    save_file(weights, file)
+    encoder, head = small_release(variant, seed=7).encoder, decoder() if variant == "mae" else predictor()
+    before = copied(encoder)
+    for sentence in (rf"{file.name}", rf"does not fit the {file.stem}.*norm\.weight"):
+        with pytest.raises(UserError, match=sentence):
+            start_from(encoder, head, f"surgrec:{folder}", PIXELS)
+        (folder / SUMS_FILE).write_text(sums_text(folder))  # so that it is no longer the checksum
+    assert not changed(encoder, before)
+
+
+# -- what does not fit
 
 
 @pytest.mark.parametrize(
