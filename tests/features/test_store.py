@@ -172,12 +172,12 @@ def test_parts_of_a_video_that_is_whole_are_removed(tmp_path: Path, file_format:
 
 
 def test_parts_are_saved_while_another_shard_tidies_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, removed = os.mkdir, []
+    make, removed = os.mkdir, list[Path]()
 
     def make_and_lose(path: Any, *arguments: Any, **options: Any) -> None:
         make(path, *arguments, **options)
         if Path(path).name == ".partial" and not removed:
-            removed.append(path)
+            removed.append(Path(path))
             Path(path).rmdir()
 
     monkeypatch.setattr(os, "mkdir", make_and_lose)
