@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.metadata
 import itertools
 import json
 import subprocess
@@ -150,6 +151,23 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def report(rows: list[dict[str, Any]], note: str, command: str, out: Path | None) -> str:
+    """What is known after these rows, as Markdown; written too where `out` is a folder."""
+    date = datetime.date.today().isoformat()
+    version = importlib.metadata.version("onnxruntime")
+    head = f"Random weights, one clip of random values, float32, onnxruntime {version}. {date}, {machine('cpu')}. {note}".strip()
+    worst, absolute = (max(row[name] for row in rows) for name in ("of_the_largest", "absolute"))
+    verdict = (
+        f"The largest difference of a value, over the largest value of the release's features or 1, is {worst:.1e} at most; "
+        f"`surgrec convert` refuses one above {TOLERANCE:g}. As it is, the largest difference is {absolute:.1e}."
+    )
+    text = f"{head}\n\n{table(rows)}\n\n{verdict}"
+    if out:
+        page = f"# ONNX files of large encoders\n\n{text}\n\n`{command}`\n"
+        write_result(out / f"onnx_equal_{date}", page, {"about": head, "rows": rows})
+    return text
+
+
 def main() -> int:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -158,34 +176,22 @@ def main() -> int:
     parser.add_argument("--no-reference", action="store_true", help="without float64, which costs memory and time")
     parser.add_argument("--folder", type=Path, help="where to write (default: the system's folder for temporary files)")
     parser.add_argument("--note", default="", help="a remark for the result, such as what else ran")
-    parser.add_argument("--out", type=Path, help="folder for onnx_equal_DATE.md and .json")
+    parser.add_argument("--out", type=Path, help="folder for onnx_equal_DATE.md and .json, written after each row")
     options = parser.parse_args()
     asked = [Row.parse(text) for text in options.rows]
+    command = f"python benchmarks/onnx_equal.py --rows {' '.join(options.rows)}"
+    command += f" --gains {' '.join(f'{gain:g}' for gain in options.gains)}" if options.gains != [1] else ""
+    command += " --no-reference" if options.no_reference else ""
     rows: list[dict[str, Any]] = []
+    text = ""
     with progress("encoders", len(asked) * len(options.gains)) as advance:
         for row, gain in itertools.product(asked, options.gains):
             with tempfile.TemporaryDirectory(dir=options.folder) as name:
                 found = measure(row, gain, Path(name), not options.no_reference)
             rows.append(vars(row) | {"gain": gain} | found)
+            text = report(rows, options.note, command, options.out)
             advance()
-    import onnxruntime
-
-    date = datetime.date.today().isoformat()
-    head = f"Random weights, one clip of random values, float32, onnxruntime {onnxruntime.__version__}. {date}, {machine('cpu')}."
-    head += f" {options.note}" if options.note else ""
-    worst = max(row["of_the_largest"] for row in rows)
-    absolute = max(row["absolute"] for row in rows)
-    verdict = (
-        f"The largest difference of a value, over the largest value of the release's features or 1, is {worst:.1e} at most; "
-        f"`surgrec convert` refuses one above {TOLERANCE:g}. As it is, the largest difference is {absolute:.1e}."
-    )
-    print(f"{head}\n\n{table(rows)}\n\n{verdict}")
-    if options.out:
-        command = f"python benchmarks/onnx_equal.py --rows {' '.join(options.rows)}"
-        command += f" --gains {' '.join(f'{gain:g}' for gain in options.gains)}" if options.gains != [1] else ""
-        command += " --no-reference" if options.no_reference else ""
-        text = f"# ONNX files of large encoders\n\n{head}\n\n{table(rows)}\n\n{verdict}\n\n`{command}`\n"
-        write_result(options.out / f"onnx_equal_{date}", text, {"about": head, "rows": rows})
+    print(text)
     return 0
 
 
