@@ -19,6 +19,7 @@ from surgrec.core.errors import UserError
 from surgrec.evaluation.attentive import fit_attentive_probe
 from surgrec.evaluation.metrics import Counts, Metric
 from surgrec.evaluation.probes import Standardiser, fit_linear_probe, knn_predict
+from surgrec.evaluation.protocols.answer import Search
 from surgrec.evaluation.splits import Split
 from surgrec.evaluation.statistics import Interval, bootstrap_interval, group_confusions, paired_difference
 
@@ -28,12 +29,17 @@ Probe = Literal["majority", "knn", "linear", "attentive"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Predictions (m,) of the test rows of all splits, with what they should have been and the group of each."""
+    """Predictions (m,) of the test rows of all splits, with what they should have been and the group of each.
+
+    `probabilities` (m, C) of the classes, where there are any; `searches`: what was tried on each split.
+    """
 
     labels: npt.NDArray[np.int64]
     predictions: npt.NDArray[np.int64]
     groups: npt.NDArray[np.str_]
     num_classes: int
+    probabilities: npt.NDArray[np.float64] | None = None
+    searches: tuple[Search, ...] = ()
 
     @property
     def counts(self) -> Counts:

@@ -87,11 +87,11 @@ def _shuffled_groups(
             raise UserError(
                 f"group '{names[group_of_row[astray][0]]}' lies in several strata; make group ids unique, say source/group"
             )
-    shuffled = uniforms(seed, "split", [_position_of(str(name)) for name in names], lanes=1)[:, 0]
+    shuffled = uniforms(seed, "split", [position_of(str(name)) for name in names], lanes=1)[:, 0]
     return names, group_of_row, np.lexsort((shuffled, stratum))
 
 
-def _position_of(name: str) -> int:
+def position_of(name: str) -> int:
     """An address for a name: 63 bits of its hash, so that other groups do not matter to it."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
