@@ -78,10 +78,10 @@ def joined(
 
 
 def refuse_shared_groups(split: Split, groups: npt.NDArray[np.str_]) -> None:
-    """Raise `UserError`, naming one, where a group (n,) has rows on two sides of the split."""
+    """Raise `UserError` where a group (n,) has rows on two sides of the split."""
     sides = {name: set(groups[getattr(split, name)]) for name in ("train", "validation", "test")}
     for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        if shared := sides[first] & sides[second]:
+        if shared := sides[first] & sides[second]:  # without their names, which may be people's
             raise UserError(
-                f"{counted(len(shared), 'case')} of the split (such as {min(shared)}) have rows in {first} and in {second}; split by case"
+                f"{counted(len(shared), 'case')} of the split have rows in {first} and in {second}; split by case, or say that it may be so"
             )

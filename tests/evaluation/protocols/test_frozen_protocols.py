@@ -127,10 +127,10 @@ def test_votes_say_what_their_winner_is() -> None:
 def test_a_case_on_two_sides_is_refused_unless_that_is_asked_for() -> None:
     rows = np.arange(len(LABELS))
     leaky = Split(rows[0::3], rows[1::3], rows[2::3])
-    with pytest.raises(UserError, match=r"20 cases .*case00.* in train and in validation"):
+    with pytest.raises(UserError, match=r"20 cases of the split have rows in train and in validation"):
         held_out(features(1.0), LABELS, GROUPS, [leaky], Majority(), NUM_CLASSES)
     test_only = Split(rows[:120], rows[132:], rows[120:135])
-    with pytest.raises(UserError, match=r"1 case .*case11.* in validation and in test"):
+    with pytest.raises(UserError, match=r"1 case of the split have rows in validation and in test"):
         held_out(features(1.0), LABELS, GROUPS, [test_only], Majority(), NUM_CLASSES)
     replayed = held_out(features(1.0), LABELS, GROUPS, [leaky], Majority(), NUM_CLASSES, may_share_groups=True)
     assert len(replayed.labels) == len(leaky.test) and replayed.score(accuracy).estimate > 0.3
