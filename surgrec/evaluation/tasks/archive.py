@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ class Archive:
             raise self.wrong(f"the folder {path} ({what})")
         return self.root / path
 
-    def find(self, pattern: str, name: str, what: str) -> dict[str, Path]:
-        """Paths that fit the shell `pattern` below the root and whose relative path the regular expression `name` matches wholly; by the
+    def find(self, patterns: str | Sequence[str], name: str, what: str) -> dict[str, Path]:
+        """Paths that fit one of the shell `patterns` below the root and whose relative path the regular expression `name` matches wholly; by the
         text of its groups, joined by `/`, in order. Raises `UserError` where there are none, or two of one key."""
         found: dict[str, Path] = {}
-        for path in sorted(self.root.glob(pattern)):
+        listed = [patterns] if isinstance(patterns, str) else patterns
+        pattern = " or ".join(listed)
+        for path in sorted({path for each in listed for path in self.root.glob(each)}):
             match = re.fullmatch(name, path.relative_to(self.root).as_posix())
             if match is None:
                 continue
@@ -71,6 +73,15 @@ class Archive:
             raise self.wrong(f"{pattern} ({what})", "there is none")
         return found
 
+    def base(self, folder: str) -> str:
+        """`folder/` where the root has it, nothing where the root is that folder itself."""
+        return f"{folder}/" if (self.root / folder).is_dir() else ""
+
+    def expect(self, found: Collection[str], count: int, what: str) -> None:
+        """Raise `UserError` where not `count` were found, unless videos may be missing."""
+        if len(found) != count and not (self.allow_missing and 0 < len(found) < count):
+            raise self.wrong(counted(count, what), f"found {len(found):,}")
+
     def present(self, wanted: Iterable[str], found: Collection[str], what: str) -> list[str]:
         """Those of `wanted` that were found, in order. Raises `UserError` where some were not, unless that is allowed."""
         wanted = list(wanted)
@@ -80,12 +91,14 @@ class Archive:
             raise self.wrong(f"{counted(len(wanted), what)}", f"{len(missing):,} are missing: {shown}")
         return [key for key in wanted if key in found]
 
-    def missing_note(self, wanted: Collection[str], kept: Collection[str], what: str) -> tuple[str, ...]:
+    @staticmethod
+    def missing_note(num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
         """A sentence for the report where `present` went on without some."""
-        lost = len(set(wanted)) - len(set(kept))
-        if lost == 0:
+        if num_kept == num_wanted:
             return ()
-        return (f"{counted(lost, what)} of {len(set(wanted)):,} are missing: scores are not on the published split",)
+        return (
+            f"{counted(num_wanted - num_kept, what)} of {num_wanted:,} are missing: scores are not on the published split",
+        )
 
     def text(self, path: Path) -> str:
         """The text of a file. Raises `UserError` where it is missing or no text."""
@@ -188,8 +201,3 @@ class Archive:
             f"{self.card.name}_clips", f"{self.card.title}: clips", self.card.source_card.domain,
             self.card.labels_of("clips").names, tuple(clips), tuple(splits), (*self.card.notes, *notes),
         )  # fmt: skip
-
-    @staticmethod
-    def by_key(keys: Iterable[str], part: str) -> Mapping[str, str]:
-        """The same part for all keys; for the tables of official splits."""
-        return dict.fromkeys(keys, part)

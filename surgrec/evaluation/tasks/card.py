@@ -168,4 +168,5 @@ def _read_shipped() -> dict[str, TaskCard]:
 
 
 def _key(text: str) -> str:
+    text = re.sub(r"^\s*-(?=\d+\s*$)", "minus ", text)  # -1 is not 1
     return re.sub(r"[^0-9a-z]", "", text.lower())

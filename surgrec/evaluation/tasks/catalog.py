@@ -10,15 +10,51 @@ from collections.abc import Callable
 from pathlib import Path
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.adapters import cholec80, hyper_kvasir, jigsaws
+from surgrec.evaluation.tasks.adapters import (
+    aixsuture,
+    autolaparo,
+    cataract_1k,
+    cataract_21,
+    cataract_101,
+    cholec80,
+    cholect50,
+    colonoscopic,
+    grasp,
+    gyn_events,
+    hyper_kvasir,
+    jigsaws,
+    kvasir_capsule,
+    ldpolypvideo,
+    m2cai16_workflow,
+    multibypass140,
+    pitvis,
+    sar_rarp50,
+    surgicalactions160,
+)
 from surgrec.evaluation.tasks.archive import Archive
 from surgrec.evaluation.tasks.card import task_card
 from surgrec.evaluation.tasks.task import Task
 
 ADAPTERS: dict[str, Callable[[Archive], tuple[Task, ...]]] = {
+    "aixsuture": aixsuture.read,
+    "autolaparo": autolaparo.read,
+    "cataract_101": cataract_101.read,
+    "cataract_1k": cataract_1k.read,
+    "cataract_21": cataract_21.read,
     "cholec80": cholec80.read,
+    "cholect50": cholect50.read,
+    "colonoscopic": colonoscopic.read,
+    "grasp": grasp.read,
+    "gyn_events": gyn_events.read,
     "hyper_kvasir": hyper_kvasir.read,
     "jigsaws": jigsaws.read,
+    "kvasir_capsule": kvasir_capsule.read,
+    "ldpolypvideo": ldpolypvideo.read,
+    "m2cai16_workflow": m2cai16_workflow.read,
+    "multibypass140": multibypass140.read,
+    "pitvis": pitvis.read,
+    "sar_rarp50": sar_rarp50.read,
+    "surgicalactions160": surgicalactions160.read,
 }
 EXTRAS = ("pitvis", "cholect50", "grasp")  # beside the sixteen of the published benchmark
 

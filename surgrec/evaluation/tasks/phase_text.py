@@ -15,7 +15,8 @@ from surgrec.evaluation.tasks.spans import Span, of_frames
 
 
 def read_phase_text(archive: Archive, path: Path, fps: float, form: Form = "phase") -> tuple[list[Span], float]:
-    """Spans of a file with a header and then `FRAME<blank>PHASE` a line, `fps` frame numbers a second; and where the last one ends, in s.
+    """Spans of a file with a header and then `FRAME<blank>PHASE` a line, `fps` frame numbers a second, counted from 0 or
+    1; and where the last one ends, in s.
 
     A header that names columns is no phase: it is skipped, once, and any further line that is no number and a known phase is refused.
     """
@@ -29,7 +30,8 @@ def read_phase_text(archive: Archive, path: Path, fps: float, form: Form = "phas
         )
     texts = [row[1].strip() for row in rows]
     labels = {text: archive.label(form, text, path) for text in set(texts)}
-    frames = [int(row[0]) for row in rows]
+    first = 1 if rows[0][0] == "1" else 0
+    frames = [int(row[0]) - first for row in rows]
     try:
         spans = of_frames(frames, (labels[text] for text in texts), fps)
     except ValueError as error:

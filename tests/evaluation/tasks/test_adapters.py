@@ -157,3 +157,182 @@ def test_hyper_kvasir(read: Callable[[str], dict[str, Task]]) -> None:
     assert {clip.end_seconds for clip in task.clips} == {None}
     (split,) = task.splits
     assert split.origin == "seeded" and sum(sizes(split)) == 18
+
+
+def test_autolaparo(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("autolaparo")["autolaparo_phase"]
+    assert isinstance(dense, DenseTask) and len(dense.classes) == 7
+    assert dense.recordings[0].labels.tolist() == [phase for phase in range(7) for _ in range(3)], "line 1 is second 0"
+    assert [sizes(split) for split in dense.splits] == [[10, 4, 7]] and dense.splits[0].name == "10_4_7"
+
+
+def test_m2cai16_has_eight_phases_and_the_header_is_none_of_them(read: Callable[[str], dict[str, Task]]) -> None:
+    tasks = read("m2cai16_workflow")
+    dense, clips = tasks["m2cai16_workflow_phase"], tasks["m2cai16_workflow_clips"]
+    assert isinstance(dense, DenseTask) and isinstance(clips, ClipTask)
+    assert len(dense.classes) == 8 and "phase" not in dense.classes and len(clips.clips) == 41 * 8
+    assert sizes(dense.splits[0]) == [22, 5, 14]
+    assert groups_of(dense, dense.splits[0])["test"] == {f"test_workflow_video_{number:02d}" for number in range(1, 15)}
+
+
+def test_cataract_101(read: Callable[[str], dict[str, Task]]) -> None:
+    tasks = read("cataract_101")
+    dense, clips = tasks["cataract_101_phase"], tasks["cataract_101_clips"]
+    assert isinstance(dense, DenseTask) and isinstance(clips, ClipTask)
+    expected = (
+        [-1] * 2 + [0] * 3 + [1] * 3 + [2] * 3 + [1] * 3 + [9] * 6
+    )  # the last phase lasts to the end of the video
+    assert dense.recordings[0].labels.tolist() == expected
+    assert len(clips.clips) == 50 and dense.splits[0].origin == "seeded" and sizes(dense.splits[0]) == [6, 2, 2]
+
+
+def test_cataract_1k(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("cataract_1k")["cataract_1k_phase"]
+    assert isinstance(dense, DenseTask) and len(dense.classes) == 12
+    labels = dense.recordings[0].labels
+    assert len(labels) == 30 and labels[[4, 6, 18, 27]].tolist() == [-1, 0, 1, 5] and (labels[7:17] == -1).all(), (
+        "idle is no phase"
+    )
+
+
+def test_cataract_21_speaks_english(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("cataract_21")["cataract_21_phase"]
+    assert isinstance(dense, DenseTask) and len(dense.classes) == 11
+    assert not {"Phako", "not_initialized", "Antibiotikum"} & set(dense.classes)
+    named = [dense.classes[label] if label >= 0 else "" for label in dense.recordings[0].labels]
+    assert named == [
+        "",
+        "",
+        "incision",
+        "incision",
+        "phacoemulsification",
+        "phacoemulsification",
+        "antibiotics",
+        "antibiotics",
+    ]
+    assert sizes(dense.splits[0]) == [14, 3, 4]
+
+
+def test_colonoscopic_keeps_both_lights_of_a_lesion_together(read: Callable[[str], dict[str, Task]]) -> None:
+    (task,) = read("colonoscopic").values()
+    assert isinstance(task, ClipTask) and len(task.clips) == 38 and len(set(task.groups)) == 19
+    assert len(task.splits) == 5 and np.array_equal(
+        np.sort(np.concatenate([split.test for split in task.splits])), np.arange(38)
+    )
+    assert all(len(set(task.labels[split.test])) == 3 for split in task.splits), "each histology is divided alike"
+
+
+def test_surgicalactions160_says_that_its_groups_are_unknown(read: Callable[[str], dict[str, Task]]) -> None:
+    (task,) = read("surgicalactions160").values()
+    assert isinstance(task, ClipTask) and len(task.clips) == 160 and len(task.classes) == 16
+    assert any("one recording may be on two sides" in note for note in task.notes)
+    assert all(np.bincount(task.labels[split.test]).tolist() == [2] * 16 for split in task.splits)
+
+
+def test_gyn_events_has_no_class_for_rest_and_no_case_on_two_sides(read: Callable[[str], dict[str, Task]]) -> None:
+    (task,) = read("gyn_events").values()
+    assert isinstance(task, ClipTask) and len(task.clips) == 48 and np.bincount(task.labels).tolist() == [12] * 4
+    assert not any("Rest" in clip.video.parts for clip in task.clips)
+    assert any("8 clips of Rest" in note for note in task.notes) and not any(
+        "LapGyn" in text for text in (task.name, task.title)
+    )
+
+
+def test_sar_rarp50(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("sar_rarp50")["sar_rarp50_gesture"]
+    assert isinstance(dense, DenseTask) and dense.kind == "gesture" and dense.domain == "robotic"
+    assert dense.recordings[0].labels.tolist() == [0] * 20 + [1] * 20 + [2] * 20 + [3] * 20, "ten labels a second"
+    assert sizes(dense.splits[0]) == [32, 8, 10]
+
+
+def test_multibypass140(read: Callable[[str], dict[str, Task]]) -> None:
+    tasks = read("multibypass140")
+    phase, step = tasks["multibypass140_phase"], tasks["multibypass140_step"]
+    assert isinstance(phase, DenseTask) and isinstance(step, DenseTask)
+    assert (
+        len(phase.classes) == 12
+        and len(step.classes) == 46
+        and not {"severe index", "out of body"} & set(phase.classes)
+    )
+    assert phase.recordings[0].labels.tolist() == [-1, 0, 0, -1, -1, 0, 0, 0, 0, 6, 6, 6, 6, 6, 6]
+    assert step.classes[step.recordings[0].labels[1]] == "Petersen space closing"
+    assert [split.name for split in phase.splits] == [f"fold{number}" for number in range(5)]
+    assert all(sizes(split) == [98, 14, 28] for split in phase.splits)
+    assert groups_of(phase, phase.splits[0])["test"] >= {"BBP01", "SBP14"}
+
+
+def test_a_pickle_is_never_loaded(minis: Callable[[str], Path], tmp_path: Path) -> None:
+    """The lists of MultiBypass140 are pickles of unknown hands; here is one that would do harm."""
+    root = copied(minis, "multibypass140", tmp_path)
+    harm = tmp_path / "harm"
+    path = root / "labels/bern/labels_by70_splits/labels/test/1fps_0.pickle"
+    names = b" ".join(f"BBP{number:02d}".encode() for number in range(1, 15))
+    path.write_bytes(b"cos\nsystem\n(S'touch " + str(harm).encode() + b"'\ntR." + names)
+    assert len(read_tasks("multibypass140", root)) == 3 and not harm.exists()
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="videos of its own"):
+        read_tasks("multibypass140", root)
+
+
+def test_ldpolypvideo(read: Callable[[str], dict[str, Task]]) -> None:
+    (task,) = read("ldpolypvideo").values()
+    assert isinstance(task, ClipTask) and task.classes == ("no polyp", "polyp")
+    first = [clip for clip in task.clips if clip.group == "sequence 1"]
+    assert [(clip.start_seconds, clip.end_seconds, clip.label, clip.frames_fps) for clip in first] == [
+        (0, 1, 0, 25),
+        (1, 3, 1, 25),
+    ]
+    assert sum(clip.end_seconds is None for clip in task.clips) == 5 and np.bincount(task.labels).tolist() == [12, 7]
+
+
+def test_kvasir_capsule(read: Callable[[str], dict[str, Task]]) -> None:
+    (task,) = read("kvasir_capsule").values()
+    assert isinstance(task, ClipTask) and len(task.classes) == 7
+    stretches = {(clip.start_seconds, clip.end_seconds) for clip in task.clips}
+    assert stretches == {(0.5, 2.0), (10.0, 13.0)} and len(task.clips) == 20 and len(set(task.groups)) == 10
+    assert any("1 finding that are no class" in note for note in task.notes)
+
+
+def test_aixsuture_keeps_the_two_videos_of_a_student_together(read: Callable[[str], dict[str, Task]]) -> None:
+    (task,) = read("aixsuture").values()
+    assert isinstance(task, ClipTask) and task.classes == ("novice", "intermediate", "proficient")
+    assert len(task.clips) == 30 and len(set(task.groups)) == 15
+    of = {clip.video.stem: clip.label for clip in task.clips}
+    assert [of[code] for code in ("A00X", "A02X", "A03X", "A07X", "B00X", "B05X")] == [0, 0, 1, 2, 0, 2]
+
+
+def test_aixsuture_reads_the_sheet_itself(minis: Callable[[str], Path], tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="the extra benchmark is not installed")
+    root = copied(minis, "aixsuture", tmp_path)
+    book = openpyxl.Workbook()
+    for line in (root / "OSATS.csv").read_text().splitlines():
+        book.active.append([int(cell) if cell.isdigit() else cell for cell in line.split(",")])
+    book.save(root / "OSATS.xlsx")
+    (expected,) = read_tasks("aixsuture", root)
+    (root / "OSATS.csv").unlink()
+    (found,) = read_tasks("aixsuture", root)
+    assert found.split_hash(found.splits[0]) == expected.split_hash(expected.splits[0])
+
+
+def test_pitvis(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("pitvis")["pitvis_step"]
+    assert isinstance(dense, DenseTask) and len(dense.classes) == 14 and len(dense.recordings) == 24
+    assert dense.recordings[0].labels.tolist() == [-1] * 3 + [0] * 3 + [1] * 3 + [13] * 3
+    assert groups_of(dense, dense.splits[0])["test"] == {"1", "12", "21", "24", "25"}
+    assert any("1 video without a file of steps" in note for note in dense.notes)
+
+
+def test_cholect50(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("cholect50")["cholect50_phase"]
+    assert isinstance(dense, DenseTask) and len(dense.recordings) == 50 and dense.recordings[0].frames_fps == 1.0
+    assert dense.recordings[0].labels.tolist() == [phase for phase in range(7) for _ in range(2)]
+    assert [sizes(split) for split in dense.splits] == [[35, 5, 10]] * 5
+    assert groups_of(dense, dense.splits[0])["validation"] == {"VID74", "VID01", "VID56", "VID04", "VID13", "VID92"} - {
+        "VID74"
+    }
+
+
+def test_grasp(read: Callable[[str], dict[str, Task]]) -> None:
+    dense = read("grasp")["grasp_phase"]
+    assert isinstance(dense, DenseTask) and len(dense.classes) == 11 and dense.classes[0] == "idle"
+    assert dense.recordings[0].labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4 and sizes(dense.splits[0]) == [6, 2, 5]

@@ -24,5 +24,5 @@ def read(archive: Archive) -> tuple[Task, ...]:
     for key in keys:
         text = archive.file(f"phase_annotations/{key}-phase.txt", "the phases of a video, a line a frame")
         operations.append(Operation(key, videos[key], key, *read_phase_text(archive, text, VIDEO_FPS)))
-    notes = archive.missing_note(KEYS, keys, "video")
+    notes = archive.missing_note(len(KEYS), len(keys), "video")
     return dense(archive, "phase", operations, SPLITS, notes), clips(archive, operations, SPLITS, notes)
