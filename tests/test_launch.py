@@ -41,11 +41,15 @@ PROGRAMS = {
     "scontrol": """
         echo "scontrol $*" >>calls
         [[ $1 != show ]] || printf "node3\\nnode4\\n"
+        if [[ $1 == requeue && $(grep -c requeue calls) -le ${REFUSALS:-0} ]]; then exit 1; fi
         if [[ $1 == requeue && -n ${REQUEUED:-} ]]; then echo "$REQUEUED" >requeued; kill -TERM $$; fi
     """,
     "squeue": """
         [[ ${STATE:-} != "no answer" ]] || exit 1
         if [[ -e requeued ]]; then cat requeued; else echo "${STATE:-RUNNING}"; fi
+    """,
+    "sleep": """
+        if [[ $1 == 5 ]]; then echo "sleep $*" >>calls; else exec /bin/sleep "$@"; fi
     """,
     "apptainer": """
         printf "%s\\n" apptainer "$@" >>container
@@ -145,6 +149,14 @@ def test_a_run_has_its_place_in_the_world_and_its_options(tmp_path: Path) -> Non
     assert called(tmp_path, "scontrol requeue") == []
 
 
+def test_a_restart_meets_where_what_the_killed_one_left_behind_does_not(tmp_path: Path) -> None:
+    ports = []
+    for restart in range(3):
+        assert run("pretrain", tmp_path, *OPTIONS, SLURM_RESTART_COUNT=str(restart)).returncode == 0
+        ports.append(int(variables_in((tmp_path / "environment").read_text())["MASTER_PORT"]))
+    assert len(set(ports)) == 3 and all(10000 <= port < 30000 for port in ports)
+
+
 def test_a_chosen_runtime_stays(tmp_path: Path) -> None:
     assert run("pretrain", tmp_path, "+variant=jepa", "runtime=fsdp").returncode == 0
     assert (tmp_path / "arguments").read_text().splitlines()[2:] == ["+variant=jepa", "runtime=fsdp"]
@@ -208,6 +220,13 @@ def test_crashes_are_counted_and_bounded_and_stops_are_not(tmp_path: Path) -> No
         assert done.returncode == 1 and len(crashes.read_text().splitlines()) == count
     assert len(called(tmp_path, "scontrol requeue")) == 3 + 2 and "crashed 3 times" in done.stderr
     assert run("pretrain", tmp_path, *OPTIONS).returncode == 0 and not crashes.exists()
+
+
+@pytest.mark.parametrize(("refusals", "words"), [(2, "requeued, continues"), (3, "SLURM refuses to requeue it")])
+def test_a_controller_that_does_not_answer_is_asked_again(refusals: int, words: str, tmp_path: Path) -> None:
+    done = run("pretrain", tmp_path, *OPTIONS, PROGRAM="exit 130", REFUSALS=str(refusals))
+    assert done.returncode == 130 and words in done.stderr
+    assert len(called(tmp_path, "scontrol requeue")) == 3 and len(called(tmp_path, "sleep 5")) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])

@@ -27,13 +27,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from surgrec.core.errors import ToldError, UserError
+from surgrec.core.errors import OutageError, ToldError, UserError
 
 STATUS_OK = 0
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130  # 128 + SIGINT, what shells report
 STATUS_CLOSED_PIPE = 141  # 128 + SIGPIPE, likewise
 
+_OUTAGE = "see to the disk or the network"
 _MENDED_BY = {
     "free some space": (errno.ENOSPC, errno.EDQUOT),
     "see to the rights, or name another place": (errno.EACCES, errno.EPERM, errno.EROFS),
@@ -46,46 +47,47 @@ _MENDED_BY = {
         errno.ELOOP,
         errno.EFBIG,
     ),
-    "see to the disk or the network": (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO),
+    _OUTAGE: (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO),
 }
 
 
 def run_command(command: Callable[[], int | None]) -> int:
     """Run `command` and return the exit status of the process.
 
-    A `UserError` becomes its sentence on stderr (unless it has been told) and status 2, and so does what the system refuses of a file
-    (no right to write, a full disk); Ctrl-C a sentence and 130, a closed stdout (`... | head`) the silent status 141 of other programs;
-    any other exception passes through, so that Python prints its traceback
-    and ends with status 1. Use as `sys.exit(run_command(main))`.
+    A `UserError` becomes its sentence on stderr (unless it has been told) and its status, and so does what the system refuses of a file:
+    2 where the user can mend it (no right to write, a full disk), 1 where a disk or a network does not answer; Ctrl-C a sentence and 130,
+    a closed stdout (`... | head`) the silent status 141 of other programs; any other exception passes through, so that Python prints its
+    traceback and ends with status 1. Use as `sys.exit(run_command(main))`.
     """
     try:
         status = command() or STATUS_OK
         sys.stdout.flush()
         return status
-    except ToldError:
-        return STATUS_USER_ERROR
+    except ToldError as error:
+        return error.status
     except UserError as error:
         tell(error)
-        return STATUS_USER_ERROR
+        return error.status
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return STATUS_INTERRUPTED
     except OSError as error:
         if (refused := _refused_by_system(error)) is not None:
             tell(refused)
-            return STATUS_USER_ERROR
+            return refused.status
         if not isinstance(error, BrokenPipeError) or not _stdout_is_closed():
             raise  # some other pipe, such as a worker's; or an error of this program
         return STATUS_CLOSED_PIPE
 
 
 def _refused_by_system(error: OSError) -> UserError | None:
-    """The sentence for what a user can mend outside of this program; None for any other error."""
+    """The sentence for what is to be mended outside of this program; None for any other error."""
     advice = next((advice for advice, numbers in _MENDED_BY.items() if error.errno in numbers), None)
     if advice is None:
         return None
     path = f"{error.filename}: " if error.filename is not None else ""
-    return UserError(f"{path}{error.strerror}; {advice}, then run the same command again")
+    kind = OutageError if advice == _OUTAGE else UserError
+    return kind(f"{path}{error.strerror}; {advice}, then run the same command again")
 
 
 def tell(error: UserError) -> None:

@@ -8,6 +8,7 @@ themselves shows that nobody changed one. A checkpoint of a version without such
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import platform
@@ -83,7 +84,9 @@ class DamagedError(UserError):
 
 
 def read_facts(folder: Path) -> CheckpointFacts:
-    """The facts of the checkpoint `folder`. Raises `DamagedError` where there are none, or not those that were written."""
+    """The facts of the checkpoint `folder`. Raises `DamagedError` where there are none, or not those that were written, and `OSError`
+    where that cannot be told.
+    """
     try:
         values = _read_json(folder / FACTS_FILE)
         if values is not None:
@@ -92,6 +95,8 @@ def read_facts(folder: Path) -> CheckpointFacts:
         if old is not None:
             return CheckpointFacts(Progress.from_values(old))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, OSError) and not _is_damage(error):
+            raise
         raise DamagedError(folder, f"{FACTS_FILE} cannot be read ({type(error).__name__})") from error
     raise DamagedError(folder, f"{FACTS_FILE} is missing")
 
@@ -119,7 +124,9 @@ def size_fault(folder: Path, facts: CheckpointFacts) -> str | None:
     for name, wanted in (facts.files or {}).items():
         try:
             size = (folder / name).stat().st_size
-        except OSError:
+        except OSError as error:
+            if not _is_damage(error):
+                raise
             return f"{name} is missing"
         if size != wanted.num_bytes:
             return f"{name} has {size:,} bytes, not {wanted.num_bytes:,}"
@@ -132,6 +139,8 @@ def sum_fault(folder: Path, facts: CheckpointFacts, names: list[str]) -> str | N
         try:
             found = file_sum(folder / name)
         except OSError as error:
+            if not _is_damage(error):
+                raise
             return f"{name} cannot be read ({error.strerror})"
         if facts.files is not None and found != facts.files[name]:
             return f"{name} is not what was written (SHA-256)"
@@ -143,6 +152,11 @@ def file_sum(path: Path) -> FileSum:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return FileSum(file.tell(), digest.hexdigest())
+
+
+def _is_damage(error: OSError) -> bool:
+    """Whether the file is not whole; not that this user may not read it, or that a server does not answer: then it may well be."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

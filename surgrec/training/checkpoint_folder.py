@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from surgrec.core.atomic import sync_path, write_text
+from surgrec.core.errors import OutageError
 from surgrec.training.checkpoint_facts import FACTS_FILE
 from surgrec.training.runtime import SharedError
 
@@ -24,6 +25,12 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 class CheckpointError(SharedError):
     """A checkpoint cannot be written, or none can be read; those that were whole still are."""
+
+
+class CheckpointOutageError(CheckpointError, OutageError):
+    """One cannot be written since a disk or a network does not answer."""
+
+    status = OutageError.status
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -124,8 +131,9 @@ def refused(error: Exception, folder: Path, num_bytes: int, what: str) -> Checkp
     if cause.errno in _NO_ROOM:
         return _no_room(folder, num_bytes, what, cause.strerror)
     at = f" ({cause.filename})" if cause.filename else ""
-    advice = "see to its rights" if cause.errno in _NOT_ALLOWED else "see to the disk or the network"
-    return CheckpointError(
+    is_right = cause.errno in _NOT_ALLOWED
+    advice = "see to its rights" if is_right else "see to the disk or the network"
+    return (CheckpointError if is_right else CheckpointOutageError)(
         f"{folder}: {what} ({num_bytes:,} bytes) cannot be written: {cause.strerror}{at}; those before are whole; "
         f"{advice}, then the same command continues"
     )

@@ -29,12 +29,15 @@ _BFLOAT16 = (
 _MODELS = tuple(tuple(part.split()) for part, _ in _BFLOAT16)
 
 
+_OTHERS = {"MIG", "Laptop", "D"}  # parts of a device, and lesser ones of its name: for a laptop, RTX 4090 D
+
+
 def peak_flops(device_name: str, precision: str) -> float | None:
     """Operations a second that `device_name` (as `torch.cuda.get_device_name` has it) can do at most in `precision`, dense; None where
-    that is not known: for another device or precision than listed, and for a part of one (MIG).
+    that is not known: for another device or precision than listed, for a part of one (MIG), and for a lesser one of the name.
     """
     words = device_name.replace("-", " ").split()
-    if precision != "bf16-mixed" or "MIG" in words or "Laptop" in words:
+    if precision != "bf16-mixed" or _OTHERS & set(words):
         return None
     for model, (_, peak) in zip(_MODELS, _BFLOAT16, strict=True):
         if all(word in words for word in model):

@@ -226,7 +226,7 @@ class Runtime:
             if self.is_first:
                 tell(error)
             self.barrier()
-            raise ToldError(str(error)) from error
+            raise ToldError(error) from error
 
     def close(self) -> None:
         """Leave the process group.

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from surgrec.core.console import progress, run_command
-from surgrec.core.errors import ToldError, UserError
+from surgrec.core.errors import OutageError, ToldError, UserError
 
 
 def raising(error: BaseException):
@@ -28,6 +28,7 @@ def test_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(raising(UserError("the folder is empty; give another"))) == 2
     assert capsys.readouterr().err == "error: the folder is empty; give another\n"
     assert run_command(raising(ToldError("another process has said it"))) == 2
+    assert run_command(raising(ToldError(OutageError("the server does not answer")))) == 1
     assert capsys.readouterr().err == ""
     assert run_command(raising(KeyboardInterrupt())) == 130
     assert "run the same command again" in capsys.readouterr().err
@@ -40,7 +41,9 @@ def test_other_exceptions_keep_their_traceback() -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOENT, errno.EIO])
 def test_what_the_system_refuses_of_a_file_is_a_sentence(number: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(raising(OSError(number, os.strerror(number), "out/m.parquet"))) == 2
+    assert run_command(raising(OSError(number, os.strerror(number), "out/m.parquet"))) == (
+        1 if number == errno.EIO else 2
+    )
     said = capsys.readouterr().err
     assert said.startswith(f"error: out/m.parquet: {os.strerror(number)}; ") and said.count("\n") == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import nn
 
 from surgrec.core.errors import UserError
 from surgrec.optim.optimizer import build_adamw
-from surgrec.training import checkpoint_folder, checkpoint_writer
+from surgrec.training import checkpoint_facts, checkpoint_folder, checkpoint_writer
 from surgrec.training.agreement import Ranks
 from surgrec.training.checkpoint import Checkpoints, load_weights
 from surgrec.training.checkpoint_folder import CheckpointError
@@ -331,6 +332,29 @@ def test_a_checkpoint_is_whole_or_absent_even_while_it_is_deleted(
     assert [path.name for path in tmp_path.glob("step_*")] == ["step_00000002"]
     checkpoints.save(runtime, state, at(3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step_00000003"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("reader", ["file_sum", "_read_json"])
+def test_one_that_cannot_be_asked_for_now_is_not_taken_for_damaged(
+    reader: str, number: int, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be whole: the run ends with what the system says, and goes on from it when it answers again."""
+    checkpoints, state = Checkpoints(tmp_path, keep=2), trained(0)
+    for step in (2, 3):
+        update(state, step)
+        checkpoints.save(runtime, state, at(step))
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def no_answer(*_: Any) -> None:
+        raise OSError(number, os.strerror(number), "file")
+
+    with monkeypatch.context() as context:
+        context.setattr(checkpoint_facts, reader, no_answer)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            Checkpoints(tmp_path, keep=2).restore(runtime, trained(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert Checkpoints(tmp_path, keep=2).restore(runtime, trained(1)).step == 3
 
 
 @pytest.mark.parametrize("has_folder", [False, True])

@@ -117,6 +117,7 @@ def test_without_a_known_peak_or_device_there_is_a_rate_alone() -> None:
         ("NVIDIA L4", 121.0),
         ("NVIDIA GeForce RTX 4090", 165.2),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 4090 D", None),
         ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
         ("NVIDIA GB200", None),
         ("Tesla V100-SXM2-32GB", None),

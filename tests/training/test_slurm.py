@@ -147,8 +147,8 @@ def assert_continued(job: Job, reference: Path, words: str) -> None:
     """It ends well after one restart, as the run that nothing disturbed."""
     job.wait_for("COMPLETED")
     facts = job.slurm.facts(job.number)
-    assert (facts["Restarts"], facts["ExitCode"]) == ("1", "0:0"), job.said()
     said = job.said()
+    assert (facts["Restarts"], facts["ExitCode"]) == ("1", "0:0"), f"{facts}\n{said[-6000:]}"
     assert words in said and said.count("restart 0:") == said.count("restart 1:") == 1
     assert_same_run(job.folder, reference)
     assert not list(job.place.glob("*.crashes"))
