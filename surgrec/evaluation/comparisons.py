@@ -6,8 +6,8 @@ apart from what intervals cover (docs/decisions/0023).
 
 One seed each: `swap_test`. If the two encoders are alike, it is chance which of the two gave which answers on a patient; so the answers of
 the two are exchanged in every possible set of groups, and the p-value is the share of these worlds whose difference is as large as the real
-one (Fisher 1935; Ernst 2004). Several seeds: exchanging groups says nothing of another seed, so the difference is held against its error over
-groups and seeds (`intervals`), by Student's t.
+one (Fisher 1935; Ernst 2004). Several seeds: exchanging groups says nothing of another seed, so the difference is held against its error
+over groups and seeds (`intervals`), by Student's t.
 """
 
 from __future__ import annotations

@@ -120,5 +120,5 @@ def rows_of(split: Split) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def pooled_features(features: Tensor) -> Tensor:
-    """Features (n, D): tokens (n, N, D) are averaged."""
-    return features.mean(1) if features.ndim == 3 else features
+    """Features (n, D): tokens (n, N, D), which may be kept in half precision, are averaged."""
+    return features.mean(1, dtype=torch.float32) if features.ndim == 3 else features

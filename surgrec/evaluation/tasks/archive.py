@@ -56,7 +56,7 @@ class Archive:
         return self.root / path
 
     def find(self, patterns: str | Sequence[str], name: str, what: str) -> dict[str, Path]:
-        """Paths that fit one of the shell `patterns` below the root and whose relative path the regular expression `name` matches wholly; by the
+        """Paths below the root that fit one of the shell `patterns` and that the regular expression `name` matches wholly; by the
         text of its groups, joined by `/`, in order. Raises `UserError` where there are none, or two of one key."""
         found: dict[str, Path] = {}
         listed = [patterns] if isinstance(patterns, str) else patterns

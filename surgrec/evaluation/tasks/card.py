@@ -72,8 +72,8 @@ class Need:
 
 @dataclass(frozen=True)
 class SplitRule:
-    """`rule` in words; `origin` of the splits that the adapter makes; `folds`: of a seeded cross-validation; `published`: where the official
-    split is written."""
+    """`rule` in words; `origin` of the splits that the adapter makes; `folds`: of a seeded cross-validation; `published`: where the
+    official split is written."""
 
     rule: str
     origin: Literal["official", "seeded"]
