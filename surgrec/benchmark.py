@@ -10,15 +10,15 @@ surgrec/evaluation/running/run.py.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgrec.config.benchmark_compose import run_benchmark
 from surgrec.config.benchmark_schema import BenchmarkConfig
-from surgrec.core.console import progress
 from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
 from surgrec.core.wording import counted, lasting
@@ -33,54 +33,40 @@ _LOOK_SECONDS = 0.5
 def benchmark(config: BenchmarkConfig) -> int:
     """Run what is left of the configured benchmark; returns the exit status."""
     from surgrec.config.benchmark import build_plan, part_of, provide  # torch is loaded only once the options are right
+    from surgrec.config.benchmark_processes import run_in_processes
     from surgrec.evaluation.running.join import is_complete
     from surgrec.evaluation.running.run import run_cells
 
     start, folder = time.monotonic(), Path(config.paths.benchmarks) / config.name
     part, number = part_of(config)
     with only_writer(folder.with_name(f"{folder.name}.{part}-of-{number}")):
-        provide(config)
+        with _alone(Path(config.paths.embedded) / "benchmark"):
+            provide(config)
         plan = build_plan(config)
         if config.processes > 1:
-            run_shares(config, plan)
+            run_in_processes(config, plan)
         else:
             run_cells(plan, plan.of_shard(part, number))
         if not is_complete(plan):
             print(f"part {part} of {number} is done; the job that ends last writes {folder / 'results.json'}")
             return 0
-        with only_writer(folder / "results.json"):
+        with _alone(folder / "results.json"):
             results = write(config, plan, time.monotonic() - start)
     tell(results, folder)
     return 0
 
 
-def run_shares(config: BenchmarkConfig, plan: Plan) -> None:
-    """The cells in several processes, each a part of the encoders. Raises `UserError` where one of them ended before its work."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from surgrec.config.benchmark import shares
-    from surgrec.evaluation.running.cells import Cells
-
-    overrides, places = list(HydraConfig.get().overrides.task), plan.places()
-    cells = Cells(plan.folder / "cells")
-    commands = [[sys.executable, "-m", "surgrec.benchmark", *line] for line in shares(config, overrides)]
-    started = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
-    try:
-        with progress("cells", len(places)) as advance:
-            known = 0
-            while any(process.poll() is None for process in started):
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, waiting for a job that has it: all jobs of a cluster may come here at once."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(only_writer(path))
+                break
+            except UserError:
                 time.sleep(_LOOK_SECONDS)
-                done = cells.num_done(places)
-                advance(done - known)
-                known = done
-    finally:
-        for process in started:
-            process.terminate()
-            process.wait()
-    if failed := [process.returncode for process in started if process.returncode]:
-        raise UserError(
-            f"{len(failed)} of {counted(len(started), 'process')} ended early; run the same command again to continue"
-        )
+        yield
 
 
 def write(config: BenchmarkConfig, plan: Plan, seconds: float) -> Results:

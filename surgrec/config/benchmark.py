@@ -112,12 +112,6 @@ def build_settings(config: BenchmarkConfig) -> Settings:
     )
 
 
-def shares(config: BenchmarkConfig, overrides: list[str]) -> list[list[str]]:
-    """The command lines, without the program, of the processes that share the work; `overrides`: of this one."""
-    kept = [text for text in overrides if text.partition("=")[0] not in ("processes", "shard")]
-    return [[*kept, "processes=1", f"shard={part}/{config.processes}"] for part in range(config.processes)]
-
-
 def part_of(config: BenchmarkConfig) -> tuple[int, int]:
     """(part, number of parts) of this process."""
     return shard_of(config)

@@ -49,8 +49,8 @@ def read_submission(path: Path) -> Submission:
 
 
 def with_submission(results: Results, submission: Submission) -> Results:
-    """Results with the cells of others. Raises `UserError` for another task, split or set of classes than ours, or a name of an encoder that
-    is taken: numbers of other rows stand in no common table.
+    """Results with the cells of others. Raises `UserError` for another task, split or set of classes than ours, or the name of an
+    encoder that is taken: numbers of other rows stand in no common table.
     """
     tasks = {task.name: task for task in results.tasks}
     hashes = {f"{task.name}/{split.name}": split.hash for task in results.tasks for split in task.splits}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from surgrec import benchmark as verb
 from surgrec.config import benchmark, benchmark_compose
 from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchmark
 from surgrec.core.errors import UserError
@@ -45,8 +46,11 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     benchmark.provide(config)
     plan = benchmark.build_plan(config)
     assert isinstance(plan, Plan) and len(plan.tasks) == 1
-    assert benchmark.part_of(config) == (0, 1) and len(benchmark.shares(config, options)) == 1
-    assert set(all_options()) - seen == {"submissions"}  # which the verb reads last
+    assert benchmark.part_of(config) == (0, 1)
+    assert set(all_options()) - seen == {"submissions", "processes"}  # which the verb reads
+    assert "config.submissions" in inspect.getsource(verb.write) and "config.processes" in inspect.getsource(
+        verb.benchmark
+    )
 
 
 def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
@@ -91,14 +95,8 @@ def test_nothing_to_measure_on_is_told() -> None:
 def test_an_unknown_task_is_told(tmp_path: Path) -> None:
     config = compose_benchmark([GIVEN, f"paths.embedded={tmp_path}", "tasks.clip_seconds=0.6", "tasks.only=[phases]"])
     benchmark.provide(config)
-    with pytest.raises(UserError, match="tasks.only has 'phases'; choose of synthesised_phase"):
+    with pytest.raises(UserError, match=r"tasks\.only has 'phases'; choose of synthesised_phase"):
         benchmark.build_plan(config)
-
-
-def test_shares_are_the_same_command_for_a_part() -> None:
-    config = replace(compose_benchmark([GIVEN]), processes=2)
-    shares = benchmark.shares(config, [GIVEN, "processes=2", "name=x"])
-    assert shares == [[GIVEN, "name=x", "processes=1", f"shard={part}/2"] for part in range(2)]
 
 
 @pytest.mark.slow

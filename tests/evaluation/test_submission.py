@@ -21,9 +21,31 @@ OURS = Results(FORMAT, "ours", "2026-01-01", {}, (TASK,), (), ())
 def content() -> dict[str, Any]:
     """A good one."""
     geometry = {"frames": 16, "seconds": 2.5, "pixels": 224}
-    encoder = {"name": "theirs", "title": "Theirs", "kind": "foreign", "num_parameters": 7, "geometry": geometry, "weights": {}}
-    score = {"metric": "balanced accuracy", "estimate": 0.7, "low": 0.6, "high": 0.8, "level": 0.95, "form": "jackknife", "seeds": [0.7]}
-    cell = {"task": "cholec80", "split": "official", "encoder": "theirs", "protocol": "linear probe", "num_seeds": 1, "chosen": {}}
+    encoder = {
+        "name": "theirs",
+        "title": "Theirs",
+        "kind": "foreign",
+        "num_parameters": 7,
+        "geometry": geometry,
+        "weights": {},
+    }
+    score = {
+        "metric": "balanced accuracy",
+        "estimate": 0.7,
+        "low": 0.6,
+        "high": 0.8,
+        "level": 0.95,
+        "form": "jackknife",
+        "seeds": [0.7],
+    }
+    cell = {
+        "task": "cholec80",
+        "split": "official",
+        "encoder": "theirs",
+        "protocol": "linear probe",
+        "num_seeds": 1,
+        "chosen": {},
+    }
     cell |= {"num_fits": 1, "seconds": 1.0, "scores": [score], "confusion": [[4, 1], [1, 3]]}
     splits = {"cholec80/official": SPLIT.hash}
     return {"format": 1, "encoders": [encoder | {"contamination": {}}], "splits": splits, "cells": [cell]}

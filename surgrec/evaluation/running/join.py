@@ -1,7 +1,7 @@
 """From the files of cells to results: comparisons, ranks, gaps, facts.
 
-In: a plan whose cells were run, by one process or by many. Out: `Results`. It is its own file because whoever comes last does it, and may do
-it again: nothing is computed here that needs a model's forward pass.
+In: a plan whose cells were run, by one process or by many. Out: `Results`. It is its own file because whoever comes last does it, and may
+do it again: nothing is computed here that needs a model's forward pass.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from surgrec.evaluation.results import (
     Results,
     TaskFacts,
 )
+from surgrec.evaluation.results_json import plain
 from surgrec.evaluation.running import scoring
 from surgrec.evaluation.running.cells import Cells, Place
 from surgrec.evaluation.running.entrant import Entrant
 from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.protocols import LOOKS_AT_NOTHING
 from surgrec.evaluation.running.run import reason_of
-from surgrec.evaluation.running.splits import facts_of, split_sets, test_rows
+from surgrec.evaluation.running.splits import facts_of, split_sets, rows_tested
 from surgrec.evaluation.tasks.task import ClipTask, Task
 
 Statistics = dict[str, Statistic]  # of encoders, by name
@@ -64,7 +65,7 @@ def join(plan: Plan, environment: Mapping[str, object]) -> Results:
         format=FORMAT,
         name=plan.name,
         date=date.today().isoformat(),
-        environment={**_environment(plan), **environment},
+        environment=plain({**_environment(plan), **environment}),
         tasks=tuple(_task_facts(task) for task in plan.tasks),
         encoders=tuple(_encoder_facts(plan, entrant) for entrant in plan.entrants),
         cells=tuple(found.values()),
@@ -196,7 +197,7 @@ def _encoder_facts(plan: Plan, entrant: Entrant) -> EncoderFacts:
         return EncoderFacts(entrant.name, entrant.title, entrant.kind, 0, {}, {}, contamination)
     try:
         model = entrant.load(0)
-    except UserError as error:
+    except Exception as error:  # its cells are gaps that say why
         return EncoderFacts(
             entrant.name,
             entrant.title,
@@ -215,7 +216,7 @@ def _encoder_facts(plan: Plan, entrant: Entrant) -> EncoderFacts:
 
 def _test_ids(task: Task) -> frozenset[str]:
     rows = task.clips if isinstance(task, ClipTask) else task.recordings
-    return frozenset(rows[row].video_id for chosen in split_sets(task) for row in test_rows(chosen))
+    return frozenset(rows[row].video_id for chosen in split_sets(task) for row in rows_tested(chosen))
 
 
 def _environment(plan: Plan) -> dict[str, object]:

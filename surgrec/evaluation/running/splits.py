@@ -32,12 +32,12 @@ def split_sets(task: Task) -> tuple[SplitSet, ...]:
     by_stem: dict[str, list[NamedSplit]] = {}
     for split in task.splits:
         match = _NUMBERED.match(split.name)
-        by_stem.setdefault(match[1] if match and match[1] else split.name, []).append(split)
+        by_stem.setdefault(match[1] if match else split.name, []).append(split)
     sets = []
     for stem, splits in by_stem.items():
         tested = np.concatenate([split.test for split in splits])
         if len(splits) > 1 and len(np.unique(tested)) == len(tested):
-            sets.append(SplitSet(f"{stem}_{len(splits)}_folds", tuple(splits)))
+            sets.append(SplitSet("_".join(filter(None, (stem, f"{len(splits)}_folds"))), tuple(splits)))
         else:
             sets += [SplitSet(split.name, (split,)) for split in splits]
     return tuple(sets)
@@ -63,7 +63,7 @@ def hash_of(task: Task, chosen: SplitSet) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
-def test_rows(chosen: SplitSet) -> npt.NDArray[np.int64]:
+def rows_tested(chosen: SplitSet) -> npt.NDArray[np.int64]:
     """Of all splits."""
     return np.concatenate([split.test for split in chosen.splits])
 

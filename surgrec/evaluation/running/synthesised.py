@@ -51,7 +51,7 @@ class LabelledVideo:
 def synthesised_tasks(
     corpora: Sequence[Path], clip_seconds: float, stride_seconds: float, seed: int, only: Collection[str] = ()
 ) -> tuple[Task, ...]:
-    """`corpora`: folders that `surgrec synthesize` wrote, of different seeds. Clips of `clip_seconds` lie within one phase and share nothing;
+    """`corpora`: folders that `surgrec synthesize` wrote, of different seeds. Clips of `clip_seconds` lie in one phase and share nothing;
     moments of the dense task are `stride_seconds` apart. `seed`: of the split. `only`: names of the tasks to make, all where it is empty.
     """
     videos = [video for corpus in corpora for video in _videos(corpus)]

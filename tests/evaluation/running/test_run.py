@@ -117,7 +117,7 @@ def test_shards_are_disjoint_and_together_the_whole(
     plan = tiny.plan(tmp_path, videos, protocols=QUICK)
     for number in (1, 2, 3, 6, 8, 20):
         parts = [plan.of_shard(part, number) for part in range(number)]
-        assert sorted(map(str, sum(parts, []))) == sorted(map(str, plan.places()))
+        assert sorted(str(place) for part in parts for place in part) == sorted(map(str, plan.places()))
     run_cells(plan, plan.of_shard(1, 2))
     assert not is_complete(plan)
     assert any("not run yet" in gap.reason for gap in join(plan, {}).gaps)
@@ -179,7 +179,9 @@ def test_a_gap_is_tried_again_and_goes(videos: list[Path], tmp_path: Path) -> No
 
 def test_another_release_of_the_same_name_is_measured_anew(videos: list[Path], tmp_path: Path) -> None:
     plans = [
-        tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("ours", lambda seed, n=n: tiny.model(n)),))
+        tiny.plan(
+            tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("ours", lambda seed, n=n: tiny.model(n)),)
+        )
         for n in (1, 2)
     ]
     ids = []

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgrec.evaluation.running.splits import facts_of, hash_of, split_sets
-from surgrec.evaluation.running.splits import test_rows as tested
+from surgrec.evaluation.running.splits import facts_of, hash_of, rows_tested, split_sets
 from surgrec.evaluation.splits import folds_by_group
 from surgrec.evaluation.tasks.task import ClipTask, NamedSplit
 from tests.evaluation.running import tiny
@@ -28,7 +27,7 @@ def folds(task: ClipTask, name: str) -> tuple[NamedSplit, ...]:
 @pytest.mark.parametrize("name", ["seed0_fold{}", "louo_{}", "user_out{}"])
 def test_folds_are_one_set_that_tests_every_row_once(task: ClipTask, name: str) -> None:
     (found,) = split_sets(replace(task, splits=folds(task, name)))
-    assert sorted(tested(found)) == list(range(len(task.clips)))
+    assert sorted(rows_tested(found)) == list(range(len(task.clips)))
     facts = facts_of(task, found)
     assert facts.num_rows["test"] == len(task.clips) and facts.num_groups["test"] == tiny.NUM_VIDEOS
     assert facts.num_groups["train"] == 6
@@ -46,4 +45,4 @@ def test_splits_that_test_the_same_rows_stand_by_themselves(task: ClipTask) -> N
     assert [each.name for each in split_sets(two)] == ["seed0", "seed1"]
     named = replace(task, splits=(replace(only, name="official"),))
     assert [each.name for each in split_sets(named)] == ["official"]
-    assert np.array_equal(tested(split_sets(named)[0]), only.test)
+    assert np.array_equal(rows_tested(split_sets(named)[0]), only.test)

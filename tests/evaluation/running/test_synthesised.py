@@ -48,7 +48,9 @@ def test_moments_are_labelled_as_frames_are(tasks: tuple[Task, ...], corpus: Pat
     dense = tasks[-1]
     assert isinstance(dense, DenseTask)
     for recording in dense.recordings:
-        lines = [line.split(",") for line in (corpus / "labels" / f"{recording.video_id}.csv").read_text().splitlines()[1:]]
+        lines = [
+            line.split(",") for line in (corpus / "labels" / f"{recording.video_id}.csv").read_text().splitlines()[1:]
+        ]
         times = np.array([float(line[1]) for line in lines])
         for moment, label in zip(recording.times_seconds, recording.labels, strict=True):
             line = lines[np.flatnonzero(times <= moment + 1e-6)[-1]]

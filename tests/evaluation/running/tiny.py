@@ -77,7 +77,9 @@ def dense_task(videos: list[Path]) -> DenseTask:
 
 def split_of(groups: np.ndarray) -> NamedSplit:
     """By the number of the group: a half, a sixth, a third."""
-    train, validation, test = (np.flatnonzero((groups >= low) & (groups < high)) for low, high in ((0, 6), (6, 8), (8, 12)))
+    train, validation, test = (
+        np.flatnonzero((groups >= low) & (groups < high)) for low, high in ((0, 6), (6, 8), (8, 12))
+    )
     return NamedSplit("seed0", "seeded", train, validation, test)
 
 
