@@ -78,9 +78,9 @@ class Archive:
         return f"{folder}/" if (self.root / folder).is_dir() else ""
 
     def expect(self, found: Collection[str], count: int, what: str) -> None:
-        """Raise `UserError` where not `count` were found, unless videos may be missing."""
+        """Raise `UserError` where not `count` were found, unless videos may be missing. `what`: in the plural."""
         if len(found) != count and not (self.allow_missing and 0 < len(found) < count):
-            raise self.wrong(counted(count, what), f"found {len(found):,}")
+            raise self.wrong(f"{count:,} {what}", f"found {len(found):,}")
 
     def present(self, wanted: Iterable[str], found: Collection[str], what: str) -> list[str]:
         """Those of `wanted` that were found, in order. Raises `UserError` where some were not, unless that is allowed."""

@@ -25,7 +25,7 @@ _PARTS = {"train": "train", "val": "validation", "validation": "validation", "te
 
 @dataclass(frozen=True)
 class Footage:
-    """Videos of `manifest` with labels in `column` of `labels` (forms: `surgrec.evaluation.labels`). `kind`: of the dense task, with `label_fps`
+    """Videos of `manifest` with labels in `column` of `labels` (see `surgrec.evaluation.labels`). `kind`: of the dense task, of `label_fps`
     moments a second. `clip_seconds`: of windows that do not overlap; None for whole stretches of a label."""
 
     name: str
