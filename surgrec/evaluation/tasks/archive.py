@@ -91,14 +91,12 @@ class Archive:
             raise self.wrong(f"{counted(len(wanted), what)}", f"{len(missing):,} are missing: {shown}")
         return [key for key in wanted if key in found]
 
-    @staticmethod
-    def missing_note(num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
+    def missing_note(self, num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
         """A sentence for the report where `present` went on without some."""
         if num_kept == num_wanted:
             return ()
-        return (
-            f"{counted(num_wanted - num_kept, what)} of {num_wanted:,} are missing: scores are not on the published split",
-        )
+        on = "the published split" if self.card.split.origin == "official" else "the whole dataset"
+        return (f"{counted(num_wanted - num_kept, what)} of {num_wanted:,} missing: scores are not on {on}",)
 
     def text(self, path: Path) -> str:
         """The text of a file. Raises `UserError` where it is missing or no text."""

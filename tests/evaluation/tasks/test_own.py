@@ -67,7 +67,7 @@ def test_videos_without_labels_are_counted(corpus: tuple[Path, Path], tmp_path: 
 
 
 def test_one_label_is_no_task(corpus: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text(corpus[1].read_text().replace("second", "first"))
+    (tmp_path / "labels.csv").write_text(corpus[1].read_text().replace(",second", ",first"))
     with pytest.raises(UserError, match="has 1 label; a task needs two"):
         read_footage(Footage("own", corpus[0], tmp_path / "labels.csv", "phase"))
     with pytest.raises(UserError, match=r"0.5 s are too short"):
