@@ -25,7 +25,6 @@ from surgrec.corpus.splits import Splits, read_splits
 from surgrec.evaluation.tasks.card import task_card
 from surgrec.evaluation.tasks.task import Clip, ClipTask, NamedSplit, video_id
 
-
 # Folders of SurgRec's splits, as spelt there, and the card of what they are lists of.
 CARD_OF_FOLDER = {
     "AlxSuture": "aixsuture",
