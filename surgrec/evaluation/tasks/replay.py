@@ -67,7 +67,7 @@ class Lists:
             raise UserError(f"expected train.csv, val.csv and test.csv in {folder}; {', '.join(missing)} is not there")
         known = CARD_OF_FOLDER.get(folder.name)
         found = "other" if known is None else task_card(known).source_card.domain
-        return cls(folder.name, domain or found, *files, Path(root))
+        return cls(folder.name, domain or found, files[0], files[1], files[2], Path(root))
 
 
 def replay(
