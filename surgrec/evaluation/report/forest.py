@@ -70,7 +70,7 @@ def forest(rows: Sequence[Row], described: str, value_name: str) -> Html:
     ends = [end for row in rows for end in (row.estimate, row.low, row.high) if end is not None]
     axis = Axis.over(ends)
     majority = next((row.estimate for row in rows if row.is_majority), None)
-    head = element("tr", element("th", "encoder", scope="col"), element("th", _head(axis, majority)),
+    head = element("tr", element("th", "encoder", scope="col"), element("th", _head(axis), class_="draw"),
                    element("th", value_name, scope="col"), class_="axis-row")  # fmt: skip
     body = [_row(row, axis, majority) for row in rows]
     caption = element("caption", described, _key({row.kind for row in rows}))
@@ -109,7 +109,7 @@ def _lines(axis: Axis, majority: float | None) -> list[Html]:
     return lines
 
 
-def _head(axis: Axis, majority: float | None) -> Html:
+def _head(axis: Axis) -> Html:
     words = [
         drawn("text", f"{tick:.{axis.digits}f}", x=axis.place(tick), y="80%", text_anchor="middle")
         for tick in axis.ticks

@@ -14,7 +14,7 @@ from surgrec.core.errors import UserError
 from surgrec.evaluation.report.blocks import Mark
 from surgrec.evaluation.results import MAJORITY, Cell, EncoderFacts, Gap, Results, Score, TaskFacts
 
-KINDS = {"ours": "ours", "foreign": "others'", "random": "random initialisation", "trivial": "trivial"}
+KINDS = {"ours": "ours", "foreign": "others'", "random": "untrained", "trivial": "trivial"}
 EVERYTHING = ("", "*", "all")
 """What a gap names instead of one encoder or protocol."""
 Place = tuple[str, str]

@@ -2,7 +2,8 @@
 
 STYLE = """
 body { max-width: 100rem; } p, .panel, ul.points { max-width: 68rem; }
-.scroll.wide { overflow: auto; max-height: 92vh; border: 1px solid var(--line); margin: 0.8rem 0; }
+.scroll.wide { overflow: auto; max-height: 92vh; width: fit-content; max-width: 100%;
+  box-sizing: border-box; border: 1px solid var(--line); margin: 0.8rem 0; }
 .scroll:focus-visible { outline: 3px solid var(--bar); }
 .wide table { border-collapse: separate; border-spacing: 0; margin: 0; font-size: 0.9rem; }
 .wide caption, .scroll caption { padding: 0.4rem 0.7rem 0.4rem 0; } .wide caption { padding-left: 0.7rem; }
@@ -18,15 +19,15 @@ th .interval { white-space: normal; } .mark { display: block; font-size: 0.75rem
 .shade { background: color-mix(in srgb, var(--bar) var(--shade), transparent); }
 details { margin: 0.6rem 0; } summary { cursor: pointer; color: var(--bar); } :target { outline: 2px solid var(--warning); }
 .plot { width: 100%; max-width: 68rem; table-layout: fixed; } .plot td, .plot th { padding: 0 0.5rem; border: 0; vertical-align: middle; }
-.plot th { width: 30%; font-weight: 400; text-align: left; } .plot td:last-child, .plot th:last-child { width: 12.5rem; }
-.plot td.draw { padding: 0; height: 1.9rem; } .plot svg { display: block; width: 100%; height: 1.9rem; overflow: visible; }
-.plot .axis-row td { height: 1.5rem; color: var(--faint); } .plot .axis-row svg { height: 1.5rem; }
+.plot th { width: 30%; font-weight: 400; text-align: left; } .plot td:last-child, .plot th:last-child { width: 12.5rem; text-align: right; }
+.plot .draw { padding: 0; width: auto; height: 1.9rem; } .plot svg { display: block; width: 100%; height: 1.9rem; overflow: visible; }
+.plot .axis-row th { height: 1.5rem; color: var(--faint); } .plot .axis-row svg { height: 1.5rem; }
 .plot text { fill: var(--faint); font-size: 12px; } .grid-line { stroke: var(--line); } .plot tr.majority-row th { font-style: italic; }
 .majority-line { stroke: var(--error); stroke-width: 1.5; stroke-dasharray: 5 3; } .plot .majority-word { fill: var(--error); }
 .ours { stroke: var(--bar); fill: var(--bar); } .foreign { stroke: var(--text); fill: var(--text); }
 .random { stroke: var(--warning); fill: var(--paper); } .trivial { stroke: var(--faint); fill: var(--paper); }
 .whisker { stroke-width: 2; } .point { stroke-width: 2; }
-.plot.ribbons td.draw svg { height: 1.2rem; } .plot.ribbons td.draw { height: 1.6rem; } .ribbons tr:first-child svg { height: 1.5rem; }
+.plot.ribbons td.draw svg { height: 1.2rem; } .plot.ribbons .draw { height: 1.6rem; } .ribbons tr:first-child svg { height: 1.5rem; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.1rem 1.1rem; list-style: none; padding: 0; margin: 0.4rem 0; font-size: 0.9rem; }
 .swatch { display: inline-block; width: 0.8rem; height: 0.8rem; margin-right: 0.4rem; vertical-align: -0.05rem; }
 .key svg { display: inline-block; width: 1.6rem; height: 1rem; vertical-align: -0.15rem; overflow: visible; margin-right: 0.3rem; }
