@@ -92,10 +92,11 @@ def _(block: Grid) -> Html:
     )
     body = element("tbody", *(_row(row) for row in block.rows))
     floor = [element("tfoot", *(_row(row) for row in block.floor))] if block.floor else []
-    shown = element("table", element("caption", block.caption), element("thead", head), body, *floor)
+    shown = element("table", element("thead", head), body, *floor)
     box = "scroll wide" if block.is_wide else "scroll"
     # A box that scrolls must be reachable by the keyboard, and then needs a name.
-    return element("div", shown, class_=box, tabindex="0", role="region", **{"aria-label": block.caption})
+    scrolled = element("div", shown, class_=box, tabindex="0", role="region", **{"aria-label": block.caption})
+    return joined((element("p", block.caption, class_="caption"), scrolled))
 
 
 def _row(row: tuple[Entry, ...]) -> Html:

@@ -73,7 +73,10 @@ class Known:
         """By this protocol, else one of a baseline that looks at nothing, which is the same beside every protocol."""
         found = self._cells.get((*place, encoder, protocol))
         if found is None:
-            others = (self._cells.get((*place, encoder, other)) for other in sorted(self._featureless))
+            others = (
+                self._cells.get((*place, encoder, other))
+                for other in sorted(self._featureless.difference(self.protocols))
+            )
             found = next((cell for cell in others if cell is not None), None)
         return found
 

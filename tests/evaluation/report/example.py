@@ -106,7 +106,11 @@ def _encoders(num_foreign: int, tasks: tuple[TaskFacts, ...]) -> tuple[EncoderFa
 
 def _cell(task: TaskFacts, encoder: EncoderFacts, protocol: str, rng: np.random.Generator) -> Cell:
     classes = len(task.classes)
-    truth = np.sort(rng.choice(classes, 300, p=np.arange(classes, 0, -1) / np.arange(1, classes + 1).sum()))
+    truth = np.sort(
+        np.random.default_rng(len(task.classes)).choice(
+            classes, 300, p=np.arange(classes, 0, -1) / np.arange(1, classes + 1).sum()
+        )
+    )
     skill = {"ours": 0.65, "foreign": 0.5, "random": 0.15, "trivial": 0.1}[encoder.kind] + rng.uniform(-0.1, 0.1)
     skill = 0.0 if encoder.name == "majority" else skill
     guesses = np.zeros(300, int) if encoder.name == "majority" else rng.integers(0, classes, 300)
