@@ -35,8 +35,8 @@ def calibration_error(
     """Expected calibration error of the predicted class: mean over bins of |share that is right - mean probability|, by rows.
 
     Bins hold equally many rows ("adaptive", Nguyen & O'Connor 2015, arXiv 1508.05154; most rows of a good classifier are near 1, where
-    bins of equal width would be one) or are equally wide (Guo et al. 2017, arXiv 1706.04599). They are those of all rows, whatever the
-    weights (..., n). A perfect classifier of few rows is not at 0, since in each bin chance alone moves the share: compare on the same rows.
+    bins of equal width would be one) or are equally wide (Guo et al. 2017, arXiv 1706.04599). They are those of all rows, whatever
+    the weights (..., n). A perfect classifier of few rows is not at 0, since chance alone moves each share: compare on the same rows.
     """
     truth, values, counted = _checked(labels, probabilities, weights)
     confidence, is_right = values.max(1), values.argmax(1) == truth

@@ -72,8 +72,8 @@ class VideoClips:
             ) from None
 
     def _times(self, row: int, num_frames: int, duration_seconds: Callable[[], float]) -> npt.NDArray[np.float64]:
-        end = self.end_seconds[row]
-        start, end = self.start_seconds[row], duration_seconds() if end is None else end
+        start, given = self.start_seconds[row], self.end_seconds[row]
+        end = duration_seconds() if given is None else given
         if end <= start:
             raise VideoError("out_of_range", f"it ends at {end:.3f} s, the clip begins at {start:.3f} s")
         return clip_times(start, end, num_frames)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from surgrec.core.rng import generator
-from surgrec.evaluation.intervals import Interval, Statistic, check_groups, difference_error, difference_interval
+from surgrec.evaluation.intervals import Interval, Statistic, check_groups, difference_interval, mean_interval
 from surgrec.evaluation.metrics import Counts, Metric
 from surgrec.evaluation.statistics import paired_statistics
 
@@ -62,6 +62,18 @@ def compare(counts: Mapping[str, Counts | Sequence[Counts]], metric: Metric, see
     return [Comparison(*row[:4], float(each), row[4]) for row, each in zip(rows, adjusted, strict=True)]
 
 
+def compare_means(data_sets: Sequence[Mapping[str, Statistic]]) -> list[Comparison]:
+    """Every pair of encoders by the mean of their differences over data sets, each of which has all encoders on the same groups.
+
+    For other patients, and other seeds, of these data sets; see `intervals.mean_interval`.
+    """
+    pairs = list(combinations(data_sets[0], 2))
+    means = [mean_interval([difference_interval(each[one], each[other]) for each in data_sets]) for one, other in pairs]
+    p_values = [_two_sided(mean.estimate, mean.error, mean.freedom) for mean in means]
+    rows = zip(pairs, means, p_values, holm(p_values), strict=True)
+    return [Comparison(*pair, mean, p, float(adjusted), "t over data sets") for pair, mean, p, adjusted in rows]
+
+
 def swap_test(counts_a: Counts, counts_b: Counts, metric: Metric, seed: int = 0, num_swaps: int = NUM_SWAPS) -> float:
     """Two-sided p-value of metric(a) - metric(b) for counts (G, C, C) of the same rows.
 
@@ -82,12 +94,8 @@ def swap_test(counts_a: Counts, counts_b: Counts, metric: Metric, seed: int = 0,
 
 def crossed_test(first: Statistic, second: Statistic) -> float:
     """Two-sided p-value of the difference of two means over seeds; it is below 0.05 where the 95 % interval leaves out 0."""
-    check_groups(first.num_groups)
-    error, freedom = difference_error(first, second)
-    difference = abs(first.estimate() - second.estimate())
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * student.sf(difference / error, freedom))
+    interval = difference_interval(first, second)
+    return _two_sided(interval.estimate, interval.error, interval.freedom)
 
 
 def holm(p_values: Sequence[float]) -> Array:
@@ -97,6 +105,13 @@ def holm(p_values: Sequence[float]) -> Array:
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     return np.minimum(adjusted, 1.0)
+
+
+def _two_sided(difference: float, error: float, freedom: float) -> float:
+    """p-value of a difference by Student's t."""
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * student.sf(abs(difference) / error, freedom))
 
 
 def _signs(num_groups: int, seed: int, num_swaps: int) -> Array:

@@ -6,7 +6,8 @@ here each has a name:
 
 * `absent`: "unannotated" (the default) leaves out, in each video, the phases that its annotation does not have, so that all encoders are
   averaged over the same entries, as the M2CAI challenge's script does; "undefined" leaves out only what is 0 / 0, so that a phase that is
-  predicted and not there counts as 0. Precision of a phase that is there and never predicted is 0 / 0 and left out by both: read it with recall.
+  predicted and not there counts as 0. Precision of a phase that is there and never predicted is 0 / 0 and left out by both: read it with
+  recall.
 * `averaged`: "by video" (the default, since videos are what is sampled and what intervals leave out) takes phases of a video first, then
   videos; "by phase" videos of a phase first, then phases; "together" all entries at once; "frames" joins all videos to one.
 * `relaxed`: see `dense_relaxed`; the default is none.
@@ -88,15 +89,8 @@ def phase_scores(counts: FrameCounts, score: Score, absent: Absent = "unannotate
             values = _share(counts.right_recall, counts.true)
         case "Jaccard":
             values = _share(counts.right_jaccard, counts.either)
-        case (
-            "F1"
-        ):  # of precision and recall of the same video and phase; 0 where one of them is undefined and the other 0
-            right = counts.right_precision * counts.true + counts.right_recall * counts.predicted
-            values = np.where(
-                (counts.true > 0) & (counts.predicted > 0),
-                _harmonic(counts),
-                _share(right, counts.true + counts.predicted),
-            )
+        case "F1":  # 0 where the phase is only there or only predicted
+            values = np.where(counts.either > 0, _harmonic(counts), np.nan)
         case _:
             assert_never(score)
     return np.where(counts.true > 0, values, np.nan) if absent == "unannotated" else values
@@ -132,7 +126,7 @@ def average(
 def f1_of_averages(counts: FrameCounts, absent: Absent = "unannotated", weights: Array | None = None) -> Array:
     """The harmonic mean of average precision and average recall ("together"), which some papers print as F1.
 
-    It is never below the mean of F1, and above it wherever phases differ, so it must not stand in one column with it.
+    Where all are defined it is never below the mean of F1, and mostly above it, so it must not stand in one column with it.
     """
     precision, recall = (average(counts, each, "together", absent, weights) for each in ("precision", "recall"))  # type: ignore[arg-type]
     return _quotient(2 * precision * recall, precision + recall)
@@ -161,7 +155,9 @@ def one_hot(phases: npt.NDArray[np.int64], num_phases: int) -> npt.NDArray[np.bo
 
 
 def _harmonic(counts: FrameCounts) -> Array:
-    precision, recall = _share(counts.right_precision, counts.predicted), _share(counts.right_recall, counts.true)
+    """Of precision and recall of the same video and phase, 0 where one of them is undefined."""
+    precision = np.nan_to_num(_share(counts.right_precision, counts.predicted))
+    recall = np.nan_to_num(_share(counts.right_recall, counts.true))
     return np.divide(
         2 * precision * recall, precision + recall, out=np.zeros_like(recall), where=precision + recall > 0
     )

@@ -9,8 +9,8 @@ Two rules, both 10 s (Twinanda et al. 2017 for Cholec80 and the M2CAI16 challeng
   counts forgiven frames among those predicted, recall among those true, so none is above 1. For any data set.
 * a `Table`, as the challenge's script has: which phases are forgiven at the beginning and the end of a segment is listed by phase, whatever
   the video's own order, and a forgiven frame is right for the true phase and for the predicted one, in precision, recall and Jaccard alike,
-  cut at 1. The script that most papers ran forgives, by a slip of an index, frames at the beginning of a segment in place of those at its end
-  (Funke et al. 2023, arXiv 2305.13961); this is what it meant to do, so published numbers may differ a little.
+  cut at 1. The script that most papers ran forgives, by a slip of an index, frames at the beginning of a segment in place of those at its
+  end (Funke et al. 2023, arXiv 2305.13961); this is what it meant to do, so published numbers may differ a little.
 
 A segment shorter than the tolerance is all beginning and all end.
 """

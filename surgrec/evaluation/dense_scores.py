@@ -1,8 +1,8 @@
 """Scores over whole operations with their intervals: videos in, statistics out.
 
 In: predictions of videos, one `DenseHeldOut` a seed. Out: statistics for `intervals`, `comparisons` and `ranks`. It is its own file because
-it binds names of scores to the variant that stands for them by default: unrelaxed, phases first and then videos, phases that a video does not
-have left out (`dense_frames` says why).
+it binds names of scores to the variant that stands for them by default: unrelaxed, phases first and then videos, phases that a video does
+not have left out (`dense_frames` says why).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from surgrec.evaluation.intervals import Interval, Statistic, difference_interva
 Array = npt.NDArray[np.float64]
 Phases = npt.NDArray[np.int64]
 Rule = Table | Literal["neighbour"]
-F1_AT = {f"F1@{overlap:.0%}".rstrip("%"): place for place, overlap in enumerate(OVERLAPS)}
+F1_AT = {f"F1@{round(100 * overlap)}": place for place, overlap in enumerate(OVERLAPS)}
 NAMES = ("accuracy", *get_args(Score), "edit", *F1_AT)
 
 

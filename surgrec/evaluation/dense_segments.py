@@ -29,7 +29,7 @@ def segments_of(phases: npt.ArrayLike) -> tuple[Integers, Integers, Integers]:
 def edit_score(truth: npt.ArrayLike, predicted: npt.ArrayLike, num_phases: int, background: int | None = None) -> float:
     """1 less the Levenshtein distance of the two sequences of segments over the length of the longer one: 0 to 1.
 
-    Segments of `background` are left out. Frames without a true phase are left out before, so a phase that goes on behind such a gap is one.
+    Segments of `background` are left out. Frames without a true phase are left out before: a phase that goes on behind a gap is one.
     """
     true, answer = (_without(segments_of(each)[0], background) for each in labelled(truth, predicted, num_phases))
     longest = max(len(true), len(answer))
@@ -45,8 +45,8 @@ def segment_hits(
 ) -> Array:
     """Hits, false segments and missed ones, (K, 3), at each of K overlaps.
 
-    Going through time, a predicted segment is a hit where the true segment of its phase that it overlaps most (intersection over union) does so
-    at least by the overlap and has not been hit before (Lea et al. 2017).
+    Going through time, a predicted segment is a hit where, of the true segments of its phase, the one that it overlaps most (intersection
+    over union) does so at least by the overlap and has not been hit before (Lea et al. 2017).
     """
     true, answer = (
         [row for row in zip(*map(np.ndarray.tolist, segments_of(each)), strict=True) if row[0] != background]

@@ -18,7 +18,7 @@ findings, one a group. Four things make it cover where groups are few:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,8 @@ _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
 class Interval:
     """An estimate and the interval around it that holds the true value with probability about `level`.
 
-    `form`: how it was found. `num_groups`: what it rests on; `error`: standard error on the estimate's own scale.
+    `form`: how it was found. `num_groups`: what it rests on; `error`: standard error on the estimate's own scale, with `freedom` degrees of
+    freedom.
     """
 
     estimate: float
@@ -47,6 +48,7 @@ class Interval:
     form: str = FORM
     num_groups: int = 0
     error: float = float("nan")
+    freedom: float = float("nan")
 
     def __str__(self) -> str:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -84,18 +86,10 @@ class Statistic:
 def score_interval(statistic: Statistic, level: float = 0.95) -> Interval:
     """Of a score between 0 and 1, the mean over seeds. Raises `UserError` for less than two groups."""
     check_groups(statistic.num_groups)
-    pseudo, estimate = statistic.pseudo_values(), statistic.estimate()
-    error, freedom = crossed_error(pseudo, statistic.sizes)
-    if error == 0 and estimate in (0.0, 1.0):
-        low, high = _of_none(effective_groups(statistic.sizes), level)
-        low, high = (1 - high, 1 - low) if estimate == 1.0 else (low, high)
-    else:
-        bias = estimate - float(pseudo.mean())
-        inside = min(max(estimate, _EDGE), 1 - _EDGE)
-        middle, slope = float(logit(inside)), 1 / (inside * (1 - inside))
-        reach = float(student.ppf((1 + level) / 2, freedom)) * float(np.hypot(error, bias)) * slope
-        low, high = min(float(expit(middle - reach)), estimate), max(float(expit(middle + reach)), estimate)
-    return Interval(estimate, low, high, level, FORM, statistic.num_groups, error)
+    estimate, pseudo = statistic.estimate(), statistic.pseudo_values()
+    low, high = score_bounds(np.array(estimate), pseudo, statistic.sizes, level)
+    error, freedom = map(float, crossed_error(pseudo, statistic.sizes))
+    return Interval(estimate, float(low), float(high), level, FORM, statistic.num_groups, error, freedom)
 
 
 def difference_interval(first: Statistic, second: Statistic, level: float = 0.95) -> Interval:
@@ -103,31 +97,48 @@ def difference_interval(first: Statistic, second: Statistic, level: float = 0.95
     check_groups(first.num_groups)
     if first.num_groups != second.num_groups:
         raise ValueError(f"{first.num_groups} and {second.num_groups} groups cannot be paired")
-    error, freedom = difference_error(first, second)
+    error, freedom = map(float, difference_error(first, second))
     estimate = first.estimate() - second.estimate()
     reach = float(student.ppf((1 + level) / 2, freedom)) * error
-    return Interval(estimate, estimate - reach, estimate + reach, level, FORM, first.num_groups, error)
+    return Interval(estimate, estimate - reach, estimate + reach, level, FORM, first.num_groups, error, freedom)
 
 
-def mean_interval(intervals: list[Interval], level: float = 0.95) -> Interval:
+def mean_interval(intervals: Sequence[Interval], level: float = 0.95) -> Interval:
     """Of the plain mean of scores, or differences, of several data sets whose groups are not shared.
 
-    It speaks of other patients of the same data sets, not of other data sets: those are a choice, not a sample.
+    It speaks of other patients of the same data sets, not of other data sets: those are a choice, not a sample. Never show the mean without
+    it, nor without that of the majority row.
     """
     if not intervals:
         raise ValueError("there is no interval to take the mean of")
-    errors, groups = np.array([each.error for each in intervals]), np.array([each.num_groups for each in intervals])
+    variances = np.array([each.error**2 for each in intervals]) / len(intervals) ** 2
+    error, freedom = map(
+        float, _combined([(each, one.freedom) for each, one in zip(variances, intervals, strict=True)])
+    )
     estimate = float(np.mean([each.estimate for each in intervals]))
-    error = float(np.sqrt((errors**2).sum()) / len(intervals))
-    fourths = (errors**4 / np.maximum(groups - 1, 1)).sum()
-    freedom = float((errors**2).sum() ** 2 / fourths) if fourths > 0 else float("inf")  # Satterthwaite 1946
     reach = float(student.ppf((1 + level) / 2, freedom)) * error
+    num_groups = sum(each.num_groups for each in intervals)
     return Interval(
-        estimate, estimate - reach, estimate + reach, level, f"{FORM} of each data set", int(groups.sum()), error
+        estimate, estimate - reach, estimate + reach, level, f"{FORM} of each data set", num_groups, error, freedom
     )
 
 
-def difference_error(first: Statistic, second: Statistic) -> tuple[float, float]:
+def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.95) -> tuple[Array, Array]:
+    """Of scores (...) with pseudo-values (..., G, S) and sizes of groups (..., G)."""
+    error, freedom = crossed_error(pseudo, sizes)
+    bias = estimate - pseudo.mean((-2, -1))
+    inside = np.clip(estimate, _EDGE, 1 - _EDGE)
+    reach = student.ppf((1 + level) / 2, freedom) * np.hypot(error, bias) / (inside * (1 - inside))
+    low = np.minimum(expit(logit(inside) - reach), estimate)
+    high = np.maximum(expit(logit(inside) + reach), estimate)
+    # Nothing varies, so nothing is known of how much it could: each group is taken as wholly right or wrong (Clopper & Pearson 1934).
+    furthest = 1 - ((1 - level) / 2) ** (1 / effective_groups(sizes))
+    is_same = error == 0
+    low = np.where(is_same & (estimate == 1), 1 - furthest, np.where(is_same, estimate, low))
+    return low, np.where(is_same & (estimate == 0), furthest, np.where(is_same, estimate, high))
+
+
+def difference_error(first: Statistic, second: Statistic) -> tuple[Array, Array]:
     """Standard error of the difference of two means over seeds, and its degrees of freedom.
 
     Groups are shared by both. Where both have as many seeds, they go in pairs too: a seed may choose the same few training cases for both,
@@ -138,20 +149,20 @@ def difference_error(first: Statistic, second: Statistic) -> tuple[float, float]
         return crossed_error(own - other, first.sizes)
     by_group = own.mean(1) - other.mean(1)
     parts = [(_variance_of_mean(by_group), effective_groups(first.sizes) - 1)]
-    return _combined(parts + [part for pseudo in (own, other) if (part := _seed_part(pseudo)) is not None])
+    return _combined([*parts, *(_seed_part(pseudo) for pseudo in (own, other) if pseudo.shape[1] > 1)])
 
 
-def crossed_error(pseudo: Array, sizes: Array) -> tuple[float, float]:
-    """Standard error of the mean of pseudo-values (G, S), and its degrees of freedom."""
-    parts = [(_variance_of_mean(pseudo.mean(1)), effective_groups(sizes) - 1)]
-    if (part := _seed_part(pseudo)) is not None:
-        parts.append(part)
+def crossed_error(pseudo: Array, sizes: Array) -> tuple[Array, Array]:
+    """Standard errors (...) of the mean of pseudo-values (..., G, S) of groups of these sizes (..., G), and degrees of freedom (...)."""
+    parts = [(_variance_of_mean(pseudo.mean(-1)), effective_groups(sizes) - 1)]
+    if pseudo.shape[-1] > 1:
+        parts.append(_seed_part(pseudo))
     return _combined(parts)
 
 
-def effective_groups(sizes: Array) -> float:
-    """How many groups of one size are worth as much as these (G,): between 2 and G."""
-    return float(max(sizes.sum() ** 2 / (sizes**2).sum(), 2.0))
+def effective_groups(sizes: Array) -> Array:
+    """How many groups of one size are worth as much as these, (..., G) to (...): between 2 and G."""
+    return np.maximum(sizes.sum(-1) ** 2 / (sizes**2).sum(-1), 2.0)
 
 
 def check_groups(num_groups: int) -> None:
@@ -162,34 +173,28 @@ def check_groups(num_groups: int) -> None:
         )
 
 
-def _variance_of_mean(values: Array) -> float:
-    return float(values.var(ddof=1) / len(values))
+def _variance_of_mean(values: Array) -> Array:
+    """Of the mean of (..., G)."""
+    return values.var(-1, ddof=1) / values.shape[-1]
 
 
-def _seed_part(pseudo: Array) -> tuple[float, float] | None:
-    """What seeds add to the variance of the mean of (G, S) beyond what they do group by group, and its degrees of freedom.
+def _seed_part(pseudo: Array) -> tuple[Array, Array]:
+    """What two or more seeds add to the variance of the mean of (..., G, S) beyond what they do group by group, and its degrees of freedom.
 
-    The mean square between seeds less that of the interaction, which is already in the variance of groups' means. None for one seed.
+    The mean square between seeds less that of the interaction, which is already in the variance of groups' means.
     """
-    num_groups, num_seeds = pseudo.shape
-    if num_seeds < 2:
-        return None
-    seeds = pseudo.mean(0)
-    rest = pseudo - pseudo.mean(1, keepdims=True) - seeds + pseudo.mean()
-    between = num_groups * float(seeds.var(ddof=1))
-    interaction = float((rest**2).sum() / ((num_groups - 1) * (num_seeds - 1)))
-    return max(between - interaction, 0.0) / (num_groups * num_seeds), float(num_seeds - 1)
+    num_groups, num_seeds = pseudo.shape[-2:]
+    seeds = pseudo.mean(-2, keepdims=True)
+    rest = pseudo - pseudo.mean(-1, keepdims=True) - seeds + pseudo.mean((-2, -1), keepdims=True)
+    between = num_groups * seeds[..., 0, :].var(-1, ddof=1)
+    interaction = (rest**2).sum((-2, -1)) / ((num_groups - 1) * (num_seeds - 1))
+    variance = np.maximum(between - interaction, 0.0) / (num_groups * num_seeds)
+    return variance, np.full(variance.shape, num_seeds - 1.0)
 
 
-def _combined(parts: list[tuple[float, float]]) -> tuple[float, float]:
-    """Root of the sum of variances, and degrees of freedom by Satterthwaite 1946."""
-    variances, freedoms = np.array(parts).T
-    total = float(variances.sum())
-    if total == 0:
-        return 0.0, float(freedoms[0])
-    return float(np.sqrt(total)), float(total**2 / (variances**2 / freedoms).sum())
-
-
-def _of_none(num_groups: float, level: float) -> tuple[float, float]:
-    """Of a share that was 0 in this many groups, each taken as wholly right or wrong (Clopper & Pearson 1934)."""
-    return 0.0, float(1 - ((1 - level) / 2) ** (1 / num_groups))
+def _combined(parts: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]) -> tuple[Array, Array]:
+    """Roots of sums of variances, and degrees of freedom by Satterthwaite 1946."""
+    variances, freedoms = (np.stack(np.broadcast_arrays(*each)) for each in zip(*parts, strict=True))
+    total, fourths = variances.sum(0), (variances**2 / freedoms).sum(0)
+    freedom = np.divide(total**2, fourths, out=np.array(freedoms[0], dtype=np.float64), where=fourths > 0)
+    return np.sqrt(total), freedom

@@ -1,7 +1,8 @@
 """Scores of a classifier as functions of its confusion matrix.
 
 In: labels and predictions, or confusion matrices (..., C, C), rows true class, columns predicted. Out: scores (...). It is its own
-file, and works on counts, because counts of groups add up: a bootstrap over patients is then one matrix product.
+file, and works on counts, because counts of groups add up: to leave a patient out is then a
+subtraction, to draw patients anew one matrix product.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def choose(
     if not grid:
         raise ValueError("the grid of hyper-parameters is empty")
     best: Fitted | None = None
-    place, scores = -1, []
+    place = -1
+    scores: list[float] = []
     for index, values in enumerate(grid):
         fitted = fit(values)
         scores.append(float(score(fitted)))

@@ -68,7 +68,7 @@ def few_shot(
         chosen = _covering(order, of_case, num_asked)
         drawn.append(rows[np.isin(names[rows], sorted(chosen))])
         counts.append((len(chosen), num_asked))
-    seen = set().union(*(sets[row] for row in split.train)) if len(split.train) else set()
+    seen = {c for row in split.train for c in sets[row]}
     absent = tuple(c for c in range(num_classes) if c not in seen)
     (num_train, asked_train), (num_validation, asked_validation) = counts
     return FewShot(

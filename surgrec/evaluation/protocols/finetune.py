@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,12 @@ from surgrec.data.augment import AugmentSpec, ClipAugment
 from surgrec.evaluation.clips import ClipSource
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.metrics import Metric, balanced_accuracy
-from surgrec.evaluation.protocols.answer import Answer, Search, Stopwatch, choose, score_of
+from surgrec.evaluation.protocols.answer import Answer, Search, Stopwatch, Values, choose, score_of
 from surgrec.evaluation.protocols.blocks import layered_groups, stochastic_depth
 from surgrec.evaluation.protocols.held_out import joined, refuse_shared_groups
+from surgrec.evaluation.protocols.unfinished import Unfinished
 from surgrec.evaluation.splits import Split
+from surgrec.features.baseline import weights_sha256
 from surgrec.features.layers import autocast
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.optim.schedules import Schedule, Shape
@@ -76,29 +79,35 @@ class FineTunedModel(nn.Module):
 
 @dataclass(frozen=True)
 class Finetune:
-    """Fits copies of `encoder`, one for each learning rate, and takes the one that does best on validation rows."""
+    """Fits copies of `encoder`, one for each learning rate, and takes the one that does best on validation rows.
+
+    `folder`: of one task, where fits are kept until they are done, at the end of an epoch and no more often than every
+    `keep_every_seconds`; one that was stopped then goes on, and gives the same.
+    """
 
     encoder: nn.Module
     preprocess: ClipPreprocess
     settings: FinetuneSettings = FinetuneSettings()
     metric: Metric = balanced_accuracy
     name: str = "full fine-tuning"
+    folder: Path | None = None
+    keep_every_seconds: float = 300.0
 
     def __call__(
         self, clips: ClipSource, labels: npt.NDArray[np.int64], split: Split, num_classes: int, seed: int
     ) -> Answer:
         """`labels` (n,) of the rows of `clips`. Test rows are read once, by the model that was chosen."""
         watch, settings = Stopwatch(), self.settings
-        grid = tuple({"learning_rate": rate} for rate in settings.learning_rates)
+        grid: tuple[Values, ...] = tuple({"learning_rate": rate} for rate in settings.learning_rates)
         untrained: set[str] = set()
+        fits = [self._unfinished(values, labels, split.train, num_classes, seed) for values in grid]
         num_batches = -(-len(split.train) // settings.batch_size)
 
         with progress(self.name, len(grid) * settings.num_epochs * num_batches) as advance:
 
-            def fit(values: dict[str, float]) -> FineTunedModel:
-                model, without = self._fit(
-                    clips, labels, split.train, num_classes, values["learning_rate"], seed, advance
-                )
+            def fit(values: Values) -> FineTunedModel:
+                kept, rate = fits[grid.index(values)], values["learning_rate"]
+                model, without = self._fit(clips, labels, split.train, num_classes, rate, seed, advance, kept)
                 untrained.update(without)
                 return model
 
@@ -106,8 +115,10 @@ class Finetune:
                 wanted = torch.from_numpy(labels[split.validation])
                 return score_of(self.logits(model, clips, split.validation), wanted, self.metric)
 
-            model, place, scores = choose(grid, fit, score)  # type: ignore[arg-type]
+            model, place, scores = choose(grid, fit, score)
         logits = self.logits(model, clips, split.test)
+        for kept in fits:
+            kept.forget()
         search = Search(self.name, grid, scores, grid[place], len(grid), watch.seconds, tuple(sorted(untrained)))
         return Answer.of_logits(logits, search)
 
@@ -127,7 +138,7 @@ class Finetune:
                 self.preprocess(clips.read(int(row), self.preprocess.num_frames))
                 for row in rows[first : first + self.settings.batch_size]
             ]
-            with autocast(self.settings.precision, self.preprocess.device):  # type: ignore[arg-type]
+            with autocast(self.settings.precision, self.preprocess.device):
                 outputs.append(model(torch.cat(videos)).float().cpu())
         return torch.cat(outputs)
 
@@ -140,6 +151,7 @@ class Finetune:
         rate: float,
         seed: int,
         advance: Advance,
+        kept: Unfinished,
     ) -> tuple[FineTunedModel, set[str]]:
         """The model after all steps, and its parameters that never had a gradient other than zero.
 
@@ -149,13 +161,20 @@ class Finetune:
         model = self.new_model(num_classes, seed).train()
         groups = layered_groups(model.encoder, model.head, settings.layer_decay, settings.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.999))
-        num_steps = settings.num_epochs * -(-len(rows) // settings.batch_size)
+        num_batches = -(-len(rows) // settings.batch_size)
+        num_steps = settings.num_epochs * num_batches
         warmup = max(1, round(settings.warmup_share * num_steps))
         schedule = Schedule(rate, num_steps, Shape.cosine, warmup_steps=warmup)
         augment = ClipAugment(self._augmentation(), seed)
         waiting = dict(model.named_parameters())
-        step = 0
-        for epoch in range(settings.num_epochs):
+        first_epoch = 0
+        if (state := kept.read()) is not None:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            waiting, first_epoch = {name: waiting[name] for name in state["waiting"]}, state["epoch"]
+            advance(first_epoch * num_batches)
+        step = first_epoch * num_batches
+        for epoch in range(first_epoch, settings.num_epochs):
             order = np.argsort(rng.uniforms(seed, "finetune-order", epoch, lanes=len(rows)), kind="stable")
             for first in range(0, len(rows), settings.batch_size):
                 places = order[first : first + settings.batch_size]
@@ -165,7 +184,7 @@ class Finetune:
                 draws = torch.Generator().manual_seed(_word(seed, "finetune-drop-path", step))
                 with (
                     stochastic_depth(model.encoder, settings.drop_path, draws),
-                    autocast(settings.precision, device),  # type: ignore[arg-type]
+                    autocast(settings.precision, device),
                 ):
                     loss = functional.cross_entropy(
                         model(video).float(), wanted, label_smoothing=settings.label_smoothing
@@ -179,7 +198,25 @@ class Finetune:
                 optimizer.step()
                 step += 1
                 advance()
+            now = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "waiting": list(waiting)}
+            kept.write(now | {"epoch": epoch + 1}, is_last=epoch + 1 == settings.num_epochs)
         return model.eval(), set(waiting)
+
+    def _unfinished(
+        self, values: Values, labels: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], num_classes: int, seed: int
+    ) -> Unfinished:
+        if self.folder is None:
+            return Unfinished(None, b"", self.keep_every_seconds)
+        facts = (
+            self.settings,
+            self.preprocess.to_dict(),
+            num_classes,
+            dict(values),
+            seed,
+            weights_sha256(self.encoder),
+        )
+        depends_on = repr(facts).encode() + rows.tobytes() + labels[rows].tobytes()
+        return Unfinished(self.folder, depends_on, self.keep_every_seconds)
 
     def _augmentation(self) -> AugmentSpec:
         pixels, settings = self.preprocess.pixels, self.settings

@@ -86,13 +86,17 @@ def _(block: Fold) -> Html:
 
 @_block.register
 def _(block: Grid) -> Html:
-    head = element("tr", *(_cell(entry, "th", scope="col") for entry in block.header))
+    aligned = ({"class": "number"} if is_of_numbers else {} for is_of_numbers in block.of_numbers())
+    head = element(
+        "tr", *(_cell(entry, "th", scope="col", **more) for entry, more in zip(block.header, aligned, strict=True))
+    )
     body = element("tbody", *(_row(row) for row in block.rows))
     floor = [element("tfoot", *(_row(row) for row in block.floor))] if block.floor else []
-    shown = element("table", element("caption", block.caption), element("thead", head), body, *floor)
+    shown = element("table", element("thead", head), body, *floor)
     box = "scroll wide" if block.is_wide else "scroll"
     # A box that scrolls must be reachable by the keyboard, and then needs a name.
-    return element("div", shown, class_=box, tabindex="0", role="region", **{"aria-label": block.caption})
+    scrolled = element("div", shown, class_=box, tabindex="0", role="region", **{"aria-label": block.caption})
+    return joined((element("p", block.caption, class_="caption"), scrolled))
 
 
 def _row(row: tuple[Entry, ...]) -> Html:

@@ -55,7 +55,7 @@ def _lines(block: Block) -> Iterator[str]:
         case Grid():
             yield from ("", escaped(block.caption), "")
             yield _row(block.header)
-            yield "|" + "|".join(map(_rule, _aligned(block))) + "|"
+            yield "|" + "|".join(map(_rule, block.of_numbers())) + "|"
             yield from map(_row, (*block.rows, *block.floor))
         case Fold():
             if block.is_in_markdown:
@@ -63,14 +63,6 @@ def _lines(block: Block) -> Iterator[str]:
                 yield from (line for each in block.blocks for line in _lines(each))
         case Picture():
             return
-
-
-def _aligned(grid: Grid) -> list[bool]:
-    rows = (*grid.rows, *grid.floor)
-    return [
-        bool(rows) and all(isinstance(row[place], (Number, Measured, Absent)) for row in rows)
-        for place in range(len(grid.header))
-    ]
 
 
 def _rule(is_of_numbers: bool) -> str:

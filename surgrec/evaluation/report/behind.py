@@ -87,7 +87,7 @@ def _confusion(encoder: str, classes: Sequence[str], cell: Cell, title: str) -> 
         ]
         rows.append((Name(f"{place + 1} {_name(classes, place)}"), *entries))
     header = (Name("true class", "columns: predicted"), *(str(place + 1) for place in range(len(cell.confusion))))
-    caption = f"{encoder}: {title}. Rows of counts, summed over {counted(cell.num_seeds, 'seed')}; darker: a larger share of its row."
+    caption = f"{encoder}: {title}. Counts, summed over {counted(cell.num_seeds, 'seed')}; shaded by their share of their row."
     return Grid(caption, header, tuple(rows))
 
 

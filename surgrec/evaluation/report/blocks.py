@@ -80,6 +80,14 @@ class Grid:
     floor: tuple[tuple[Entry, ...], ...] = ()
     is_wide: bool = False
 
+    def of_numbers(self) -> list[bool]:
+        """Of each column, whether all that stands in it is numbers."""
+        rows = (*self.rows, *self.floor)
+        return [
+            bool(rows) and all(isinstance(row[place], (Number, Measured, Absent)) for row in rows)
+            for place in range(len(self.header))
+        ]
+
 
 @dataclass(frozen=True)
 class Words:

@@ -70,10 +70,10 @@ def forest(rows: Sequence[Row], described: str, value_name: str) -> Html:
     ends = [end for row in rows for end in (row.estimate, row.low, row.high) if end is not None]
     axis = Axis.over(ends)
     majority = next((row.estimate for row in rows if row.is_majority), None)
-    head = element("tr", element("th", "encoder", scope="col"), element("th", _head(axis, majority)),
+    head = element("tr", element("th", "encoder", scope="col"), element("th", _head(axis), class_="draw"),
                    element("th", value_name, scope="col"), class_="axis-row")  # fmt: skip
     body = [_row(row, axis, majority) for row in rows]
-    caption = element("caption", described, _key({row.kind for row in rows}))
+    caption = element("caption", described, _key({row.kind for row in rows}, majority is not None))
     return element("table", caption, element("thead", head), element("tbody", *body), class_="plot")
 
 
@@ -109,7 +109,7 @@ def _lines(axis: Axis, majority: float | None) -> list[Html]:
     return lines
 
 
-def _head(axis: Axis, majority: float | None) -> Html:
+def _head(axis: Axis) -> Html:
     words = [
         drawn("text", f"{tick:.{axis.digits}f}", x=axis.place(tick), y="80%", text_anchor="middle")
         for tick in axis.ticks
@@ -118,7 +118,7 @@ def _head(axis: Axis, majority: float | None) -> Html:
     return drawn("svg", *words, role="img", aria_label=said)
 
 
-def _key(kinds: set[str]) -> Html:
+def _key(kinds: set[str], has_majority: bool) -> Html:
     shapes = [
         element(
             "li",
@@ -131,7 +131,8 @@ def _key(kinds: set[str]) -> Html:
     line = drawn(
         "svg", drawn("line", x1="50%", x2="50%", y1="0", y2="100%", class_="majority-line"), aria_hidden="true"
     )
-    return element("ul", joined(shapes), element("li", line, "majority"), class_="legend key")
+    drawn_line = element("li", line, "majority") if has_majority else Html("")
+    return element("ul", joined(shapes), drawn_line, class_="legend key")
 
 
 def _marker(kind: str) -> Html:

@@ -14,7 +14,7 @@ from surgrec.core.errors import UserError
 from surgrec.evaluation.report.blocks import Mark
 from surgrec.evaluation.results import MAJORITY, Cell, EncoderFacts, Gap, Results, Score, TaskFacts
 
-KINDS = {"ours": "ours", "foreign": "others'", "random": "random initialisation", "trivial": "trivial"}
+KINDS = {"ours": "ours", "foreign": "others'", "random": "untrained", "trivial": "trivial"}
 EVERYTHING = ("", "*", "all")
 """What a gap names instead of one encoder or protocol."""
 Place = tuple[str, str]
@@ -73,7 +73,10 @@ class Known:
         """By this protocol, else one of a baseline that looks at nothing, which is the same beside every protocol."""
         found = self._cells.get((*place, encoder, protocol))
         if found is None:
-            others = (self._cells.get((*place, encoder, other)) for other in sorted(self._featureless))
+            others = (
+                self._cells.get((*place, encoder, other))
+                for other in sorted(self._featureless.difference(self.protocols))
+            )
             found = next((cell for cell in others if cell is not None), None)
         return found
 
@@ -106,11 +109,19 @@ class Known:
 
     def gap(self, task: str, encoder: str, protocol: str, is_own: bool = False) -> tuple[int, Gap] | None:
         """The first gap that explains an absent number, and its number on the page. `is_own`: only one that names the encoder."""
+        named = (encoder,) if is_own else (encoder, *EVERYTHING)
+        protocols = (protocol, *EVERYTHING)
         for number, gap in enumerate(self.results.gaps, 1):
-            named = (encoder,) if is_own else (encoder, *EVERYTHING)
-            if gap.task in (task, *EVERYTHING) and gap.encoder in named and gap.protocol in (protocol, *EVERYTHING):
+            is_by_it = gap.protocol in protocols or gap.encoder in self._blind
+            if gap.task in (task, *EVERYTHING) and gap.encoder in named and is_by_it:
                 return number, gap
         return None
+
+    @cached_property
+    def _blind(self) -> frozenset[str]:
+        """Baselines that look at nothing: trivial encoders without a number by a protocol of the tables."""
+        looking = {cell.encoder for cell in self.results.cells if cell.protocol in self.protocols}
+        return frozenset(name for name, encoder in self.encoders.items() if encoder.kind == "trivial") - looking
 
     def marks(self, cell: Cell) -> tuple[Mark, ...]:
         """That lead to what is to be known of a number."""

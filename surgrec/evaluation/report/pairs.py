@@ -20,6 +20,12 @@ MAX_COMPARISONS = 60
 """Of one task and protocol that are listed on the page; all are in results.json."""
 
 
+_RANKS = (
+    "The mean over tasks of an encoder's rank among those compared; 1 is best. The interval holds the ranks that the paired comparisons "
+    "leave open, so encoders that cannot be told apart share them; the probability of being the best comes from resampling groups."
+)
+
+
 def ranks(known: Known) -> list[Block]:
     """Mean rank of each encoder, 1 the best."""
     by_table: dict[tuple[str, str], list[Rank]] = defaultdict(list)
@@ -28,8 +34,7 @@ def ranks(known: Known) -> list[Block]:
     blocks: list[Block] = [Heading(2, "Ranks", "ranks")]
     if not by_table:
         return [*blocks, Words("No ranks were computed; they need several tasks and encoders.")]
-    blocks.append(Words("The mean over tasks of an encoder's rank among those compared; 1 is best. The interval and the probability of "
-                        "being the best of them come from resampling, so encoders that cannot be told apart share it."))  # fmt: skip
+    blocks.append(Words(_RANKS))
     for (protocol, metric), several in by_table.items():
         several.sort(key=lambda rank: rank.mean_rank)
         title = f"{worded(protocol)}: {worded(metric)}"

@@ -57,6 +57,10 @@ def _task(known: Known, task: TaskFacts) -> list[Block]:
         for protocol in known.protocols:
             if (metric := known.headline(place, protocol)) is not None:
                 blocks += _numbers(known, place, protocol, metric)
+        others = dict.fromkeys(one.protocol for one in known.results.comparisons if one.task == task.name)
+        blocks += [
+            block for other in others if other not in known.protocols for block in _comparisons(known, place, other)
+        ]
     rows = tuple(
         (Name(encoder.title), contamination_of(encoder, task))
         for encoder in known.encoders.values()
@@ -76,10 +80,14 @@ def _numbers(known: Known, place: Place, protocol: str, metric: str) -> list[Blo
         _metrics(known, place, protocol, encoders, title),
     ]
     blocks += behind(known, known.tasks[place[0]], cells, title)
+    return [*blocks, *_comparisons(known, place, protocol)]
+
+
+def _comparisons(known: Known, place: Place, protocol: str) -> list[Block]:
     several = [one for one in known.results.comparisons if (one.task, one.split, one.protocol) == (*place, protocol)]
-    if several:
-        blocks.append(Fold(f"Paired comparisons, {title} ({len(several)})", tuple(listed(known, several, title))))
-    return blocks
+    title = f"{known.task_title(place)}, {worded(protocol)}"
+    told = f"Paired comparisons, {title} ({len(several)})"
+    return [Fold(told, tuple(listed(known, several, title)))] if several else []
 
 
 def _forest(known: Known, place: Place, protocol: str, metric: str, encoders: Sequence[str]) -> list[Block]:

@@ -41,7 +41,7 @@ from surgrec.evaluation.running.entrant import Entrant
 from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.protocols import LOOKS_AT_NOTHING
 from surgrec.evaluation.running.run import reason_of
-from surgrec.evaluation.running.splits import facts_of, split_sets, rows_tested
+from surgrec.evaluation.running.splits import facts_of, rows_tested, split_sets
 from surgrec.evaluation.tasks.task import ClipTask, Task
 
 Statistics = dict[str, Statistic]  # of encoders, by name

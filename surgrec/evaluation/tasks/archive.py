@@ -78,9 +78,9 @@ class Archive:
         return f"{folder}/" if (self.root / folder).is_dir() else ""
 
     def expect(self, found: Collection[str], count: int, what: str) -> None:
-        """Raise `UserError` where not `count` were found, unless videos may be missing."""
+        """Raise `UserError` where not `count` were found, unless videos may be missing. `what`: in the plural."""
         if len(found) != count and not (self.allow_missing and 0 < len(found) < count):
-            raise self.wrong(counted(count, what), f"found {len(found):,}")
+            raise self.wrong(f"{count:,} {what}", f"found {len(found):,}")
 
     def present(self, wanted: Iterable[str], found: Collection[str], what: str) -> list[str]:
         """Those of `wanted` that were found, in order. Raises `UserError` where some were not, unless that is allowed."""
@@ -91,14 +91,12 @@ class Archive:
             raise self.wrong(f"{counted(len(wanted), what)}", f"{len(missing):,} are missing: {shown}")
         return [key for key in wanted if key in found]
 
-    @staticmethod
-    def missing_note(num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
+    def missing_note(self, num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
         """A sentence for the report where `present` went on without some."""
         if num_kept == num_wanted:
             return ()
-        return (
-            f"{counted(num_wanted - num_kept, what)} of {num_wanted:,} are missing: scores are not on the published split",
-        )
+        on = "the published split" if self.card.split.origin == "official" else "the whole dataset"
+        return (f"{counted(num_wanted - num_kept, what)} of {num_wanted:,} missing: scores are not on {on}",)
 
     def text(self, path: Path) -> str:
         """The text of a file. Raises `UserError` where it is missing or no text."""

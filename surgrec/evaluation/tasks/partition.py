@@ -32,8 +32,8 @@ def official_split(
     if "validation" in part_of.values():
         return NamedSplit(name, "official", rows["train"], rows["validation"], rows["test"])
     train = rows["train"]
-    chosen = None if strata is None else [strata[row] for row in train]
-    kept, carved = carve_by_group([groups[row] for row in train], seed, 0.2, chosen)
+    chosen = None if strata is None else [strata[int(row)] for row in train]
+    kept, carved = carve_by_group([groups[int(row)] for row in train], seed, 0.2, chosen)
     return NamedSplit(f"{name}_carved{seed}", "official", train[kept], train[carved], rows["test"])
 
 

@@ -22,7 +22,28 @@ from surgrec.corpus.split_finding import SEVERITIES, Finding
 from surgrec.corpus.split_leakage import GroupOf, guessed_group_of
 from surgrec.corpus.splits import Clip as ListedClip
 from surgrec.corpus.splits import Splits, read_splits
+from surgrec.evaluation.tasks.card import task_card
 from surgrec.evaluation.tasks.task import Clip, ClipTask, NamedSplit, video_id
+
+# Folders of SurgRec's splits, as spelt there, and the card of what they are lists of.
+CARD_OF_FOLDER = {
+    "AlxSuture": "aixsuture",
+    "AutoLaparo": "autolaparo",
+    "cat-21": "cataract_21",
+    "cataract-101": "cataract_101",
+    "cataract-1k-phase": "cataract_1k",
+    "cholec80": "cholec80",
+    "Colonoscopic-web": "colonoscopic",
+    "hyper-kvasir": "hyper_kvasir",
+    "JIGSAWS": "jigsaws",
+    "kvasir-capsule": "kvasir_capsule",
+    "LapGyn_dataset": "gyn_events",
+    "LDPolyVideo": "ldpolypvideo",
+    "M2CAI16-Workflow": "m2cai16_workflow",
+    "MultiBypass140": "multibypass140",
+    "SAR-RARP50": "sar_rarp50",
+    "SurgicalActions160": "surgicalactions160",
+}
 
 
 @dataclass(frozen=True)
@@ -37,13 +58,16 @@ class Lists:
     root: Path
 
     @classmethod
-    def of_folder(cls, folder: Path, root: Path, domain: str = "other") -> Lists:
-        """The lists of a folder with train.csv, val.csv and test.csv, as SurgRec's `splits/NAME` has them."""
+    def of_folder(cls, folder: Path, root: Path, domain: str | None = None) -> Lists:
+        """The lists of a folder with train.csv, val.csv and test.csv, as SurgRec's `splits/NAME` has them. `domain`: by default that of the
+        dataset of SurgRec's that the folder is named for, else `other`."""
         folder = Path(folder)
         files = [folder / f"{name}.csv" for name in ("train", "val", "test")]
         if missing := [file.name for file in files if not file.is_file()]:
             raise UserError(f"expected train.csv, val.csv and test.csv in {folder}; {', '.join(missing)} is not there")
-        return cls(folder.name, domain, *files, Path(root))
+        known = CARD_OF_FOLDER.get(folder.name)
+        found = "other" if known is None else task_card(known).source_card.domain
+        return cls(folder.name, domain or found, files[0], files[1], files[2], Path(root))
 
 
 def replay(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from surgrec.evaluation.protocols.finetune import Finetune, FinetuneSettings, fi
 from surgrec.evaluation.protocols.held_out import held_out
 from surgrec.evaluation.protocols.knn import KNN
 from surgrec.evaluation.protocols.linear import Linear
+from surgrec.evaluation.protocols.unfinished import Unfinished
 from surgrec.evaluation.splits import Split
 from surgrec.features.baseline import FrozenModel
 from surgrec.hub.preprocess import ClipPreprocess
@@ -76,7 +79,9 @@ def test_every_parameter_had_a_gradient_and_changed_and_the_encoder_itself_did_n
     protocol = Finetune(own, PREPROCESS, QUICK)
     start = protocol.new_model(2, seed=0)
     seen: dict[str, bool] = {}
-    model, without = protocol._fit(Clips(), LABELS, SPLIT.train, 2, 3e-3, 0, lambda count=1, note="": None)
+    model, without = protocol._fit(
+        Clips(), LABELS, SPLIT.train, 2, 3e-3, 0, lambda count=1, note="": None, Unfinished(None, b"", 0)
+    )
     assert without == set()
     for (name, first), last in zip(start.named_parameters(), model.parameters(), strict=True):
         seen[name] = not torch.equal(first, last)
@@ -104,6 +109,47 @@ def test_a_visible_difference_is_learnt_and_repeats() -> None:
     assert sorted(row for row in clips.rows if row >= 24) == list(SPLIT.test), "test clips are read once, in the end"
     again = finetuned(Clips(), LABELS, GROUPS, [SPLIT], Finetune(encoder(), PREPROCESS, settings), 2)
     np.testing.assert_array_equal(result.probabilities, again.probabilities)
+
+
+@pytest.mark.parametrize("num_read", [20, 60])
+def test_a_fit_that_was_stopped_goes_on_and_gives_the_same(num_read: int, tmp_path: Path) -> None:
+    """Stopped in the second epoch of the first learning rate, or in the first of the second (3 epochs of 16 clips)."""
+
+    class Stopped(Clips):
+        def read(self, row: int, num_frames: int) -> np.ndarray:
+            if len(self.rows) == num_read:
+                raise KeyboardInterrupt
+            return super().read(row, num_frames)
+
+    settings = replace(QUICK, learning_rates=(3e-3, 1e-3))
+    whole = finetuned(Clips(), LABELS, GROUPS, [SPLIT], Finetune(encoder(), PREPROCESS, settings), 2)
+    protocol = Finetune(encoder(), PREPROCESS, settings, folder=tmp_path / "kept", keep_every_seconds=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        finetuned(Stopped(), LABELS, GROUPS, [SPLIT], protocol, 2)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    clips = Clips()
+    result = finetuned(clips, LABELS, GROUPS, [SPLIT], protocol, 2)
+    np.testing.assert_array_equal(result.probabilities, whole.probabilities)
+    assert result.searches[0].scores == whole.searches[0].scores and result.searches[0].untrained == ()
+    num_kept = 16 if num_read == 20 else 48
+    assert len(clips.rows) == 2 * (48 + 8) + 12 - num_kept
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_is_kept_is_of_that_fit_alone(tmp_path: Path) -> None:
+    def name(protocol: Finetune, seed: int = 0, rows: np.ndarray = SPLIT.train, rate: float = 1e-3) -> Path | None:
+        return protocol._unfinished({"learning_rate": rate}, LABELS, rows, 2, seed)._file
+
+    one = Finetune(encoder(), PREPROCESS, QUICK, folder=tmp_path)
+    assert name(one) == name(Finetune(encoder(), PREPROCESS, QUICK, folder=tmp_path))
+    others = [
+        name(one, seed=1),
+        name(one, rows=SPLIT.train[1:]),
+        name(one, rate=1e-4),
+        name(Finetune(encoder("jepa"), PREPROCESS, QUICK, folder=tmp_path)),
+        name(Finetune(encoder(), PREPROCESS, replace(QUICK, drop_path=0.2), folder=tmp_path)),
+    ]
+    assert len({name(one), *others}) == 6
 
 
 def test_a_case_on_two_sides_is_refused() -> None:

@@ -21,7 +21,15 @@ from surgrec.evaluation.results import (
 
 METRICS = {"macro_f1": macro_f1, "balanced_accuracy": balanced_accuracy, "accuracy": accuracy}
 PROTOCOLS = {"clips": ("k-NN", "linear probe", "attentive probe"), "dense": ("frame linear", "temporal head")}
-PHASES = ("Preparation", "Calot triangle dissection", "Clipping and cutting", "Gallbladder dissection", "Packaging", "Cleaning", "Retraction")
+PHASES = (
+    "Preparation",
+    "Calot triangle dissection",
+    "Clipping and cutting",
+    "Gallbladder dissection",
+    "Packaging",
+    "Cleaning",
+    "Retraction",
+)
 FOREIGN = ("VideoMAE", "V-JEPA", "Endo-FM", "DINOv2", "ViT supervised")
 
 
@@ -30,12 +38,24 @@ def example(num_tasks: int = 4, num_foreign: int = 3, seed: int = 0) -> Results:
     rng = np.random.default_rng(seed)
     tasks = tuple(_task(number) for number in range(num_tasks))
     encoders = _encoders(num_foreign, tasks)
-    cells, gaps = [], [Gap(tasks[-1].name, encoders[-4].name, PROTOCOLS[tasks[-1].form][0], "features were not finite in 3 of 41 clips")]
+    cells, gaps = (
+        [],
+        [
+            Gap(
+                tasks[-1].name,
+                encoders[-4].name,
+                PROTOCOLS[tasks[-1].form][0],
+                "features were not finite in 3 of 41 clips",
+            )
+        ],
+    )
     for task in tasks:
         for encoder in encoders:
             own = ("none",) if encoder.name in ("majority", "stratified") else PROTOCOLS[task.form]
             for protocol in own:
-                if not any((gap.task, gap.encoder, gap.protocol) == (task.name, encoder.name, protocol) for gap in gaps):
+                if not any(
+                    (gap.task, gap.encoder, gap.protocol) == (task.name, encoder.name, protocol) for gap in gaps
+                ):
                     cells.append(_cell(task, encoder, protocol, rng))
     environment = {
         "surgrec": "generated",
@@ -86,7 +106,11 @@ def _encoders(num_foreign: int, tasks: tuple[TaskFacts, ...]) -> tuple[EncoderFa
 
 def _cell(task: TaskFacts, encoder: EncoderFacts, protocol: str, rng: np.random.Generator) -> Cell:
     classes = len(task.classes)
-    truth = np.sort(rng.choice(classes, 300, p=np.arange(classes, 0, -1) / np.arange(1, classes + 1).sum()))
+    truth = np.sort(
+        np.random.default_rng(len(task.classes)).choice(
+            classes, 300, p=np.arange(classes, 0, -1) / np.arange(1, classes + 1).sum()
+        )
+    )
     skill = {"ours": 0.65, "foreign": 0.5, "random": 0.15, "trivial": 0.1}[encoder.kind] + rng.uniform(-0.1, 0.1)
     skill = 0.0 if encoder.name == "majority" else skill
     guesses = np.zeros(300, int) if encoder.name == "majority" else rng.integers(0, classes, 300)
@@ -131,7 +155,19 @@ def _comparisons(cells: list[Cell], rng: np.random.Generator) -> list[Comparison
                 p = float(min(1.0, 10 ** (-8 * abs(difference)) * rng.uniform(0.5, 1)))
                 ends = difference - 0.1, difference + 0.1
                 made.append(
-                    Comparison(a.task, a.split, a.protocol, "macro_f1", a.encoder, b.encoder, difference, *ends, p, min(1.0, 20 * p), "holm")
+                    Comparison(
+                        a.task,
+                        a.split,
+                        a.protocol,
+                        "macro_f1",
+                        a.encoder,
+                        b.encoder,
+                        difference,
+                        *ends,
+                        p,
+                        min(1.0, 20 * p),
+                        "holm",
+                    )
                 )
     return made
 
@@ -141,5 +177,7 @@ def _ranks(encoders: tuple[EncoderFacts, ...], tasks: tuple[TaskFacts, ...], rng
     for protocol in dict.fromkeys(protocol for task in tasks for protocol in PROTOCOLS[task.form]):
         for place, encoder in enumerate(encoders):
             rank = 1 + 0.9 * place + float(rng.uniform(0, 0.4))
-            made.append(Rank(protocol, "macro_f1", encoder.name, rank, max(1.0, rank - 0.8), rank + 0.9, float(0.6 / 3**place)))
+            made.append(
+                Rank(protocol, "macro_f1", encoder.name, rank, max(1.0, rank - 0.8), rank + 0.9, float(0.6 / 3**place))
+            )
     return made

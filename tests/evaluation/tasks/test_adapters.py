@@ -70,6 +70,40 @@ def test_another_layout_is_refused_with_what_was_expected_where(name: str, tmp_p
         read_tasks(name, tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("name", "lost", "said"),
+    [
+        ("aixsuture", "OSATS.csv", "OSATS.xlsx, or OSATS.csv"),
+        ("autolaparo", "labels/label_09.txt", "labels/label_09.txt"),
+        ("cataract_101", "videos.csv", "videos.csv"),
+        ("cataract_1k", "Phase_recognition_dataset/videos/case_5014.mp4", "8 videos.* 1 are missing: case_5014"),
+        ("cataract_21", "validation/case_20.mp4", "4 videos in validation .*found 3"),
+        ("cholec80", "phase_annotations/video80-phase.txt", "phase_annotations/video80-phase.txt"),
+        ("cholect50", "CholecT50/labels/VID111.json", "50 label files.* missing: VID111"),
+        ("colonoscopic", "Adenoma Hyperplasic", "two or more classes"),
+        ("grasp", "GraSP_1fps/annotations/grasp_long-term_test.json", "grasp_long-term_test.json"),
+        ("gyn_events", "AbdominalAccess Bleeding Coag-Transection", "two or more classes"),
+        ("hyper_kvasir", "labeled-videos/upper-gi-tract", "two or more classes"),
+        ("jigsaws", "Knot_Tying/transcriptions", "the folder Knot_Tying/transcriptions"),
+        ("kvasir_capsule", "metadata.csv", "metadata.csv"),
+        ("ldpolypvideo", "Test/Annotations/6/0003.txt", "Test/Annotations/6/0003.txt"),
+        ("m2cai16_workflow", "test_dataset", "41 videos.* 14 are missing: test_workflow_video_01"),
+        ("multibypass140", "labels/strasbourg/labels_by70_splits/labels/val/1fps_3.pickle", "val/1fps_3.pickle"),
+        ("pitvis", "video_07.mp4", "25 videos.* missing: 7"),
+        ("sar_rarp50", "test/video_41/action_discrete.txt", "test/video_41/action_discrete.txt"),
+        ("surgicalactions160", "16_endobag-out/16_10.mp4", "160 clips.* found 159"),
+    ],
+)
+def test_what_is_missing_is_told_with_its_place(
+    name: str, lost: str, said: str, minis: Callable[[str], Path], tmp_path: Path
+) -> None:
+    root = copied(minis, name, tmp_path)
+    for path in lost.split():
+        shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+    with pytest.raises(UserError, match=f"{name}: expected .*{said}"):
+        read_tasks(name, root)
+
+
 def _forms(name: str) -> tuple[str, ...]:
     from surgrec.evaluation.tasks.card import task_card
 
@@ -108,7 +142,8 @@ def test_a_missing_video_of_a_published_split_is_told(minis: Callable[[str], Pat
     dense, clips = read_tasks("cholec80", root, allow_missing=True)
     assert len(dense.groups) == 79
     assert any(
-        "1 video of 80" in note and "not on the published split" in note for note in (*dense.notes, *clips.notes)
+        "1 video of 80 missing" in note and "not on the published split" in note
+        for note in (*dense.notes, *clips.notes)
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.replay import Lists, findings_in_a_line, replay
+from surgrec.evaluation.tasks.catalog import ADAPTERS, EXTRAS
+from surgrec.evaluation.tasks.replay import CARD_OF_FOLDER, Lists, findings_in_a_line, replay
 from tests.corpus.published_splits import clean, write_lists
 from tests.evaluation.tasks.archives import put
 
@@ -47,6 +48,10 @@ def test_a_leak_is_kept_and_told(tmp_path: Path) -> None:
     said = findings_in_a_line(task.findings)
     assert said.startswith(f"{sum(finding.severity == 'error' for finding in task.findings)} error") and ": " in said
     assert all(finding.kind in said for finding in task.findings if finding.severity in ("error", "warning"))
+
+
+def test_the_folders_of_the_sixteen_are_known() -> None:
+    assert sorted(CARD_OF_FOLDER.values()) == sorted(set(ADAPTERS) - set(EXTRAS))
 
 
 def test_missing_clips_are_told(tmp_path: Path) -> None:

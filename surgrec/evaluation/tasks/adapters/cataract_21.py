@@ -20,7 +20,7 @@ def read(archive: Archive) -> tuple[Task, ...]:
     operations, part_of = [], {}
     for folder, count in COUNTS.items():
         videos = archive.find(f"{folder}/*.mp4", rf"{folder}/(case_\d+[^/]*)\.mp4", f"{count} videos")
-        archive.expect(videos, count, f"video in {folder}")
+        archive.expect(videos, count, f"videos in {folder}")
         for key, video in videos.items():
             path = archive.file(f"{folder}/{key}.csv", "a frame and its phase a line")
             operations.append(Operation(key, video, key, *_spans(archive, path, declared_fps(video))))

@@ -28,7 +28,7 @@ def read(archive: Archive) -> tuple[Task, ...]:
             raise UserError(
                 f"{archive.card.name}: {path} must have images with id, video_name and frame_num, and annotations with image_id and phases"
             ) from None
-        archive.expect(frames, count, f"{part} case")
+        archive.expect(frames, count, f"{part} cases")
         for case, phases in sorted(frames.items()):
             pictures = archive.folder(f"{base}frames/{case}", "the pictures of a case, one a second")
             labels = [archive.label("phase", phases[number], path) for number in sorted(phases)]

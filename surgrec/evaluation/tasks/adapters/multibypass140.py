@@ -8,6 +8,7 @@ from typing import Any
 
 from surgrec.core.errors import UserError
 from surgrec.evaluation.tasks.archive import Archive
+from surgrec.evaluation.tasks.card import Form
 from surgrec.evaluation.tasks.operations import Operation, clips, dense
 from surgrec.evaluation.tasks.spans import Span, without
 from surgrec.evaluation.tasks.task import NO_LABEL, Task
@@ -48,7 +49,7 @@ def read(archive: Archive) -> tuple[Task, ...]:
 
 def _operation(archive: Archive, key: str, video: Path, path: Path, content: Any, kind: str) -> Operation:
     """`severe_index` marks what happened during a phase and is none; during `out_of_body` no phase is seen, so none holds."""
-    form = "phase" if kind == "phases" else "step"
+    form: Form = "phase" if kind == "phases" else "step"
     spans, holes, until = [], [], 0.0
     try:
         for entry in content[kind]:

@@ -19,7 +19,7 @@ def read(archive: Archive) -> tuple[Task, ...]:
         videos = archive.find(
             f"{pattern}/video_*/video_left.avi", rf"{pattern}/(video_\d+)/video_left\.avi", f"{COUNTS[part]} recordings"
         )
-        archive.expect(videos, COUNTS[part], f"recording in {pattern}")
+        archive.expect(videos, COUNTS[part], f"recordings in {pattern}")
         for key, video in videos.items():
             path = video.parent / "action_discrete.txt"
             rows = [line.split(",") for line in archive.text(path).split()]
