@@ -152,7 +152,8 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
     """Models in the order of the configuration, then what they are compared with."""
     node, device = config.encoders, _device(config)
     given = {variant: str(_trained(config, variant)) for variant in node.train} | node.models
-    models = {name: _entrant(name, model, device) for name, model in given.items()}
+    titles = {variant: f"quickstart {variant.upper()}" for variant in node.train}
+    models = {name: _entrant(name, model, device, titles.get(name, name)) for name, model in given.items()}
     found = list(models.values())
     found += [_drawn_anew(models[name]) for name in node.random]
     found += [viewed(models[name], view) for name in node.views for view in ("middle frame", "shuffled frames")]
@@ -175,24 +176,14 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
     return found
 
 
-def _entrant(name: str, model: str, device: str) -> Entrant:
+def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
     if _is_run(Path(model)):
-        return Entrant(
-            name, _title(name, model), "ours", lambda seed: _of_run(Path(model), device), seen=_seen(Path(model))
-        )
+        return Entrant(name, title, "ours", lambda seed: _of_run(Path(model), device), seen=_seen(Path(model)))
     family = model.partition(":")[0]
     kinds: dict[str, Kind] = {"random": "random", "trivial": "trivial"}
     kind: Kind = kinds.get(family, "foreign" if family in _FOREIGN else "ours")
     seen = frozenset[str]() if kind in ("random", "trivial") else None
-    return Entrant(name, name, kind, lambda seed: load_any(model, device), seen=seen)
-
-
-def _title(name: str, run: str) -> str:
-    return (
-        f"{name}, {read_config(Path(run) / 'config.yaml').variant}"
-        if name not in ("mae", "jepa")
-        else f"quickstart {name.upper()}"
-    )
+    return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen)
 
 
 def _drawn_anew(entrant: Entrant) -> Entrant:

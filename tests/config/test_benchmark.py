@@ -41,6 +41,7 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     seen: set[str] = set()
     paths = [f"paths.{name}={tmp_path / name}" for name in ("benchmarks", "features", "runs", "embedded")]
     options = [GIVEN, *paths, "encoders.train=[mae]", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
+    options.append(f"+tasks.archives.cholec80={tmp_path}")
     config = watch(compose_benchmark(options), seen)
     monkeypatch.setattr(benchmark, "_train", lambda config, variant: None)
     benchmark.provide(config)
