@@ -56,12 +56,16 @@ class Cells:
         """Keep a finished cell; what was said of its failure goes."""
         predictions.write(self._file(place, ".npz"))
         write_json(self._file(place, ".json"), {"key": key, "cell": plain(cell)})
-        self._file(place, ".gap.json").unlink(missing_ok=True)
+        self.remove_gap(place)
 
     def write_gap(self, place: Place, gap: Gap) -> None:
-        """Say why there is no cell; one of an earlier configuration goes, so that it is not taken for this one."""
+        """Say why there is no cell. One that was finished before stays on disk: it stands again once its encoder, which may only be out of
+        reach, is known to be the same."""
         write_json(self._file(place, ".gap.json"), plain(gap))
-        self._file(place, ".json").unlink(missing_ok=True)
+
+    def remove_gap(self, place: Place) -> None:
+        """What was said of the cell holds no more."""
+        self._file(place, ".gap.json").unlink(missing_ok=True)
 
     def gap(self, place: Place) -> Gap | None:
         """Why there is no cell, where it was tried."""

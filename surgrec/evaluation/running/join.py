@@ -40,7 +40,7 @@ from surgrec.evaluation.running.cells import Cells, Place
 from surgrec.evaluation.running.entrant import Entrant
 from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.protocols import LOOKS_AT_NOTHING
-from surgrec.evaluation.running.run import reason_of
+from surgrec.evaluation.running.run import Bench, reason_of
 from surgrec.evaluation.running.splits import facts_of, rows_tested, split_sets
 from surgrec.evaluation.tasks.task import ClipTask, Task
 
@@ -50,15 +50,14 @@ Column = tuple[str, str, str]  # task, split, protocol's key
 
 def join(plan: Plan, environment: Mapping[str, object]) -> Results:
     """All that is there. A cell that was not run yet is a gap that says so."""
-    cells = Cells(plan.folder / "cells")
-    found: dict[Place, Cell] = {}
+    cells, states = Cells(plan.folder / "cells"), states_of(plan)
+    found = {place: state for place, state in states.items() if isinstance(state, Cell)}
     gaps = [Gap(task, "*", "*", reason) for task, reason in plan.absent.items()]
-    for place in plan.places():
-        if (cell := cells.read(place)) is not None:
-            found[place] = cell
-        else:
-            waiting = Gap(place.task, place.encoder, title_of(place), "not run yet; run the same command again")
-            gaps.append(cells.gap(place) or waiting)
+    gaps += [state for state in states.values() if isinstance(state, Gap)]
+    waiting = [place for place, state in states.items() if state is None]
+    gaps += [
+        Gap(each.task, each.encoder, title_of(each), "not run yet; run the same command again") for each in waiting
+    ]
     columns = _columns(cells, list(found))
     comparisons, by_column = _comparisons(columns)
     return Results(
@@ -75,10 +74,24 @@ def join(plan: Plan, environment: Mapping[str, object]) -> Results:
     )
 
 
+def states_of(plan: Plan) -> dict[Place, Cell | Gap | None]:
+    """Of every cell: what was found, why nothing was, or None where it was not tried. A cell of other weights or settings than the plan's is
+    none, however it came there."""
+    cells, bench = Cells(plan.folder / "cells"), Bench(plan)
+    states: dict[Place, Cell | Gap | None] = {}
+    for place in plan.places():
+        states[place] = cells.gap(place)
+        if states[place] is None:
+            try:
+                states[place] = cells.read(place, bench.key(place))
+            except Exception as error:  # of an encoder that cannot be had any more
+                states[place] = Gap(place.task, place.encoder, title_of(place), reason_of(error))
+    return states
+
+
 def is_complete(plan: Plan) -> bool:
     """Whether every cell was tried."""
-    places = plan.places()
-    return Cells(plan.folder / "cells").num_done(places) == len(places)
+    return all(state is not None for state in states_of(plan).values())
 
 
 def _gathered(gaps: Sequence[Gap]) -> list[Gap]:

@@ -48,6 +48,7 @@ def run_cells(plan: Plan, places: Sequence[Place], is_shown: bool = True) -> Non
                 key = bench.key(place)
                 if cells.read(place, key) is None:
                     cells.write(place, key, *bench.run(place))
+                cells.remove_gap(place)
             except Exception as error:  # one cell, whatever is wrong with it
                 gap = Gap(place.task, place.encoder, title_of(place), reason_of(error))
                 cells.write_gap(place, gap)

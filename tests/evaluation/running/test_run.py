@@ -177,6 +177,24 @@ def test_a_gap_is_tried_again_and_goes(videos: list[Path], tmp_path: Path) -> No
     assert results.gaps == () and len(results.cells) == 1
 
 
+def test_an_encoder_out_of_reach_is_a_gap_and_its_numbers_come_back_with_it(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant(),))
+    run_cells(plan, plan.places())
+    before = join(plan, {})
+
+    def load(seed: int) -> object:
+        raise UserError("the disk is away")
+
+    away = replace(plan, entrants=(tiny.entrant("ours", load),))  # type: ignore[arg-type]
+    run_cells(away, away.places())
+    assert join(away, {}).cells == () and join(away, {}).gaps[0].reason == "the disk is away"
+    monkeypatch.setattr(running.Bench, "run", None)  # nothing is to be computed
+    run_cells(plan, plan.places())
+    assert join(plan, {}) == before
+
+
 def test_another_release_of_the_same_name_is_measured_anew(videos: list[Path], tmp_path: Path) -> None:
     plans = [
         tiny.plan(
@@ -193,6 +211,16 @@ def test_another_release_of_the_same_name_is_measured_anew(videos: list[Path], t
     assert ids[0] != ids[1]
     assert cells.read(place, running.Bench(plans[1]).key(place)) is not None
     assert cells.read(place, running.Bench(plans[0]).key(place)) is None
+
+
+def test_cells_of_other_settings_are_not_joined(videos: list[Path], tmp_path: Path) -> None:
+    """Of a cluster whose other job has not come yet, after a changed configuration."""
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("one"), tiny.entrant("two")))
+    run_cells(plan, plan.places())
+    changed = replace(plan, num_seeds=3)
+    run_cells(changed, changed.of_shard(0, 2))
+    assert is_complete(plan) is False and is_complete(changed) is False
+    assert [(cell.encoder, cell.num_seeds) for cell in join(changed, {}).cells] == [("one", 3)]
 
 
 def test_a_damaged_cell_is_run_again(whole: tuple[Plan, Results], tmp_path: Path, videos: list[Path]) -> None:
