@@ -75,8 +75,7 @@ def join(plan: Plan, environment: Mapping[str, object]) -> Results:
 
 
 def states_of(plan: Plan) -> dict[Place, Cell | Gap | None]:
-    """Of every cell: what was found, why nothing was, or None where it was not tried. A cell of other weights or settings than the plan's is
-    none, however it came there."""
+    """Of every cell: what was found, why nothing was, or None where it was not tried, or with other weights or settings than the plan's."""
     cells, bench = Cells(plan.folder / "cells"), Bench(plan)
     states: dict[Place, Cell | Gap | None] = {}
     for place in plan.places():
