@@ -44,7 +44,8 @@ def clip_times(start_seconds: float, end_seconds: float, num_frames: int) -> npt
     """Ascending moments (T,), from the start on, each for one T-th of the interval: `start + i * (end - start) / T`."""
     if not 0 <= start_seconds < end_seconds:
         raise ValueError(f"a clip from {start_seconds} to {end_seconds} seconds is empty")
-    return start_seconds + np.arange(num_frames) * ((end_seconds - start_seconds) / num_frames)
+    step_seconds = (end_seconds - start_seconds) / num_frames
+    return start_seconds + np.arange(num_frames, dtype=np.float64) * step_seconds
 
 
 @dataclass(frozen=True)

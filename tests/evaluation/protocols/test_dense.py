@@ -18,7 +18,7 @@ from surgrec.evaluation.splits import Split
 
 NUM_CLASSES, WIDTH = 3, 5
 SMALL = TemporalSettings(
-    num_stages=2, num_layers=4, channels=16, dropout=0.1, num_epochs=12, batch_size=3, learning_rates=(1e-2, 2e-2)
+    num_stages=2, num_layers=3, channels=16, dropout=0.1, num_epochs=8, batch_size=3, learning_rates=(1e-2, 2e-2)
 )
 LINEAR = FrameLinear(Linear(l2_grid=(1e-1, 1e-3), name="linear head per frame"))
 PROTOCOLS: list[DenseProtocol] = [

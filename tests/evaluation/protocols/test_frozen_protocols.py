@@ -21,7 +21,7 @@ from surgrec.evaluation.protocols.trivial import Majority, StratifiedRandom
 from surgrec.evaluation.splits import Split, folds_by_group, split_by_group
 from tests.evaluation.protocols.build import GROUPS, LABELS, NUM_CLASSES, features
 
-FEW_STEPS = AttentiveSettings(num_heads=2, num_steps=40, batch_size=32, learning_rates=(3e-3, 1e-3))
+FEW_STEPS = AttentiveSettings(num_heads=2, num_steps=20, batch_size=32, learning_rates=(1e-2, 3e-3))
 FITTED: list[FrozenProtocol] = [KNN(ks=(1, 5, 20)), Linear(l2_grid=(1.0, 1e-2)), Attentive(FEW_STEPS)]
 ALL = [*FITTED, Majority(), StratifiedRandom()]
 
