@@ -229,11 +229,15 @@ def _clip_line(clip: Clip) -> str:
 
 
 def _labels_digest(recording: Recording, classes: Sequence[str]) -> str:
-    names = (*classes, "")  # NO_LABEL is the last
-    lines = (
-        f"{time:.3f} {names[label]}" for time, label in zip(recording.times_seconds, recording.labels, strict=True)
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Of the moments in milliseconds and the names of their classes, whatever the order of `classes`."""
+    names = sorted({classes[label] for label in np.unique(recording.labels) if label != NO_LABEL})
+    rank = np.array(
+        [names.index(name) if name in names else NO_LABEL for name in (*classes, "")]
+    )  # NO_LABEL is the last
+    digest = hashlib.sha256("\n".join(names).encode())
+    digest.update(np.rint(recording.times_seconds * 1000).astype("<i8").tobytes())
+    digest.update(rank[recording.labels].astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _named(name: str, splits: Sequence[NamedSplit]) -> NamedSplit:

@@ -91,6 +91,10 @@ def test_the_hash_of_a_dense_task_sees_every_moment() -> None:
         split = NamedSplit("given", "official", rows(0), rows(1), rows(2))
         return DenseTask("set_phase", "Set", "other", "phase", ("a", "b"), tuple(made), (split,))
 
+    reordered = dense()
+    flipped = tuple(replace(each, labels=np.array([1, 0, 0, -1])) for each in reordered.recordings)
+    reordered = replace(reordered, classes=("b", "a"), recordings=flipped)
+    assert reordered.split_hash(dense().splits[0]) == dense().split_hash(dense().splits[0])
     assert len({dense(changed).split_hash(dense().splits[0]) for changed in (None, 0, 1, 2)}) == 4
 
 
