@@ -45,7 +45,7 @@ def _per_class(known: Known, task: TaskFacts, cells: Mapping[str, Cell], title: 
         return []
     classes = dict.fromkeys([*task.classes, *(name for scores in shown.values() for name in scores)])
     rows = tuple((_class_name(name, shown), *(_f1(scores.get(name)) for scores in shown.values())) for name in classes)
-    header = ("class", *(Name(known.title(name)) for name in shown))
+    header: tuple[Entry, ...] = ("class", *(Name(known.title(name)) for name in shown))
     caption = f"F1 of each class, below it precision and recall. {title}. Support: test rows."
     return [Fold(f"Scores of each class, {title}", (Grid(caption, header, rows, is_wide=True),))]
 
@@ -74,7 +74,7 @@ def _confusions(known: Known, task: TaskFacts, cells: Mapping[str, Cell], title:
 
 
 def _confusion(encoder: str, classes: Sequence[str], cell: Cell, title: str) -> Grid:
-    rows = []
+    rows: list[tuple[Entry, ...]] = []
     for place, counts in enumerate(cell.confusion):
         total = max(1, sum(counts))
         entries = [
@@ -86,7 +86,10 @@ def _confusion(encoder: str, classes: Sequence[str], cell: Cell, title: str) -> 
             for other, count in enumerate(counts)
         ]
         rows.append((Name(f"{place + 1} {_name(classes, place)}"), *entries))
-    header = (Name("true class", "columns: predicted"), *(str(place + 1) for place in range(len(cell.confusion))))
+    header: tuple[Entry, ...] = (
+        Name("true class", "columns: predicted"),
+        *(str(place + 1) for place in range(len(cell.confusion))),
+    )
     caption = f"{encoder}: {title}. Counts, summed over {counted(cell.num_seeds, 'seed')}; shaded by their share of their row."
     return Grid(caption, header, tuple(rows))
 

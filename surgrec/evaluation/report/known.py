@@ -28,11 +28,11 @@ class Known:
         self.results = results
         self.tasks = {task.name: task for task in results.tasks}
         self.encoders = {encoder.name: encoder for encoder in _in_order(results.encoders)}
-        for one in (*results.cells, *results.comparisons):
-            names = (one.encoder,) if isinstance(one, Cell) else (one.a, one.b)
-            self._refuse("task", one.task, self.tasks)
-            for name in names:
-                self._refuse("encoder", name, self.encoders)
+        named = [(cell.task, cell.encoder) for cell in results.cells]
+        named += [(one.task, name) for one in results.comparisons for name in (one.a, one.b)]
+        for task, encoder in dict.fromkeys(named):
+            self._refuse("task", task, self.tasks)
+            self._refuse("encoder", encoder, self.encoders)
         for rank in results.ranks:
             self._refuse("encoder", rank.encoder, self.encoders)
         for cell in results.cells:

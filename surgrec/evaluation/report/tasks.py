@@ -129,7 +129,13 @@ def _metrics(known: Known, place: Place, protocol: str, encoders: Sequence[str],
 
     own = (Name(worded(metric)) for metric in metrics)
     head = worded(metrics[0]) if metrics else "score"
-    header = (Name("encoder", worded(protocol)), *own, "seeds", Name("each seed", head), "chosen on validation rows")
+    header: tuple[Entry, ...] = (
+        Name("encoder", worded(protocol)),
+        *own,
+        "seeds",
+        Name("each seed", head),
+        "chosen on validation rows",
+    )
     caption = f"All metrics. {title}; {levels(scores)}."
     *others, last = map(row, encoders)
     return Grid(caption, header, tuple(others), (last,), is_wide=True)
