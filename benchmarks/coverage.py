@@ -28,13 +28,12 @@ import numpy.typing as npt
 from coverage_forms import FORMS, see
 from coverage_patients import KINDS, METRICS, Pair, draw, equally_accurate, population
 from report import cpu_name, write_result
-from scipy import stats
 
 from surgrec.core.atomic import write_text
 from surgrec.core.console import progress, run_command
 from surgrec.core.rng import generator
 from surgrec.evaluation.comparisons import swap_test
-from surgrec.evaluation.intervals import crossed_error, score_bounds
+from surgrec.evaluation.intervals import crossed_parts, reach, score_bounds
 from surgrec.evaluation.metrics import Metric, accuracy
 
 Array = npt.NDArray[np.float64]
@@ -132,9 +131,8 @@ def _ours(metric: Metric, encoders: list[Array]) -> tuple[Array, Array]:
     by_group, sizes = np.moveaxis(np.asarray(pseudo), 0, -1), encoders[0][0].sum((-2, -1))
     if len(encoders) == 1:
         return score_bounds(np.asarray(estimate), by_group, sizes)
-    error, freedom = crossed_error(by_group, sizes)
-    reach = stats.t.ppf(0.975, freedom) * error
-    return estimate - reach, estimate + reach
+    away = reach(crossed_parts(by_group, sizes), 0.95)
+    return estimate - away, estimate + away
 
 
 def _held(low: Array, high: Array, truth: float) -> Row:

@@ -18,10 +18,9 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
 
 from surgrec.core.rng import generator
-from surgrec.evaluation.intervals import Interval, Statistic, check_groups, difference_interval, mean_interval
+from surgrec.evaluation.intervals import Interval, Statistic, check_groups, difference_interval, mean_interval, p_value
 from surgrec.evaluation.metrics import Counts, Metric
 from surgrec.evaluation.statistics import paired_statistics
 
@@ -54,10 +53,10 @@ def compare(counts: Mapping[str, Counts | Sequence[Counts]], metric: Metric, see
     for first, second in pairs:
         statistics = paired_statistics(counts[first], counts[second], metric)
         if max(each.num_seeds for each in statistics) > 1:
-            p_value, test = crossed_test(*statistics), "t over groups and seeds"
+            found, test = crossed_test(*statistics), "t over groups and seeds"
         else:
-            p_value, test = swap_test(_only(counts[first]), _only(counts[second]), metric, seed), "exchange of groups"
-        rows.append((first, second, difference_interval(*statistics), p_value, test))
+            found, test = swap_test(_only(counts[first]), _only(counts[second]), metric, seed), "exchange of groups"
+        rows.append((first, second, difference_interval(*statistics), found, test))
     adjusted = holm([row[3] for row in rows])
     return [Comparison(*row[:4], float(each), row[4]) for row, each in zip(rows, adjusted, strict=True)]
 
@@ -69,7 +68,7 @@ def compare_means(data_sets: Sequence[Mapping[str, Statistic]]) -> list[Comparis
     """
     pairs = list(combinations(data_sets[0], 2))
     means = [mean_interval([difference_interval(each[one], each[other]) for each in data_sets]) for one, other in pairs]
-    p_values = [_two_sided(mean.estimate, mean.error, mean.freedom) for mean in means]
+    p_values = [p_value(mean) for mean in means]
     rows = zip(pairs, means, p_values, holm(p_values), strict=True)
     return [Comparison(*pair, mean, p, float(adjusted), "t over data sets") for pair, mean, p, adjusted in rows]
 
@@ -94,8 +93,7 @@ def swap_test(counts_a: Counts, counts_b: Counts, metric: Metric, seed: int = 0,
 
 def crossed_test(first: Statistic, second: Statistic) -> float:
     """Two-sided p-value of the difference of two means over seeds; it is below 0.05 where the 95 % interval leaves out 0."""
-    interval = difference_interval(first, second)
-    return _two_sided(interval.estimate, interval.error, interval.freedom)
+    return p_value(difference_interval(first, second))
 
 
 def holm(p_values: Sequence[float]) -> Array:
@@ -105,13 +103,6 @@ def holm(p_values: Sequence[float]) -> Array:
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     return np.minimum(adjusted, 1.0)
-
-
-def _two_sided(difference: float, error: float, freedom: float) -> float:
-    """p-value of a difference by Student's t."""
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * student.sf(abs(difference) / error, freedom))
 
 
 def _signs(num_groups: int, seed: int, num_swaps: int) -> Array:

@@ -13,11 +13,14 @@ findings, one a group. Four things make it cover where groups are few:
 * the jackknife's own estimate of bias is part of the error of a score, since metrics over rare classes are biased in small samples; in
   a difference of two encoders it cancels but for noise, and is left out;
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
-  Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed.
+  Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed. Each factor has its own quantile,
+  and the reaches are added as squares (Graybill & Wang 1980): three seeds tell little of how seeds differ, and degrees of freedom that are
+  estimated from so little are often far too many.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +32,7 @@ from scipy.stats import t as student
 from surgrec.core.errors import UserError
 
 Array = npt.NDArray[np.float64]
+Part = tuple[Array, Array]  # a variance and its degrees of freedom
 FORM = "jackknife over groups"
 _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
 
@@ -37,8 +41,8 @@ _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
 class Interval:
     """An estimate and the interval around it that holds the true value with probability about `level`.
 
-    `form`: how it was found. `num_groups`: what it rests on; `error`: standard error on the estimate's own scale, with `freedom` degrees of
-    freedom.
+    `form`: how it was found. `num_groups`: what it rests on. `parts`: variance of the estimate, on its own scale, and degrees of freedom,
+    by groups and, where there are several, by seeds.
     """
 
     estimate: float
@@ -47,8 +51,12 @@ class Interval:
     level: float
     form: str = FORM
     num_groups: int = 0
-    error: float = float("nan")
-    freedom: float = float("nan")
+    parts: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return math.sqrt(sum(variance for variance, _ in self.parts))
 
     def __str__(self) -> str:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -88,19 +96,25 @@ def score_interval(statistic: Statistic, level: float = 0.95) -> Interval:
     check_groups(statistic.num_groups)
     estimate, pseudo = statistic.estimate(), statistic.pseudo_values()
     low, high = score_bounds(np.array(estimate), pseudo, statistic.sizes, level)
-    error, freedom = map(float, crossed_error(pseudo, statistic.sizes))
-    return Interval(estimate, float(low), float(high), level, FORM, statistic.num_groups, error, freedom)
+    parts = _plain(crossed_parts(pseudo, statistic.sizes))
+    return Interval(estimate, float(low), float(high), level, FORM, statistic.num_groups, parts)
 
 
 def difference_interval(first: Statistic, second: Statistic, level: float = 0.95) -> Interval:
-    """Of `first` less `second` on the same groups."""
+    """Of `first` less `second` on the same groups. Where both have as many seeds, they go in pairs too: a seed may choose the same few
+    training cases for both, and where it does not, nothing is lost but degrees of freedom.
+    """
     check_groups(first.num_groups)
     if first.num_groups != second.num_groups:
         raise ValueError(f"{first.num_groups} and {second.num_groups} groups cannot be paired")
-    error, freedom = map(float, difference_error(first, second))
+    own, other = first.pseudo_values(), second.pseudo_values()
+    if own.shape == other.shape:
+        parts = crossed_parts(own - other, first.sizes)
+    else:
+        of_groups = _variance_of_mean(own.mean(1) - other.mean(1)), effective_groups(first.sizes) - 1
+        parts = [of_groups, _joined([_seed_part(pseudo) for pseudo in (own, other) if pseudo.shape[1] > 1])]
     estimate = first.estimate() - second.estimate()
-    reach = float(student.ppf((1 + level) / 2, freedom)) * error
-    return Interval(estimate, estimate - reach, estimate + reach, level, FORM, first.num_groups, error, freedom)
+    return _symmetric(estimate, _plain(parts), level, FORM, first.num_groups)
 
 
 def mean_interval(intervals: Sequence[Interval], level: float = 0.95) -> Interval:
@@ -111,53 +125,52 @@ def mean_interval(intervals: Sequence[Interval], level: float = 0.95) -> Interva
     """
     if not intervals:
         raise ValueError("there is no interval to take the mean of")
-    variances = np.array([each.error**2 for each in intervals]) / len(intervals) ** 2
-    error, freedom = map(
-        float, _combined([(each, one.freedom) for each, one in zip(variances, intervals, strict=True)])
-    )
+    parts = []
+    for factor in range(max(len(each.parts) for each in intervals)):  # groups, then seeds
+        of_sets = [each.parts[factor] for each in intervals if factor < len(each.parts)]
+        parts.append(_joined([(variance / len(intervals) ** 2, freedom) for variance, freedom in of_sets]))
     estimate = float(np.mean([each.estimate for each in intervals]))
-    reach = float(student.ppf((1 + level) / 2, freedom)) * error
     num_groups = sum(each.num_groups for each in intervals)
-    return Interval(
-        estimate, estimate - reach, estimate + reach, level, f"{FORM} of each data set", num_groups, error, freedom
-    )
+    return _symmetric(estimate, _plain(parts), level, f"{FORM} of each data set", num_groups)
+
+
+def p_value(difference: Interval) -> float:
+    """Two-sided: one less the level at which the interval of a difference just reaches 0."""
+    if difference.error == 0:
+        return 1.0 if difference.estimate == 0 else 0.0
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        is_reached = float(reach(difference.parts, 1 - middle)) >= abs(difference.estimate)
+        low, high = (middle, high) if is_reached else (low, middle)
+    return high
 
 
 def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.95) -> tuple[Array, Array]:
     """Of scores (...) with pseudo-values (..., G, S) and sizes of groups (..., G)."""
-    error, freedom = crossed_error(pseudo, sizes)
+    parts = crossed_parts(pseudo, sizes)
     bias = estimate - pseudo.mean((-2, -1))
+    bias_part = (bias**2, parts[0][1])
     inside = np.clip(estimate, _EDGE, 1 - _EDGE)
-    reach = student.ppf((1 + level) / 2, freedom) * np.hypot(error, bias) / (inside * (1 - inside))
-    low = np.minimum(expit(logit(inside) - reach), estimate)
-    high = np.maximum(expit(logit(inside) + reach), estimate)
+    away = reach([*parts, bias_part], level) / (inside * (1 - inside))
+    low = np.minimum(expit(logit(inside) - away), estimate)
+    high = np.maximum(expit(logit(inside) + away), estimate)
     # Nothing varies, so nothing is known of how much it could: each group is taken as wholly right or wrong (Clopper & Pearson 1934).
     furthest = 1 - ((1 - level) / 2) ** (1 / effective_groups(sizes))
-    is_same = error == 0
+    is_same = sum(variance for variance, _ in parts) == 0
     low = np.where(is_same & (estimate == 1), 1 - furthest, np.where(is_same, estimate, low))
     return low, np.where(is_same & (estimate == 0), furthest, np.where(is_same, estimate, high))
 
 
-def difference_error(first: Statistic, second: Statistic) -> tuple[Array, Array]:
-    """Standard error of the difference of two means over seeds, and its degrees of freedom.
-
-    Groups are shared by both. Where both have as many seeds, they go in pairs too: a seed may choose the same few training cases for both,
-    and where it does not, nothing is lost but degrees of freedom.
-    """
-    own, other = first.pseudo_values(), second.pseudo_values()
-    if own.shape == other.shape:
-        return crossed_error(own - other, first.sizes)
-    by_group = own.mean(1) - other.mean(1)
-    parts = [(_variance_of_mean(by_group), effective_groups(first.sizes) - 1)]
-    return _combined([*parts, *(_seed_part(pseudo) for pseudo in (own, other) if pseudo.shape[1] > 1)])
-
-
-def crossed_error(pseudo: Array, sizes: Array) -> tuple[Array, Array]:
-    """Standard errors (...) of the mean of pseudo-values (..., G, S) of groups of these sizes (..., G), and degrees of freedom (...)."""
+def crossed_parts(pseudo: Array, sizes: Array) -> list[Part]:
+    """Variances (...) of the mean of pseudo-values (..., G, S) by groups of these sizes (..., G), and by seeds where there are several."""
     parts = [(_variance_of_mean(pseudo.mean(-1)), effective_groups(sizes) - 1)]
-    if pseudo.shape[-1] > 1:
-        parts.append(_seed_part(pseudo))
-    return _combined(parts)
+    return [*parts, _seed_part(pseudo)] if pseudo.shape[-1] > 1 else parts
+
+
+def reach(parts: Sequence[Part] | Sequence[tuple[float, float]], level: float) -> Array:
+    """How far to both sides (...) an interval goes: each part by its own quantile, added as squares."""
+    return np.sqrt(sum(student.ppf((1 + level) / 2, freedom) ** 2 * variance for variance, freedom in parts))
 
 
 def effective_groups(sizes: Array) -> Array:
@@ -192,9 +205,19 @@ def _seed_part(pseudo: Array) -> tuple[Array, Array]:
     return variance, np.full(variance.shape, num_seeds - 1.0)
 
 
-def _combined(parts: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]) -> tuple[Array, Array]:
-    """Roots of sums of variances, and degrees of freedom by Satterthwaite 1946."""
-    variances, freedoms = (np.stack(np.broadcast_arrays(*each)) for each in zip(*parts, strict=True))
+def _joined(parts: Sequence[Part] | Sequence[tuple[float, float]]) -> Part:
+    """The sum of variances, and its degrees of freedom by Satterthwaite 1946."""
+    variances, freedoms = (np.array(each, dtype=np.float64) for each in zip(*parts, strict=True))
     total, fourths = variances.sum(0), (variances**2 / freedoms).sum(0)
-    freedom = np.divide(total**2, fourths, out=np.array(freedoms[0], dtype=np.float64), where=fourths > 0)
-    return np.sqrt(total), freedom
+    return total, np.divide(total**2, fourths, out=np.array(freedoms[0]), where=fourths > 0)
+
+
+def _plain(parts: Sequence[Part]) -> tuple[tuple[float, float], ...]:
+    return tuple((float(variance), float(freedom)) for variance, freedom in parts)
+
+
+def _symmetric(
+    estimate: float, parts: tuple[tuple[float, float], ...], level: float, form: str, num_groups: int
+) -> Interval:
+    away = float(reach(parts, level))
+    return Interval(estimate, estimate - away, estimate + away, level, form, num_groups, parts)

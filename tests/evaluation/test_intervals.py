@@ -13,10 +13,11 @@ from scipy import stats
 
 from surgrec.evaluation.intervals import (
     Statistic,
-    crossed_error,
+    crossed_parts,
     difference_interval,
     effective_groups,
     mean_interval,
+    p_value,
     score_interval,
 )
 from surgrec.evaluation.metrics import accuracy, balanced_accuracy
@@ -42,6 +43,7 @@ def test_a_difference_of_equal_groups_is_the_paired_t_interval() -> None:
     interval = difference_interval(mean_of(first), mean_of(second))
     expected = stats.ttest_rel(first[0], second[0]).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx(tuple(expected))
+    assert p_value(interval) == pytest.approx(stats.ttest_rel(first[0], second[0]).pvalue)
 
 
 def test_unequal_groups_count_for_fewer() -> None:
@@ -54,8 +56,9 @@ def test_error_over_groups_and_seeds_by_hand() -> None:
     """Two groups, two seeds: mean squares 0.04, 0.09 and 0.01 of the two-way table, so (0.04 + 0.09 - 0.01) / 4."""
     pseudo = np.array([[0.1, 0.5], [0.4, 0.6]])  # groups down, seeds across: means 0.3 and 0.5, 0.25 and 0.55
     by_group, by_seed, meeting = 2 * 0.02, 2 * 0.045, 0.01  # n times the variance of means; residuals are all 0.05
-    error, _ = crossed_error(pseudo, np.ones(2))
-    assert error**2 == pytest.approx((by_group + by_seed - meeting) / 4) == pytest.approx(0.03)
+    (of_groups, _), (of_seeds, freedom) = crossed_parts(pseudo, np.ones(2))
+    assert of_groups == pytest.approx(by_group / 4) and freedom == 1
+    assert of_groups + of_seeds == pytest.approx((by_group + by_seed - meeting) / 4) == pytest.approx(0.03)
 
 
 def test_seeds_that_agree_add_nothing() -> None:
@@ -106,7 +109,8 @@ def test_a_mean_over_data_sets_is_surer_than_its_parts() -> None:
     mean = mean_interval(parts)
     assert mean.estimate == pytest.approx(np.mean([part.estimate for part in parts]))
     assert mean.error == pytest.approx(np.sqrt(np.sum([part.error**2 for part in parts])) / 16)
-    assert mean.freedom == pytest.approx(
+    ((_, freedom),) = mean.parts
+    assert freedom == pytest.approx(
         sum(part.error**2 for part in parts) ** 2 / sum(part.error**4 / 9 for part in parts)
     )
     same = mean_interval([parts[0]])
