@@ -9,8 +9,8 @@ cases are new. Every variant is trained with every policy and seed; a run that i
 held-out windows go to one linear probe over all sources, on cases that it has not seen, and what it says is scored apart: on the head, the
 largest sources that have half of the training hours, and on the tail, the smallest that have a tenth.
 
-Out: balanced accuracy over phases, and its difference from natural, paired over the same windows. Intervals are of a bootstrap over cases,
-all seeds of a policy together; `seeds` is what each gives by itself, and its spread is what another seed alone does. The clusters
+Out: balanced accuracy over phases, and its difference from natural, paired over the same windows. Intervals are of the mean
+over seeds, for other cases and other seeds; `seeds` is what each gives by itself. The clusters
 are of features of the natural run of the same variant and seed, which is what a user has.
 """
 
@@ -37,6 +37,7 @@ from surgrec.core.console import progress, run_command
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.frozen import HeldOut, held_out_predictions
 from surgrec.evaluation.metrics import balanced_accuracy
+from surgrec.evaluation.scores import difference, score
 from surgrec.evaluation.splits import folds_by_group
 
 VARIANTS = ("mae", "jepa")
@@ -139,12 +140,6 @@ def only(result: HeldOut, mask: np.ndarray) -> HeldOut:
     return HeldOut(result.labels[mask], result.predictions[mask], result.groups[mask], result.num_classes)
 
 
-def joined(results: Sequence[HeldOut]) -> HeldOut:
-    """Those of all seeds; a case is one group in all of them, so that it is drawn with all that was said of it."""
-    parts = [np.concatenate([getattr(one, name) for one in results]) for name in ("labels", "predictions", "groups")]
-    return HeldOut(parts[0], parts[1], parts[2], results[0].num_classes)
-
-
 def measure(
     variant: str, runs: dict[tuple[str, int], Path], held: list[Path], parts: dict[str, set[str]]
 ) -> list[dict[str, object]]:
@@ -166,19 +161,19 @@ def measure(
         for part, sources in parts.items():
             of_part = {}
             for policy in policies:
-                found = [predicted[f"{policy}/{seed}", pooling] for seed in seeds]
-                of_part[policy] = [only(result, np.isin(of, sorted(sources))) for result, of in found]
+                of_seeds = [predicted[f"{policy}/{seed}", pooling] for seed in seeds]
+                of_part[policy] = [only(result, np.isin(of, sorted(sources))) for result, of in of_seeds]
             for policy, results in of_part.items():
-                score = joined(results).score(balanced_accuracy)
+                found = score(results, "balanced accuracy")
                 rows.append(
                     {
                         "variant": variant, "pooling": pooling, "part": part, "policy": policy,
-                        "windows": len(results[0].labels), "score": [score.estimate, score.low, score.high],
+                        "windows": len(results[0].labels), "score": [found.estimate, found.low, found.high],
                         "seeds": [result.score(balanced_accuracy).estimate for result in results],
                     }
                 )  # fmt: skip
                 if policy != "natural":
-                    gain = joined(results).minus(joined(of_part["natural"]), balanced_accuracy)
+                    gain = difference(results, of_part["natural"], "balanced accuracy")
                     rows[-1]["gain"] = [gain.estimate, gain.low, gain.high]
     return rows
 

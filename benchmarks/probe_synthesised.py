@@ -4,8 +4,8 @@
     python benchmarks/probe_synthesised.py --corpora held_out --runs runs/mae runs/jepa --out benchmarks/results
 
 In: labelled corpora of other seeds than the one trained on (so all their cases are new), and run folders. Out: a table, printed and written
-with date and hardware: for every run its encoder, and the same encoder before training, under a linear probe. The interval is a
-bootstrap over cases; `difference` is paired over the same windows. With `--starts`, encoders with other random weights stand beside it
+with date and hardware: for every run its encoder, and the same encoder before training, under a linear probe. The interval is
+over cases; `difference` is paired over the same windows. With `--starts`, encoders with other random weights stand beside it
 (without `motion`, which costs most of the time): some ways to draw weights keep more of the input than others.
 
 Two poolings of a window's tokens (t h w D): `mean`, of all; `change`, that and two measures of what happens over time, the spread of

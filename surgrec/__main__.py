@@ -23,12 +23,17 @@ VERBS = {
     "status": "tell how runs are doing: step, time to go, losses, mixture, alarms, last checkpoint",
     "export": "make a release of a run",
     "publish": "give a release to others: on the Hugging Face hub, in a folder, or as one file",
+    "benchmark.data": "the benchmark's datasets: which there are, and what of each you have",
     "convert": "make of a release what transformers or ONNX runtimes read",
+    "benchmark": "measure encoders on tasks, by every protocol, with intervals, and write a report",
     "extract": "compute frozen features of videos with a release",
     "look": "a page and a film of what a release makes of a video: features, similarity, neighbours",
 }
-MODULES = {"corpus": "surgrec.corpus_command"}  # of verbs whose own name is that of a stage
-HYDRA_VERBS = ("train", "preview", "doctor")  # take key=value overrides; Hydra reads them from sys.argv
+MODULES = {  # of verbs whose own name is that of a stage, or has a dot
+    "corpus": "surgrec.corpus_command",
+    "benchmark.data": "surgrec.benchmark_data",
+}
+HYDRA_VERBS = ("train", "preview", "doctor", "benchmark")  # take key=value overrides; Hydra reads them from sys.argv
 
 _HELP = """usage: surgrec VERB ...
 

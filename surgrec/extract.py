@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         required=True,
         metavar="RELEASE",
-        help="folder of `surgrec export`, or its name on Hugging Face; for a baseline timm:NAME or transformers:NAME, by name or folder",
+        help="folder of `surgrec export`, or its name on Hugging Face; for a baseline timm:NAME, transformers:NAME or FAMILY:FILE",
     )
     add("--videos", type=Path, required=True, metavar="PATH", help="a video, a folder of videos or a manifest.parquet")
     add("--out", type=Path, required=True, metavar="FEATURES", help="folder to write or to continue")

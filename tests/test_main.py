@@ -25,7 +25,9 @@ def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_every_verb_is_a_module_of_the_package() -> None:
-    assert [verb for verb in console.VERBS if importlib.util.find_spec(f"surgrec.{verb}") is None] == []
+    assert [
+        verb for verb in console.VERBS if importlib.util.find_spec(console.MODULES.get(verb, f"surgrec.{verb}")) is None
+    ] == []
     assert set(console.HYDRA_VERBS) <= set(console.VERBS)
 
 

@@ -7,7 +7,6 @@ never asked for a global summary (Bardes et al. 2024, V-JEPA, arXiv 2404.08471, 
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
@@ -54,9 +53,13 @@ class AttentiveProbe(nn.Module):
         return self.head(self.norm_out(pooled))
 
     @torch.no_grad()
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, N, D) to logits (n, C), a few at a time."""
+        return torch.cat([self(some.float()) for some in torch.split(tokens, 64)])
+
     def predict(self, tokens: Tensor) -> Tensor:
         """Tokens (n, N, D) to classes (n,), a few at a time."""
-        return torch.cat([self(some.float()).argmax(1) for some in torch.split(tokens, 64)])
+        return self.logits(tokens).argmax(1)
 
 
 def fit_attentive_probe(
@@ -65,16 +68,24 @@ def fit_attentive_probe(
     """Train on train rows of tokens (n, N, D) and labels (n,), choose on validation rows; test rows are not looked at."""
     settings = settings or AttentiveSettings()
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
-    start = _initial_probe(tokens.shape[-1], num_classes, seed, settings).to(tokens.device)
-    best, best_score = start, -1.0
+    best, best_score = None, -1.0
     for learning_rate in settings.learning_rates:
-        probe = _train(copy.deepcopy(start), tokens[train], labels[train].long(), learning_rate, seed, settings)
+        probe = train_attentive_probe(tokens[train], labels[train], num_classes, learning_rate, seed, settings)
         predictions = probe.predict(tokens[validation])
         counts = confusion(labels[validation].cpu().numpy(), predictions.cpu().numpy(), num_classes)
         score = float(balanced_accuracy(counts))
         if score > best_score:
             best, best_score = probe, score
+    assert best is not None, "there is no learning rate"
     return best
+
+
+def train_attentive_probe(
+    tokens: Tensor, labels: Tensor, num_classes: int, learning_rate: float, seed: int, settings: AttentiveSettings
+) -> AttentiveProbe:
+    """A probe of tokens (n, N, D) and labels (n,); first weights and batches are the same for all learning rates."""
+    start = _initial_probe(tokens.shape[-1], num_classes, seed, settings).to(tokens.device)
+    return _train(start, tokens, labels.long(), learning_rate, seed, settings)
 
 
 def _initial_probe(width: int, num_classes: int, seed: int, settings: AttentiveSettings) -> AttentiveProbe:

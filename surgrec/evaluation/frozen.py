@@ -17,10 +17,12 @@ from torch import Tensor
 
 from surgrec.core.errors import UserError
 from surgrec.evaluation.attentive import fit_attentive_probe
+from surgrec.evaluation.intervals import Interval
 from surgrec.evaluation.metrics import Counts, Metric
 from surgrec.evaluation.probes import Standardiser, fit_linear_probe, knn_predict
+from surgrec.evaluation.protocols.answer import Search
 from surgrec.evaluation.splits import Split
-from surgrec.evaluation.statistics import Interval, bootstrap_interval, group_confusions, paired_difference
+from surgrec.evaluation.statistics import group_confusions, interval_of, paired_difference
 
 # "majority": the commonest class of train rows, the floor of every table
 Probe = Literal["majority", "knn", "linear", "attentive"]
@@ -28,25 +30,30 @@ Probe = Literal["majority", "knn", "linear", "attentive"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Predictions (m,) of the test rows of all splits, with what they should have been and the group of each."""
+    """Predictions (m,) of the test rows of all splits, with what they should have been and the group of each.
+
+    `probabilities` (m, C) of the classes, where there are any; `searches`: what was tried on each split.
+    """
 
     labels: npt.NDArray[np.int64]
     predictions: npt.NDArray[np.int64]
     groups: npt.NDArray[np.str_]
     num_classes: int
+    probabilities: npt.NDArray[np.float64] | None = None
+    searches: tuple[Search, ...] = ()
 
     @property
     def counts(self) -> Counts:
         """Confusion matrices (G, C, C) of the groups."""
         return group_confusions(self.labels, self.predictions, self.groups, self.num_classes)
 
-    def score(self, metric: Metric, seed: int = 0) -> Interval:
-        """The metric over all held-out rows, with its interval over resampled groups."""
-        return bootstrap_interval(self.counts, metric, seed)
+    def score(self, metric: Metric) -> Interval:
+        """The metric over all held-out rows, with its interval over groups."""
+        return interval_of(self.counts, metric)
 
-    def minus(self, other: HeldOut, metric: Metric, seed: int = 0) -> Interval:
+    def minus(self, other: HeldOut, metric: Metric) -> Interval:
         """The metric of this encoder less that of `other` on the same rows; an interval above 0 means better beyond chance."""
-        return paired_difference(self.counts, other.counts, metric, seed)
+        return paired_difference(self.counts, other.counts, metric)
 
 
 def held_out_predictions(

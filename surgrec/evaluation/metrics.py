@@ -1,7 +1,8 @@
 """Scores of a classifier as functions of its confusion matrix.
 
 In: labels and predictions, or confusion matrices (..., C, C), rows true class, columns predicted. Out: scores (...). It is its own
-file, and works on counts, because counts of groups add up: a bootstrap over patients is then one matrix product.
+file, and works on counts, because counts of groups add up: to leave a patient out is then a
+subtraction, to draw patients anew one matrix product.
 """
 
 from __future__ import annotations
@@ -46,6 +47,32 @@ def macro_f1(counts: Counts) -> Scores:
     return f1.sum(-1) / (size > 0).sum(-1)
 
 
+def macro_jaccard(counts: Counts) -> Scores:
+    """The mean over classes that occur or are predicted of right / (true or predicted)."""
+    jaccard = class_jaccard(counts)
+    return np.nansum(jaccard, -1) / (~np.isnan(jaccard)).sum(-1)
+
+
+def class_recall(counts: Counts) -> Scores:
+    """Of each class (..., C), the share of its rows that are right; NaN where it does not occur."""
+    return _quotient(_diagonal(counts), counts.sum(-1))
+
+
+def class_precision(counts: Counts) -> Scores:
+    """Of each class (..., C), the share of rows predicted as it that are right; NaN where it is not predicted."""
+    return _quotient(_diagonal(counts), counts.sum(-2))
+
+
+def class_f1(counts: Counts) -> Scores:
+    """Of each class (..., C), 2 right / (true + predicted); NaN where it does not occur and is not predicted."""
+    return _quotient(2 * _diagonal(counts), counts.sum(-1) + counts.sum(-2))
+
+
+def class_jaccard(counts: Counts) -> Scores:
+    """Of each class (..., C), right / (true or predicted); NaN where it does not occur and is not predicted."""
+    return _quotient(_diagonal(counts), counts.sum(-1) + counts.sum(-2) - _diagonal(counts))
+
+
 def _diagonal(counts: Counts) -> Counts:
     return np.diagonal(counts, axis1=-2, axis2=-1)
 
@@ -53,3 +80,8 @@ def _diagonal(counts: Counts) -> Counts:
 def _divide(above: Counts, below: Counts) -> Scores:
     """Quotients, 0 where nothing is divided by nothing."""
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+
+
+def _quotient(above: Counts, below: Counts) -> Scores:
+    """Quotients, NaN where nothing is divided by nothing."""
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)

@@ -41,6 +41,28 @@ class Standardiser:
         return (features.double() - self.mean) / self.scale
 
 
+def knn_votes(
+    train_features: Tensor,
+    train_labels: Tensor,
+    features: Tensor,
+    num_classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> Tensor:
+    """Votes (m, C) for features (m, D) of the k most similar train rows, each exp((cosine - 1) / temperature), so above 0.
+
+    Wu et al. 2018, arXiv 1805.01978, section 3.4. Fewer than k train rows: all of them vote.
+    """
+    train, test = functional.normalize(train_features.double(), dim=1), functional.normalize(features.double(), dim=1)
+    counted = []
+    for rows in torch.split(test, 1024):  # bounds the similarity matrix to 1024 x n
+        similarity, neighbours = (rows @ train.T).topk(min(k, len(train)), dim=1)
+        votes = rows.new_zeros(len(rows), num_classes)
+        votes.scatter_add_(1, train_labels.long()[neighbours], ((similarity - 1) / temperature).exp())
+        counted.append(votes)
+    return torch.cat(counted)
+
+
 def knn_predict(
     train_features: Tensor,
     train_labels: Tensor,
@@ -49,18 +71,8 @@ def knn_predict(
     k: int = 20,
     temperature: float = 0.07,
 ) -> Tensor:
-    """Classes (m,) of features (m, D) by the k most similar train rows, each voting exp(cosine / temperature).
-
-    Wu et al. 2018, arXiv 1805.01978, section 3.4. Fewer than k train rows: all of them vote.
-    """
-    train, test = functional.normalize(train_features.double(), dim=1), functional.normalize(features.double(), dim=1)
-    predictions = []
-    for rows in torch.split(test, 1024):  # bounds the similarity matrix to 1024 x n
-        similarity, neighbours = (rows @ train.T).topk(min(k, len(train)), dim=1)
-        votes = rows.new_zeros(len(rows), num_classes)
-        votes.scatter_add_(1, train_labels.long()[neighbours], ((similarity - 1) / temperature).exp())
-        predictions.append(votes.argmax(1))
-    return torch.cat(predictions)
+    """Classes (m,) that get the most votes, see `knn_votes`."""
+    return knn_votes(train_features, train_labels, features, num_classes, k, temperature).argmax(1)
 
 
 @dataclass(frozen=True)

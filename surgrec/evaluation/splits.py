@@ -66,6 +66,22 @@ def folds_by_group(
     return tuple(_fold(folds, test, (test + 1) % num_folds) for test in range(num_folds))
 
 
+def carve_by_group(
+    groups: npt.ArrayLike, seed: int, fraction: float = 0.2, strata: npt.ArrayLike | None = None
+) -> tuple[Rows, Rows]:
+    """Divide rows (n,) into those that stay and about `fraction` of the groups that are carved off, say for validation.
+
+    At least one group goes to each side. Raises `UserError` where there is only one.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
+    names, group_of_row, ordered = _shuffled_groups(groups, seed, strata)
+    part_of_group = np.empty(len(names), dtype=np.int64)
+    part_of_group[ordered] = _spread(_quotas(len(names), np.array([1 - fraction, fraction])))
+    is_carved = part_of_group[group_of_row] == 1
+    return np.flatnonzero(~is_carved), np.flatnonzero(is_carved)
+
+
 def _fold(folds: Rows, test: int, validation: int) -> Split:
     is_test, is_validation = folds == test, folds == validation
     return Split(*(np.flatnonzero(rows) for rows in (~is_test & ~is_validation, is_validation, is_test)))
@@ -87,11 +103,11 @@ def _shuffled_groups(
             raise UserError(
                 f"group '{names[group_of_row[astray][0]]}' lies in several strata; make group ids unique, say source/group"
             )
-    shuffled = uniforms(seed, "split", [_position_of(str(name)) for name in names], lanes=1)[:, 0]
+    shuffled = uniforms(seed, "split", [position_of(str(name)) for name in names], lanes=1)[:, 0]
     return names, group_of_row, np.lexsort((shuffled, stratum))
 
 
-def _position_of(name: str) -> int:
+def position_of(name: str) -> int:
     """An address for a name: 63 bits of its hash, so that other groups do not matter to it."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 

@@ -1,33 +1,19 @@
-"""How far a score can be trusted: bootstrap intervals over groups.
+"""How far a score can be trusted, for a classifier whose answers are counted.
 
-In: confusion matrices of each group (patient, case), a metric. Out: an estimate with its interval, for one encoder or for the
-difference of two. It is its own file because the unit of chance is the patient, not the clip: resampling clips pretends that a
-thousand clips of five patients are a thousand independent findings (Efron & Tibshirani 1993, chapters 8 and 13).
+In: confusion matrices of each group (patient, case), a metric. Out: an estimate with its interval, for one encoder or for the difference of
+two. It is its own file because the unit of chance is the patient, not the clip: leaving out clips pretends that a thousand clips of five
+patients are a thousand independent findings (Efron & Tibshirani 1993, chapters 8 and 13). The form of the interval is in `intervals`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from surgrec.core.errors import UserError
-from surgrec.core.rng import generator
-from surgrec.evaluation.metrics import Counts, Metric, Scores, confusion
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and the percentile interval around it that holds the true value with probability about `level`."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+from surgrec.evaluation.intervals import Interval, Statistic, difference_interval, score_interval
+from surgrec.evaluation.metrics import Counts, Metric, confusion
 
 
 def group_confusions(
@@ -41,42 +27,43 @@ def group_confusions(
     )
 
 
-def bootstrap_interval(
-    counts: Counts, metric: Metric, seed: int, num_resamples: int = 2000, level: float = 0.95
-) -> Interval:
-    """The metric over all groups of `counts` (G, C, C), with its percentile interval over resampled groups."""
-    resamples = _resample(counts, seed, num_resamples)
-    return _interval(float(metric(counts.sum(0))), metric(resamples), level)
+def counts_statistic(counts: Counts | Sequence[Counts], metric: Metric) -> Statistic:
+    """The metric as a function of how often each group counts; `counts` (G, C, C), or those of several seeds, (S, G, C, C)."""
+    stacked = np.asarray(counts, dtype=np.float64)
+    of_seeds = stacked[None] if stacked.ndim == 3 else stacked
+    num_groups, num_classes = of_seeds.shape[1:3]
+    flat = of_seeds.reshape(len(of_seeds), num_groups, num_classes**2)
+
+    def value(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        summed = np.stack([weights @ one for one in flat], -2)
+        return metric(summed.reshape(*summed.shape[:-1], num_classes, num_classes))  # type: ignore[arg-type]
+
+    return Statistic(value, of_seeds[0].sum((1, 2)), len(of_seeds))
+
+
+def interval_of(counts: Counts | Sequence[Counts], metric: Metric, level: float = 0.95) -> Interval:
+    """The metric over all groups, the mean over seeds where `counts` are of several, with its interval (see `intervals`)."""
+    return score_interval(counts_statistic(counts, metric), level)
 
 
 def paired_difference(
-    counts_a: Counts, counts_b: Counts, metric: Metric, seed: int, num_resamples: int = 2000, level: float = 0.95
+    counts_a: Counts | Sequence[Counts], counts_b: Counts | Sequence[Counts], metric: Metric, level: float = 0.95
 ) -> Interval:
-    """metric(a) - metric(b) for two classifiers on the same rows of the same groups, resampling the groups of both alike.
+    """metric(a) - metric(b) for two classifiers on the same rows of the same groups, which are left out of both alike.
 
     Raises ValueError where the two do not have the same true classes in every group, so cannot have seen the same rows.
     """
-    if counts_a.shape != counts_b.shape or not np.array_equal(counts_a.sum(-1), counts_b.sum(-1)):
+    return difference_interval(*paired_statistics(counts_a, counts_b, metric), level)
+
+
+def paired_statistics(
+    counts_a: Counts | Sequence[Counts], counts_b: Counts | Sequence[Counts], metric: Metric
+) -> tuple[Statistic, Statistic]:
+    """The metric of both, checked to be of the same rows."""
+    true_classes = [np.asarray(counts).sum(-1).reshape(-1, *np.shape(counts)[-3:-1]) for counts in (counts_a, counts_b)]
+    first = true_classes[0][0]
+    if any(one.shape[1:] != first.shape or not (one == first).all() for one in true_classes):
         raise ValueError(
             "a paired difference needs both classifiers to have been tested on the same rows of the same groups"
         )
-    differences = metric(_resample(counts_a, seed, num_resamples)) - metric(_resample(counts_b, seed, num_resamples))
-    return _interval(float(metric(counts_a.sum(0)) - metric(counts_b.sum(0))), differences, level)
-
-
-def _resample(counts: Counts, seed: int, num_resamples: int) -> Counts:
-    """Summed confusion matrices (R, C, C) of R draws of G groups with replacement; the draws depend on seed, G and R only."""
-    num_groups = len(counts)
-    if num_groups < 2:
-        raise UserError(
-            f"an interval over groups needs at least 2 test groups (patients or cases), there is {num_groups}"
-        )
-    times_drawn = generator(seed, "bootstrap", num_groups).multinomial(
-        num_groups, np.full(num_groups, 1.0 / num_groups), size=num_resamples
-    )
-    return np.einsum("rg,gij->rij", times_drawn, counts)
-
-
-def _interval(estimate: float, resampled: Scores, level: float) -> Interval:
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), level)
+    return counts_statistic(counts_a, metric), counts_statistic(counts_b, metric)

@@ -6,6 +6,9 @@ the same windows, batches and stores as a release, so that what is compared is t
     releases/first-look, NAME                a release: a folder, or its name on the Hugging Face hub
     timm:vit_small_patch14_dinov2.lvd142m    weights that timm fetches;  timm:FOLDER  a folder in timm's layout (`save_for_hf`)
     transformers:MCG-NJU/videomae-base       a model of the hub;         transformers:FOLDER  a folder of `save_pretrained`
+    videomae:FILE, dinov2:FILE, ...          a file of weights as its authors published it, see `surgrec.features.foreign`
+    random:MODEL                             ours or of a video family, with first weights instead;  random:MODEL@seed:1  others
+    trivial:histogram                        no network: the colours of every frame
 
 Image models see every frame by itself. Only safetensors are read, and no code that comes with a model is run.
 """
@@ -14,17 +17,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from surgrec.core.errors import UserError
 from surgrec.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
+from surgrec.features.layers import autocast
 from surgrec.hub.load import load_release, usable_device
 from surgrec.hub.preprocess import ClipPreprocess
 
@@ -38,12 +44,25 @@ _INTERVALS = {
 
 @dataclass(frozen=True)
 class FrozenModel:
-    """An encoder, what it expects to see, its name for people, and the digest of its weights, which decides."""
+    """An encoder, what it expects to see (its own clip: frames, seconds, pixels, normalisation), its name for people, and the digest of
+    its weights, which decides. `said`: where every weight of the file went, a sentence each.
+    """
 
     encoder: nn.Module
     preprocess: ClipPreprocess
     name: str
     sha256: str
+    said: tuple[str, ...] = ()
+
+    @torch.no_grad()
+    def tokens(self, clips: Sequence[npt.NDArray[np.uint8]], precision: str = "float32") -> Tensor:
+        """Tokens (B, N, D), float32, of clips uint8 (T, H, W, 3), T as the model's own clip has, through its own forward pass."""
+        videos = [self.preprocess(clip) for clip in clips]
+        if any(video.shape[2] != self.preprocess.num_frames for video in videos):
+            raise ValueError(f"{self.name} reads clips of {self.preprocess.num_frames} frames")
+        with autocast(precision, self.preprocess.device):
+            tokens: Tensor = self.encoder(torch.cat(videos))
+        return tokens.float()
 
 
 def load_any(
@@ -63,11 +82,17 @@ def load_any(
         return _timm(name, device, num_frames, frame_interval_seconds)
     if kind == "transformers" and name:
         return _transformers(name, device, num_frames, frame_interval_seconds)
+    if name:
+        from surgrec.features import foreign  # which needs what is defined here
+
+        if kind in foreign.KINDS:
+            return foreign.load_foreign(kind, name, device, num_frames, frame_interval_seconds)
     if num_frames is not None or frame_interval_seconds is not None:
         raise UserError("a release says what clip it was trained on; --frames and --interval-seconds are for baselines")
     loaded = load_release(model, device)
     said = f"surgrec {loaded.config.get('variant', '')} step {loaded.config.get('step', '')}"
-    return FrozenModel(loaded.encoder, loaded.preprocess, said, loaded.sha256)
+    weights = f"surgrec: all {len(loaded.encoder.state_dict())} weights of the encoder filled"
+    return FrozenModel(loaded.encoder, loaded.preprocess, said, loaded.sha256, (weights,))
 
 
 class BaselineEncoder(nn.Module):
@@ -171,9 +196,14 @@ def _timm(name: str, device: str, num_frames: int | None, interval: float | None
 
     is_folder = Path(name).is_dir()
     try:
-        model = timm.create_model(f"local-dir:{name}" if is_folder else name, pretrained=True, num_classes=0)
+        # with the classifier of the file, for timm is strict about its keys only then
+        model: Any = timm.create_model(f"local-dir:{name}" if is_folder else name, pretrained=True)
     except Exception as error:
         raise _refused("timm", name, error) from None
+    num_keys = len(model.state_dict())
+    model.reset_classifier(0)
+    num_used = len(model.state_dict())
+    said_of = (f"timm: all {num_keys} weights filled; {num_keys - num_used} of the classifier dropped",)
     facts: Mapping[str, Any] = resolve_model_data_config(model)
     crop = int(facts["input_size"][-1])
     pixels = _pixels(
@@ -182,8 +212,8 @@ def _timm(name: str, device: str, num_frames: int | None, interval: float | None
     clip = num_frames or NUM_FRAMES
     encoder = BaselineEncoder(model, (clip, crop), device)
     preprocess = ClipPreprocess(clip, interval or INTERVAL_SECONDS, pixels, device)
-    said = str(model.pretrained_cfg.get("architecture", "model")) if is_folder else name  # type: ignore[union-attr,operator]
-    return FrozenModel(encoder, preprocess, f"timm {said}", weights_sha256(model))
+    said = str(model.pretrained_cfg.get("architecture", "model")) if is_folder else name
+    return FrozenModel(encoder, preprocess, f"timm {said}", weights_sha256(model), said_of)
 
 
 def _transformers(name: str, device: str, num_frames: int | None, interval: float | None) -> FrozenModel:
@@ -194,13 +224,16 @@ def _transformers(name: str, device: str, num_frames: int | None, interval: floa
     except ImportError:
         raise UserError("a model of transformers needs that package: pip install 'surgrec[parity]'") from None
     try:
-        model = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+        model, loading = AutoModel.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
     except Exception as error:
         raise _refused("transformers", name, error) from None
     try:
         seen = AutoImageProcessor.from_pretrained(name, trust_remote_code=False).to_dict()
     except (OSError, ValueError, ImportError):
         seen = {}
+    keys = _accounted(name, loading, len(model.state_dict()))
     config = model.config
     _refuse_other_scale(name, seen)
     crop = _crop(name, seen, config)
@@ -219,7 +252,7 @@ def _transformers(name: str, device: str, num_frames: int | None, interval: floa
     seconds = interval or _INTERVALS.get(config.model_type, INTERVAL_SECONDS)
     said = config.model_type if Path(name).is_dir() else name
     return FrozenModel(
-        encoder, ClipPreprocess(clip, seconds, pixels, device), f"transformers {said}", weights_sha256(model)
+        encoder, ClipPreprocess(clip, seconds, pixels, device), f"transformers {said}", weights_sha256(model), keys
     )
 
 
@@ -242,6 +275,21 @@ def _refuse_other_scale(name: str, seen: Mapping[str, Any]) -> None:
             f"transformers:{name} scales pixels by {scale:g}{' with an offset' if seen.get('offset') else ''}, and only a range of 0 to 1 "
             "is known here; choose another"
         )
+
+
+def _accounted(name: str, loading: Mapping[str, Any], num_weights: int) -> tuple[str, ...]:
+    """Where the keys of the file went. Raises `UserError` where a weight of the model was not in it: it would have been drawn at random."""
+    keys = [str(key) for kind in ("missing_keys", "mismatched_keys") for key in loading.get(kind) or ()]
+    lacking = [key for key in keys if not key.startswith("pooler.")]  # which comes after the tokens, and is not used
+    if lacking:
+        raise UserError(
+            f"transformers fills {len(lacking)} weights of {name!r} with chance, the files lack them ({', '.join(sorted(lacking)[:3])}); "
+            "choose a checkpoint of the encoder"
+        )
+    dropped = sorted(str(key) for key in loading.get("unexpected_keys") or ())
+    of = sorted({key.split(".")[0] for key in dropped})
+    line = f"transformers: all {num_weights - len(keys)} weights filled; {len(dropped)} keys of other parts dropped"
+    return (f"{line} ({', '.join(of)})" if of else line,)
 
 
 def _short_side(seen: Mapping[str, Any], crop: int) -> int:

@@ -34,7 +34,7 @@ class ClipReader:
         frame_of = frame_of.reshape(len(wanted), -1)
         held: dict[int, Tensor | None] = {}  # prepared frames (C, S, S) that some window still needs
         done = num_read = 0
-        with FrameStream(path, self.decoder, self.num_threads) as stream:
+        with self.stream(path) as stream:
             for block in stream.blocks(times):
                 held.update(enumerate(self._prepare(block), start=num_read))
                 num_read += len(block)
@@ -43,6 +43,10 @@ class ClipReader:
                     done += 1
                 still_needed = frame_of[min(done, len(wanted) - 1), 0]
                 held = {index: frame for index, frame in held.items() if index >= still_needed}
+
+    def stream(self, path: Path) -> FrameStream:
+        """Where the frames come from."""
+        return FrameStream(path, self.decoder, self.num_threads)
 
     @torch.inference_mode()
     def _prepare(self, block: list[Frame | None]) -> list[Tensor | None]:

@@ -67,7 +67,7 @@ class Extractor:
         interval = preprocess.frame_interval_seconds
         stride = preprocess.window_seconds if stride_seconds is None else stride_seconds
         self.plan = WindowPlan(preprocess.num_frames, interval, stride)
-        self.num_steps, self.num_cells = _clip_tokens(encoder, preprocess)
+        self.num_steps, self.num_cells = clip_tokens_of(encoder, preprocess)
         self.feature_shape = self._feature_shape()
         self._core_by_core = CoreByCore(self._features)
 
@@ -115,7 +115,7 @@ class Extractor:
                 clips = []
 
 
-def _clip_tokens(encoder: nn.Module, preprocess: ClipPreprocess) -> tuple[int, int]:
+def clip_tokens_of(encoder: nn.Module, preprocess: ClipPreprocess) -> tuple[int, int]:
     """Time steps of a clip, and tokens of each."""
     own: tuple[int, int] | None = getattr(
         encoder, "clip_tokens", None

@@ -59,7 +59,13 @@ _FILLERS: dict[str, Callable[[Encoder, str, Pixels], tuple[str, ...]]] = {
     "vit": lambda encoder, source, pixels: start_from_image(encoder, "vit", source, pixels),
     "endofm": start_from_endofm,
 }
+VIDEO_FAMILIES = tuple(_READERS)
 FAMILIES = (*_READERS, *_FILLERS)
+
+
+def read_pretrained(family: str, source: str) -> Pretrained:
+    """The video encoder that `source` names, of one of `VIDEO_FAMILIES`, with its head where it has one. Raises `UserError`."""
+    return _READERS[family](source)
 
 
 def start_from(encoder: Encoder, head: Decoder | Predictor, init: str, pixels: Pixels) -> tuple[str, ...]:

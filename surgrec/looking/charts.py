@@ -6,31 +6,18 @@ Strips are stretched to the width of the screen, so their words stand outside of
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from surgrec.core.drawing import NO_LABEL_COLOUR, as_hex, colours_apart, drawn
 from surgrec.core.html import Html, element
 from surgrec.evaluation.labels import Marks, label_at
 from surgrec.looking.film import clock
 
-# Apart from one another on white and on black, also for most who see red and green alike.
-_PALETTE = (
-    "#4477aa",
-    "#ee6677",
-    "#228833",
-    "#b8a531",
-    "#33a5c8",
-    "#aa3377",
-    "#e07b39",
-    "#7a5cc0",
-    "#6b8e5a",
-    "#a0705a",
-)
-_NO_LABEL, _NO_LABEL_COLOUR = "no label", "#8a929b"
+_NO_LABEL = "no label"
 _TIMES = (59, 91, 181), (192, 74, 138), (240, 168, 48)  # of the beginning, the middle and the end
 _MAP_WIDTH, _MAP_HEIGHT, _MARGIN = 420.0, 300.0, 14.0
 _STRIP_WIDTH = 1000.0
@@ -79,20 +66,14 @@ def coloured_by_label(seconds: Floats, duration_seconds: float, marks: Marks) ->
             spans.append((start, stop, name))
     labels = tuple(label_at(marks, float(second)) for second in seconds)
     names = list(dict.fromkeys(name for *_, name in spans))
-    colour = dict(zip((name for name in names if name != _NO_LABEL), _apart(len(names)), strict=False))
-    colour |= {_NO_LABEL: _NO_LABEL_COLOUR}
+    colour = dict(zip((name for name in names if name != _NO_LABEL), colours_apart(len(names)), strict=False))
+    colour |= {_NO_LABEL: NO_LABEL_COLOUR}
     return Colouring(
-        tuple(colour.get(label or _NO_LABEL, _NO_LABEL_COLOUR) for label in labels),
+        tuple(colour.get(label or _NO_LABEL, NO_LABEL_COLOUR) for label in labels),
         labels,
         tuple((name, colour[name]) for name in names),
         tuple(spans),
     )
-
-
-def _apart(count: int) -> list[str]:
-    if count <= len(_PALETTE):
-        return list(_PALETTE)
-    return [_hex(colorsys.hls_to_rgb(index / count, 0.5 + 0.1 * (index % 2), 0.55)) for index in range(count)]
 
 
 def _mixed(part: float) -> str:
@@ -100,19 +81,7 @@ def _mixed(part: float) -> str:
     first = min(1, int(place))
     share = place - first
     pairs = zip(_TIMES[first], _TIMES[first + 1], strict=True)
-    return _hex([((1 - share) * early + share * late) / 255 for early, late in pairs])
-
-
-def _hex(parts: Sequence[float]) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
-
-
-def legend(entries: Sequence[tuple[str, str]]) -> Html:
-    """Names beside their colours."""
-    items = [
-        element("li", element("span", class_="swatch", style=f"background:{colour}"), name) for name, colour in entries
-    ]
-    return element("ul", *items, class_="legend")
+    return as_hex([((1 - share) * early + share * late) / 255 for early, late in pairs])
 
 
 def embedding_map(points: Floats, colouring: Colouring, seconds: Floats, described: str) -> Html:
@@ -123,14 +92,14 @@ def embedding_map(points: Floats, colouring: Colouring, seconds: Floats, describ
     placed[:, 1] = _MAP_HEIGHT - placed[:, 1]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     dots = [
-        _svg("circle", _svg("title", clock(float(second)) + (f", {label}" if label else "")),
+        drawn("circle", drawn("title", clock(float(second)) + (f", {label}" if label else "")),
              cx=f"{x:.1f}", cy=f"{y:.1f}", r="5.5", fill=colour, data_moment=str(number))
         for number, ((x, y), colour, label, second) in enumerate(
             zip(placed, colouring.colours, colouring.labels, seconds, strict=True)
         )
     ]  # fmt: skip
-    return _svg(
-        "svg", _svg("polyline", points=line, class_="path"), *dots,
+    return drawn(
+        "svg", drawn("polyline", points=line, class_="path"), *dots,
         viewBox=f"0 0 {_MAP_WIDTH:g} {_MAP_HEIGHT:g}", role="img", aria_label=described, class_="map",
     )  # fmt: skip
 
@@ -160,7 +129,7 @@ def curve_strip(values: Floats, seconds: Floats, duration_seconds: float, descri
     x = _STRIP_WIDTH * np.asarray(seconds) / max(duration_seconds, 1e-6)
     y = 78 - 76 * np.asarray(values) / top
     line = " ".join(f"{left:.1f},{height:.1f}" for left, height in zip(x, y, strict=True))
-    return _strip([_svg("polyline", points=line, class_="curve")], described, height=80)
+    return _strip([drawn("polyline", points=line, class_="curve")], described, height=80)
 
 
 def over_time(strip: Html) -> Html:
@@ -177,20 +146,14 @@ def axis(duration_seconds: float) -> Html:
 def _band(start: float, end: float, duration: float, colour: str, said: str, moment: int | None = None) -> Html:
     scale = _STRIP_WIDTH / max(duration, 1e-6)
     more = {} if moment is None else {"data_moment": str(moment)}
-    return _svg(
-        "rect", _svg("title", said), x=f"{start * scale:.2f}", y="0", width=f"{max(0.0, end - start) * scale + 0.3:.2f}",
+    return drawn(
+        "rect", drawn("title", said), x=f"{start * scale:.2f}", y="0", width=f"{max(0.0, end - start) * scale + 0.3:.2f}",
         height="100", fill=colour, **more,
     )  # fmt: skip
 
 
 def _strip(content: Sequence[Html], described: str, height: int) -> Html:
-    return _svg(
+    return drawn(
         "svg", *content, viewBox=f"0 0 {_STRIP_WIDTH:g} {height}", preserveAspectRatio="none", role="img",
         aria_label=described, class_="strip", style=f"height:{height}px",
     )  # fmt: skip
-
-
-def _svg(tag: str, *children: object, **attributes: str) -> Html:
-    """An element whose attributes have dashes where their Python names have underscores inside."""
-    written = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
-    return element(tag, *children, **written)

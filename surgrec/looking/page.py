@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from surgrec.core.drawing import legend
 from surgrec.core.html import Html, data_block, element, gallery, page, picture, table
 from surgrec.core.wording import counted, lasting
-from surgrec.looking.charts import axis, colour_strip, curve_strip, embedding_map, legend, over_time, phase_strip
+from surgrec.looking.charts import axis, colour_strip, curve_strip, embedding_map, over_time, phase_strip
 from surgrec.looking.components import colours
 from surgrec.looking.embedding import change
 from surgrec.looking.film import clock

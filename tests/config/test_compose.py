@@ -29,7 +29,7 @@ from surgrec.core.errors import UserError
 from surgrec.optim.schedules import Shape
 
 VARIANTS = ("mae", "jepa")
-OF_OTHER_COMMANDS = {"filters"}  # folders of `configs/` that no run composes
+OF_OTHER_COMMANDS = {"filters", "benchmark"}  # folders of `configs/` that no run composes
 FILES = sorted(
     path.relative_to(compose.CONFIGS)
     for path in compose.CONFIGS.glob("*/*.yaml")

@@ -10,12 +10,31 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surgrec.evaluation.metrics import accuracy, balanced_accuracy, confusion, macro_f1
+from surgrec.evaluation.metrics import (
+    accuracy,
+    balanced_accuracy,
+    class_f1,
+    class_jaccard,
+    class_precision,
+    class_recall,
+    confusion,
+    macro_f1,
+    macro_jaccard,
+)
 
 REFERENCE = {
     accuracy: sklearn.metrics.accuracy_score,
     balanced_accuracy: sklearn.metrics.balanced_accuracy_score,
     macro_f1: lambda truth, predicted: sklearn.metrics.f1_score(truth, predicted, average="macro", zero_division=0),
+    macro_jaccard: lambda truth, predicted: sklearn.metrics.jaccard_score(
+        truth, predicted, average="macro", zero_division=0
+    ),
+}
+OF_CLASSES = {
+    class_recall: sklearn.metrics.recall_score,
+    class_precision: sklearn.metrics.precision_score,
+    class_f1: sklearn.metrics.f1_score,
+    class_jaccard: sklearn.metrics.jaccard_score,
 }
 
 
@@ -29,6 +48,16 @@ def test_metrics_equal_scikit_learn(rows: list[tuple[int, int]]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn warns of classes without rows
             assert metric(counts) == pytest.approx(reference(truth, predicted), abs=1e-12)
+    for of_class, reference in OF_CLASSES.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = reference(truth, predicted, labels=range(6), average=None, zero_division=0)
+        scores = of_class(counts)
+        assert np.allclose(np.nan_to_num(scores), expected)
+        below = {class_recall: counts.sum(1), class_precision: counts.sum(0)}.get(
+            of_class, counts.sum(0) + counts.sum(1)
+        )
+        assert np.array_equal(np.isnan(scores), below == 0)
 
 
 @pytest.mark.parametrize("metric", REFERENCE)

@@ -222,3 +222,33 @@ def test_the_digest_is_that_of_the_weights(tmp_path: Path) -> None:
     options = {"img_size": 32, "depth": 1}
     save_for_hf(model, str(tmp_path / "b"), safe_serialization=True, model_args=options)
     assert load_any(f"timm:{tmp_path / 'b'}", "cpu").sha256 != digest
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_and_what_is_left_out_is_told(tmp_path: Path) -> None:
+    """transformers fills what it does not find with random numbers, and says so only in a log."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=8, num_frames=4, decoder_hidden_size=24, decoder_num_hidden_layers=1,
+        decoder_num_attention_heads=2, decoder_intermediate_size=48, **sizes
+    )  # fmt: skip
+    whole = transformers.VideoMAEForPreTraining(config)
+    whole.save_pretrained(tmp_path / "whole")
+    (line,) = load_any(f"transformers:{tmp_path / 'whole'}", "cpu").said
+    assert "weights filled" in line and "decoder" in line and "0 keys" not in line
+    state = {key: value for key, value in whole.state_dict().items() if "layer.1.layernorm_after.bias" not in key}
+    whole.save_pretrained(tmp_path / "part", state_dict=state)
+    with pytest.raises(UserError, match=r"with chance.*layer\.1\.layernorm_after\.bias"):
+        load_any(f"transformers:{tmp_path / 'part'}", "cpu")
+
+
+def test_the_classifier_of_timm_is_left_out_and_told(tmp_path: Path) -> None:
+    import surgrec.core.torchvision_guard  # noqa: F401, I001  (before timm)
+    import timm
+    from timm.models import save_for_hf
+
+    options = {"img_size": 32, "depth": 1}
+    theirs = timm.create_model("vit_tiny_patch16_224", num_classes=5, **options)
+    save_for_hf(theirs, str(tmp_path), safe_serialization=True, model_args=options)
+    model = load_any(f"timm:{tmp_path}", "cpu")
+    assert model.said == (f"timm: all {len(theirs.state_dict())} weights filled; 2 of the classifier dropped",)

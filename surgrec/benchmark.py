@@ -1,0 +1,105 @@
+"""Measure encoders on tasks: by every protocol, with intervals, beside what looks at nothing.
+
+    python -m surgrec.benchmark +experiment=quickstart                       # everything, on a corpus that it synthesises
+    python -m surgrec.benchmark +tasks.archives.cholec80=/data/cholec80 +encoders.models.ours=release
+    python -m surgrec.benchmark ... shard=3/16                               # one of 16 jobs of a cluster; the last one writes the results
+
+The same command continues an interrupted benchmark. In: a configuration. Out: results and a report. Read next:
+surgrec/evaluation/running/run.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surgrec.config.benchmark_compose import run_benchmark
+from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.core.errors import UserError
+from surgrec.core.lock import only_writer
+from surgrec.core.wording import counted, lasting
+
+if TYPE_CHECKING:
+    from surgrec.evaluation.results import Results
+    from surgrec.evaluation.running.plan import Plan
+
+_LOOK_SECONDS = 0.5
+
+
+def benchmark(config: BenchmarkConfig) -> int:
+    """Run what is left of the configured benchmark; returns the exit status."""
+    from surgrec.config.benchmark import build_plan, part_of, provide  # torch is loaded only once the options are right
+    from surgrec.config.benchmark_processes import run_in_processes
+    from surgrec.evaluation.running.join import is_complete
+    from surgrec.evaluation.running.run import run_cells
+
+    start, folder = time.monotonic(), Path(config.paths.benchmarks) / config.name
+    part, number = part_of(config)
+    with only_writer(folder.with_name(f"{folder.name}.{part}-of-{number}")):
+        with _alone(Path(config.paths.embedded) / "benchmark"):
+            provide(config)
+        plan = build_plan(config)
+        if config.processes > 1:
+            run_in_processes(config, plan)
+        else:
+            run_cells(plan, plan.of_shard(part, number))
+        if not is_complete(plan):
+            print(f"part {part} of {number} is done; the job that ends last writes {folder / 'results.json'}")
+            return 0
+        with _alone(folder / "results.json"):
+            results = write(config, plan, time.monotonic() - start)
+    tell(results, folder)
+    return 0
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, waiting for a job that has it: all jobs of a cluster may come here at once."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(only_writer(path))
+                break
+            except UserError:
+                time.sleep(_LOOK_SECONDS)
+        yield
+
+
+def write(config: BenchmarkConfig, plan: Plan, seconds: float) -> Results:
+    """The results of all cells, with those that others submitted, and the report."""
+    from surgrec.evaluation.report import write_report
+    from surgrec.evaluation.results_json import write_results
+    from surgrec.evaluation.running.join import join
+    from surgrec.evaluation.submission import read_submission, with_submission
+
+    results = join(plan, {"seconds of the last call": round(seconds, 1), "processes": config.processes})
+    for file in config.submissions:
+        results = with_submission(results, read_submission(Path(file)))
+    write_results(results, plan.folder / "results.json")
+    write_report(results, plan.folder)
+    return results
+
+
+def tell(results: Results, folder: Path) -> None:
+    """The numbers that a table shows first, and where everything is."""
+    fits, seconds = sum(cell.num_fits for cell in results.cells), sum(cell.seconds for cell in results.cells)
+    print(
+        f"{counted(len(results.cells), 'cell')} of {counted(len(results.tasks), 'task')} and "
+        f"{counted(len(results.encoders), 'encoder')}: {counted(fits, 'fit')} in {lasting(seconds)}"
+    )
+    for gap in results.gaps:
+        print(f"  gap: {gap.task}, {gap.encoder}, {gap.protocol}: {gap.reason}")
+    print(f"  report   {folder / 'report.html'}\n  results  {folder / 'results.json'}")
+
+
+def main() -> int:
+    """Entry point of `surgrec benchmark` and `python -m surgrec.benchmark`."""
+    return run_benchmark(benchmark, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The cells of a benchmark by several processes of one machine.
+
+In: a configuration, its plan. Out: files of cells. It is its own file because here processes start, die and are waited for. They need
+nothing of each other: a process is a shard, and builds its own plan from the same configuration.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+from surgrec.config.benchmark import build_plan
+from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.core.atomic import write_text
+from surgrec.core.console import progress, run_command
+from surgrec.core.cores import usable_cores
+from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
+from surgrec.evaluation.running.cells import Cells
+from surgrec.evaluation.running.plan import Plan
+from surgrec.evaluation.running.run import run_cells
+
+_LOOK_SECONDS = 0.5
+
+
+def run_in_processes(config: BenchmarkConfig, plan: Plan) -> None:
+    """All cells, in `config.processes` processes. Raises `UserError` where one of them ended before its work; what was done is kept."""
+    context, places = multiprocessing.get_context("spawn"), plan.places()
+    cells, started = Cells(plan.folder / "cells"), []
+    try:
+        for part in range(config.processes):
+            log = plan.folder / f"process_{part}.log"
+            write_text(log, "")
+            process = context.Process(target=_work, args=(config, part, config.processes, log), daemon=True)
+            process.start()
+            started.append(process)
+        with progress("cells", len(places)) as advance:
+            known = 0
+            while any(process.is_alive() for process in started):
+                time.sleep(_LOOK_SECONDS)
+                done = cells.num_done(places)
+                advance(done - known)
+                known = done
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.join()
+    if failed := [part for part, process in enumerate(started) if process.exitcode]:
+        logs = ", ".join(str(plan.folder / f"process_{part}.log") for part in failed)
+        raise UserError(
+            f"{counted(len(failed), 'process')} of {len(started)} ended early ({logs}); run the same command again to continue"
+        )
+
+
+def _work(config: BenchmarkConfig, part: int, number: int, log: Path) -> None:
+    """What one process does; what it says goes to its log, since the parent shows the progress."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    with log.open("a", buffering=1, encoding="utf-8") as target:
+        os.dup2(target.fileno(), sys.stderr.fileno())
+        os.dup2(target.fileno(), sys.stdout.fileno())
+    torch.set_num_threads(max(1, usable_cores() // number))
+
+    def run() -> int:
+        plan = build_plan(config)
+        run_cells(plan, plan.of_shard(part, number))
+        return 0
+
+    sys.exit(run_command(run))
+
+
+def _end_with(parent: int) -> None:
+    """End when the parent is gone: whoever starts the work again must find it alone."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)

@@ -1,0 +1,153 @@
+"""Features of a task's clips and operations, computed once.
+
+In: a model, a task. Out: tensors. It is its own file because of one promise: what is read here was computed by these very weights, from
+these very pixels. Features lie under a digest of all that decides them:
+
+    FOLDER/MODEL/VIDEO.safetensors
+
+MODEL: of the encoder's weights, its preprocessing and geometry, the view, the layout, the numbers' precision. VIDEO: of the video's bytes.
+Inside, each tensor is named by its window. So a changed release, another clip length or a replaced video never read old features, and
+benchmarks may share one folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from surgrec.core.atomic import atomic_path, remove_old_leftovers
+from surgrec.core.errors import UserError
+from surgrec.evaluation.clips import VideoClips, View, ViewedClips
+from surgrec.evaluation.encode import encode_clips
+from surgrec.evaluation.moments import encode_moments
+from surgrec.evaluation.running.contents import Contents
+from surgrec.evaluation.tasks.task import Clip, ClipTask, Recording
+from surgrec.features.baseline import FrozenModel
+from surgrec.features.extractor import Layout, Precision
+from surgrec.video.errors import VideoError
+
+FORMAT = 1  # raise it whenever the same model and pixels begin to give other features
+_CLIPS_AT_ONCE = 64  # between two writes: so much is lost where the process dies
+
+
+class Features:
+    """`folder`: where features are kept; `layout`: what is kept of a clip's tokens; the rest as in `encode_clips`."""
+
+    def __init__(
+        self, folder: Path, layout: Layout = "time", batch_size: int = 8, precision: Precision = "float32"
+    ) -> None:
+        self.folder, self.layout, self.batch_size, self.precision = folder, layout, batch_size, precision
+        self._contents = Contents(folder / "contents.json")
+
+    def of_clips(self, model: FrozenModel, task: ClipTask, view: View = "all frames", seed: int = 0) -> Tensor:
+        """Features of all clips of the task in their order: (n, t, D) for the layout `time`, (n, N, D) for `all`, (n, D) for `pooled`.
+
+        `seed`: of the order of shuffled frames. Raises `UserError` for a clip that cannot be read.
+        """
+        drawer = self._drawer(model, view, self.layout)
+        source = clip_source(task, view, seed)
+        names = [
+            _name(clip, f"-{seed}-{row}" if view == "shuffled frames" else "") for row, clip in enumerate(task.clips)
+        ]
+        files = [drawer / f"{self._contents.of(clip.video)}.safetensors" for clip in task.clips]
+        self._contents.save()
+        kept = {file: _read(file) for file in set(files)}
+        # videos stay together, so that each is opened for a stretch of clips and written once
+        missing = sorted(
+            (row for row in range(len(files)) if names[row] not in kept[files[row]]), key=lambda row: files[row]
+        )
+        for first in range(0, len(missing), _CLIPS_AT_ONCE):
+            rows = missing[first : first + _CLIPS_AT_ONCE]
+            values = encode_clips(
+                model, source, rows, layout=self.layout, batch_size=self.batch_size, precision=self.precision
+            )
+            for row, value in zip(rows, values, strict=True):
+                kept[files[row]][names[row]] = value.contiguous()
+            for file in {files[row] for row in rows}:
+                _write(file, kept[file])
+        return torch.stack([kept[file][name] for file, name in zip(files, names, strict=True)])
+
+    def of_recording(self, model: FrozenModel, recording: Recording) -> tuple[Tensor, npt.NDArray[np.bool_]]:
+        """Mean tokens (n, D) at the moments of a recording, each of the clip that ends there, and which are valid (n,).
+
+        Raises `UserError` where nothing of it can be read.
+        """
+        file = self._drawer(model, "all frames", "pooled") / f"{self._contents.of(recording.video)}.safetensors"
+        self._contents.save()
+        kept, name = _read(file), _name_of_moments(recording)
+        if name not in kept:
+            try:
+                kept[name], _ = encode_moments(
+                    model,
+                    recording.video,
+                    recording.times_seconds,
+                    frames_fps=recording.frames_fps,
+                    batch_size=self.batch_size,
+                    precision=self.precision,
+                )
+            except VideoError as error:
+                raise UserError(
+                    f"{recording.video_id} cannot be read ({error}); mend the file or leave it out"
+                ) from None
+            _write(file, kept)
+        features = kept[name]
+        return features, torch.isfinite(features).all(1).numpy()
+
+    def _drawer(self, model: FrozenModel, view: View, layout: Layout) -> Path:
+        facts = {
+            "format": FORMAT,
+            "weights": model.sha256,
+            "preprocessing": model.preprocess.to_dict(),
+            "view": view,
+            "layout": layout,
+            "precision": self.precision,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+        return self.folder / digest
+
+
+def clip_source(task: ClipTask, view: View, seed: int) -> ViewedClips:
+    """The task's clips as an encoder with this view sees them."""
+    clips = task.clips
+    videos, starts, ends = (
+        [getattr(clip, name) for clip in clips] for name in ("video", "start_seconds", "end_seconds")
+    )
+    return ViewedClips(VideoClips(videos, starts, ends, [clip.frames_fps for clip in clips]), view, seed)
+
+
+def _name(clip: Clip, more: str) -> str:
+    end = "end" if clip.end_seconds is None else f"{clip.end_seconds:.6f}"
+    rate = "" if clip.frames_fps is None else f"@{clip.frames_fps:g}"
+    return f"clip-{clip.start_seconds:.6f}-{end}{rate}{more}"
+
+
+def _name_of_moments(recording: Recording) -> str:
+    digest = hashlib.blake2b(np.round(recording.times_seconds, 6).tobytes(), digest_size=8).hexdigest()
+    rate = "" if recording.frames_fps is None else f"@{recording.frames_fps:g}"
+    return f"moments-{digest}{rate}"
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """What is kept of a video; nothing where the file is damaged, which is then computed anew."""
+    if not file.is_file():
+        return {}
+    try:
+        return dict(load_file(file))
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _write(file: Path, tensors: dict[str, Tensor]) -> None:
+    """With what another process has added meanwhile; where both write at once, one of them is computed again later."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    remove_old_leftovers(file.parent)
+    with atomic_path(file) as temporary:
+        save_file(_read(file) | tensors, temporary, metadata={"format": "pt"})

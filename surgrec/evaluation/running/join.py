@@ -1,0 +1,245 @@
+"""From the files of cells to results: comparisons, ranks, gaps, facts.
+
+In: a plan whose cells were run, by one process or by many. Out: `Results`. It is its own file because whoever comes last does it, and may
+do it again: nothing is computed here that needs a model's forward pass.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from surgrec import __version__
+from surgrec.core.console import progress
+from surgrec.core.errors import UserError
+from surgrec.evaluation.comparisons import Comparison as Compared
+from surgrec.evaluation.comparisons import crossed_test, holm
+from surgrec.evaluation.intervals import Statistic, difference_interval
+from surgrec.evaluation.ranks import chance_of_best, rank_intervals
+from surgrec.evaluation.results import (
+    FORMAT,
+    UNKNOWN,
+    Cell,
+    Comparison,
+    EncoderFacts,
+    Gap,
+    Rank,
+    Results,
+    TaskFacts,
+)
+from surgrec.evaluation.results_json import plain
+from surgrec.evaluation.running import scoring
+from surgrec.evaluation.running.cells import Cells, Place
+from surgrec.evaluation.running.entrant import Entrant
+from surgrec.evaluation.running.plan import Plan, title_of
+from surgrec.evaluation.running.protocols import LOOKS_AT_NOTHING
+from surgrec.evaluation.running.run import Bench, reason_of
+from surgrec.evaluation.running.splits import facts_of, rows_tested, split_sets
+from surgrec.evaluation.tasks.task import ClipTask, Task
+
+Statistics = dict[str, Statistic]  # of encoders, by name
+Column = tuple[str, str, str]  # task, split, protocol's key
+
+
+def join(plan: Plan, environment: Mapping[str, object]) -> Results:
+    """All that is there. A cell that was not run yet is a gap that says so."""
+    cells, states = Cells(plan.folder / "cells"), states_of(plan)
+    found = {place: state for place, state in states.items() if isinstance(state, Cell)}
+    gaps = [Gap(task, "*", "*", reason) for task, reason in plan.absent.items()]
+    gaps += [state for state in states.values() if isinstance(state, Gap)]
+    waiting = [place for place, state in states.items() if state is None]
+    gaps += [
+        Gap(each.task, each.encoder, title_of(each), "not run yet; run the same command again") for each in waiting
+    ]
+    columns = _columns(cells, list(found))
+    comparisons, by_column = _comparisons(columns)
+    return Results(
+        format=FORMAT,
+        name=plan.name,
+        date=date.today().isoformat(),
+        environment=plain({**_environment(plan), **environment}),
+        tasks=tuple(_task_facts(task) for task in plan.tasks),
+        encoders=tuple(_encoder_facts(plan, entrant) for entrant in plan.entrants),
+        cells=tuple(found.values()),
+        comparisons=tuple(comparisons),
+        ranks=tuple(_ranks(columns, by_column)),
+        gaps=tuple(_gathered(gaps)),
+    )
+
+
+def states_of(plan: Plan) -> dict[Place, Cell | Gap | None]:
+    """Of every cell: what was found, why nothing was, or None where it was not tried, or with other weights or settings than the plan's."""
+    cells, bench = Cells(plan.folder / "cells"), Bench(plan)
+    states: dict[Place, Cell | Gap | None] = {}
+    for place in plan.places():
+        states[place] = cells.gap(place)
+        if states[place] is None:
+            try:
+                states[place] = cells.read(place, bench.key(place))
+            except Exception as error:  # of an encoder that cannot be had any more
+                states[place] = Gap(place.task, place.encoder, title_of(place), reason_of(error))
+    return states
+
+
+def is_complete(plan: Plan) -> bool:
+    """Whether every cell was tried."""
+    return all(state is not None for state in states_of(plan).values())
+
+
+def _gathered(gaps: Sequence[Gap]) -> list[Gap]:
+    """Gaps of one reason of all protocols as one."""
+    by_reason: dict[tuple[str, str, str], list[Gap]] = {}
+    for gap in gaps:
+        by_reason.setdefault((gap.task, gap.encoder, gap.reason), []).append(gap)
+    return [each[0] if len(each) == 1 else replace(each[0], protocol="*") for each in by_reason.values()]
+
+
+# -- comparisons and ranks
+
+
+def _columns(cells: Cells, places: Sequence[Place]) -> dict[Column, Statistics]:
+    """The first metric of every encoder with predictions, by task, split and protocol."""
+    columns: dict[Column, Statistics] = {}
+    with progress("reading predictions", len(places)) as advance:
+        for place in places:
+            if place.protocol != LOOKS_AT_NOTHING and (predictions := cells.predictions(place)) is not None:
+                metric = scoring.metrics_of(predictions.is_dense)[0]
+                column = columns.setdefault((place.task, place.split, place.protocol), {})
+                column[place.encoder] = scoring.statistic(predictions, metric)
+            advance()
+    return columns
+
+
+def _comparisons(columns: Mapping[Column, Statistics]) -> tuple[list[Comparison], dict[Column, list[Compared]]]:
+    """All pairs of each column, corrected for all comparisons of the benchmark together."""
+    rows, by_column = list[tuple[Column, str, str, Compared]](), dict[Column, list[Compared]]()
+    for column, statistics in columns.items():
+        for first, second in combinations(statistics, 2):
+            pair = statistics[first], statistics[second]
+            try:
+                difference, p_value = difference_interval(*pair), crossed_test(*pair)
+            except UserError:
+                continue  # one test group: nothing can be said of another
+            rows.append((column, first, second, Compared(first, second, difference, p_value, 1.0, "crossed")))
+    adjusted = holm([row[3].p_value for row in rows])
+    made = []
+    for (column, first, second, compared), corrected in zip(rows, adjusted, strict=True):
+        within = replace(compared, adjusted=float(corrected))
+        by_column.setdefault(column, []).append(within)
+        task, split, protocol = column
+        made.append(
+            Comparison(
+                task,
+                split,
+                title_of(Place(task, split, first, protocol)),
+                _metric_of(protocol),
+                first,
+                second,
+                compared.difference.estimate,
+                compared.difference.low,
+                compared.difference.high,
+                compared.p_value,
+                float(corrected),
+            )
+        )
+    return made, by_column
+
+
+def _metric_of(protocol: str) -> str:
+    from surgrec.evaluation.running.protocols import DENSE
+
+    return scoring.metrics_of(protocol in DENSE)[0]
+
+
+def _ranks(columns: Mapping[Column, Statistics], compared: Mapping[Column, Sequence[Compared]]) -> list[Rank]:
+    """Of each protocol, over the columns that have all encoders that any of its columns has."""
+    made = []
+    for protocol in dict.fromkeys(column[2] for column in columns):
+        own = {column: each for column, each in columns.items() if column[2] == protocol and column in compared}
+        names = list(dict.fromkeys(name for each in own.values() for name in each))
+        whole = {
+            column: {name: each[name] for name in names} for column, each in own.items() if set(each) == set(names)
+        }
+        if len(names) < 2 or not whole:
+            continue
+        chances = chance_of_best(list(whole.values()))
+        intervals = {column: {rank.name: rank for rank in rank_intervals(compared[column])} for column in whole}
+        for name in names:
+            ranks = [_rank(each, name) for each in whole.values()]
+            low = float(np.mean([intervals[column][name].best for column in whole]))
+            high = float(np.mean([intervals[column][name].worst for column in whole]))
+            title, metric = title_of(Place("", "", "", protocol)), _metric_of(protocol)
+            made.append(Rank(title, metric, name, float(np.mean(ranks)), low, high, chances[name]))
+    return made
+
+
+def _rank(statistics: Statistics, name: str) -> float:
+    """Among all of a column, 1 the highest; those that tie share the mean of their ranks."""
+    own = statistics[name].estimate()
+    others = [each.estimate() for other, each in statistics.items() if other != name]
+    return 1 + sum(each > own for each in others) + sum(each == own for each in others) / 2
+
+
+# -- facts
+
+
+def _task_facts(task: Task) -> TaskFacts:
+    findings = [finding.what for finding in task.findings] if isinstance(task, ClipTask) else []
+    return TaskFacts(
+        task.name,
+        task.title,
+        task.domain,
+        "clips" if isinstance(task, ClipTask) else "dense",
+        task.classes,
+        tuple(facts_of(task, chosen) for chosen in split_sets(task)),
+        (*findings, *task.notes),
+    )
+
+
+def _encoder_facts(plan: Plan, entrant: Entrant) -> EncoderFacts:
+    contamination = {task.name: entrant.contamination(_test_ids(task)) for task in plan.tasks}
+    if entrant.load is None:
+        return EncoderFacts(entrant.name, entrant.title, entrant.kind, 0, {}, {}, contamination)
+    try:
+        model = entrant.load(0)
+    except Exception as error:  # its cells are gaps that say why
+        return EncoderFacts(
+            entrant.name,
+            entrant.title,
+            entrant.kind,
+            0,
+            {},
+            {"used": f"none: {reason_of(error)}"},
+            dict.fromkeys(contamination, UNKNOWN),
+        )
+    clip = model.preprocess
+    geometry = {"frames": clip.num_frames, "seconds": round(clip.window_seconds, 3), "pixels": clip.pixels.crop_pixels}
+    number = sum(each.numel() for each in model.encoder.parameters())
+    weights = {"id": model.sha256[:16], "used": "; ".join(reason_of(UserError(line)) for line in model.said) or "all"}
+    return EncoderFacts(entrant.name, entrant.title, entrant.kind, number, geometry, weights, contamination)
+
+
+def _test_ids(task: Task) -> frozenset[str]:
+    rows = task.clips if isinstance(task, ClipTask) else task.recordings
+    return frozenset(rows[row].video_id for chosen in split_sets(task) for row in rows_tested(chosen))
+
+
+def _environment(plan: Plan) -> dict[str, object]:
+    has_cuda = torch.cuda.is_available()
+    return {
+        "surgrec": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "hardware": torch.cuda.get_device_name(0) if has_cuda else f"{os.cpu_count()} cores of {platform.machine()}",
+        "seeds": list(range(plan.num_seeds)),
+        "features": {"layout": plan.layout, "precision": plan.precision},
+        "protocols": {key: plan.settings.facts(key) for key in plan.protocols},
+    }

@@ -1,0 +1,125 @@
+"""From predictions to the scores of a cell.
+
+In: `Predictions` of all seeds, those of the majority on the same rows. Out: scores with intervals, per class, confusion, timelines, alarm.
+It is its own file because a table shows the same numbers of every task of a form, whoever made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from surgrec.core.errors import UserError
+from surgrec.evaluation.dense_scores import F1_AT, DenseHeldOut, dense_statistic
+from surgrec.evaluation.intervals import Statistic, score_interval
+from surgrec.evaluation.results import ClassScore, Score, Timeline
+from surgrec.evaluation.running.predictions import Predictions
+from surgrec.evaluation.scores import alarms, statistic_of
+from surgrec.evaluation.tasks.task import DenseTask
+
+CLIP_METRICS = ("balanced accuracy", "accuracy", "macro-F1", "AUROC", "mAP", "ECE (adaptive bins)")
+DENSE_METRICS = ("accuracy", "Jaccard", "F1", "precision", "recall", "edit", *F1_AT)  # by video, unrelaxed
+LEVEL = 0.95
+NO_RATE = float("nan")  # frames a second matter to relaxed scores only
+_MOST_TIMELINES, _MOST_MOMENTS = 3, 2000
+
+
+def metrics_of(is_dense: bool) -> tuple[str, ...]:
+    """The first is the one that tables show, encoders are compared by and ranked by."""
+    return DENSE_METRICS if is_dense else CLIP_METRICS
+
+
+def statistic(found: Predictions, metric: str) -> Statistic:
+    """The metric as a function of how often each group counts."""
+    return _dense_statistic(found, metric) if found.is_dense else statistic_of(found.held_out(), metric)
+
+
+def scores(found: Predictions) -> tuple[Score, ...]:
+    """All metrics of the form, the mean over seeds; without an interval where there is but one group."""
+    made = []
+    for metric in metrics_of(found.is_dense):
+        of_metric = statistic(found, metric)
+        by_seed = tuple(float(value) for value in of_metric.by_seed())
+        if not np.isfinite(by_seed).all():
+            continue  # such as the AUROC of rows of one class
+        try:
+            interval = score_interval(of_metric, LEVEL)
+            made.append(Score(metric, interval.estimate, interval.low, interval.high, LEVEL, interval.form, by_seed))
+        except UserError:
+            made.append(Score(metric, float(np.mean(by_seed)), None, None, LEVEL, "none: one group", by_seed))
+    return tuple(made)
+
+
+def confusion_of(found: Predictions) -> npt.NDArray[np.int64]:
+    """Rows true, columns predicted, summed over seeds (C, C)."""
+    counts: npt.NDArray[np.int64] = np.sum([each.counts.sum(0) for each in found.held_out()], axis=0)
+    return counts
+
+
+def per_class(found: Predictions, classes: Sequence[str]) -> tuple[ClassScore, ...]:
+    """Of the summed confusion matrix; `support` is that of one seed."""
+    counts, num_seeds = confusion_of(found), len(found.predictions)
+    rows = []
+    for place, name in enumerate(classes):
+        right, true, predicted = (
+            int(value) for value in (counts[place, place], counts[place].sum(), counts[:, place].sum())
+        )
+        precision, recall = (right / of if of else 0.0 for of in (predicted, true))
+        f1 = 2 * right / (true + predicted) if true + predicted else 0.0
+        rows.append(ClassScore(name, precision, recall, f1, true // num_seeds))
+    return tuple(rows)
+
+
+def timelines(found: Predictions, task: DenseTask) -> tuple[Timeline, ...]:
+    """The first seed's answers on a few test operations, of which long ones are shown more coarsely."""
+    made = []
+    for row in dict.fromkeys(found.operations.tolist()):
+        is_of = found.operations == row
+        times, step = task.recordings[row].times_seconds, -(-int(is_of.sum()) // _MOST_MOMENTS)
+        columns = (times, found.labels[is_of], found.predictions[0][is_of])
+        shown = [tuple(column[::step].tolist()) for column in columns]
+        made.append(Timeline(task.recordings[row].video_id, *shown))
+        if len(made) == _MOST_TIMELINES:
+            break
+    return tuple(made)
+
+
+def alarm(found: Predictions, majority: Predictions | None) -> str | None:
+    """What keeps the number from meaning what it seems to, in sentences; `majority`: of the same rows, None for the majority itself."""
+    if majority is None:
+        return None
+    if found.is_dense:
+        return _dense_alarm(found, majority)
+    said = alarms(found.held_out(), majority.held_out()[0], "balanced accuracy")
+    return "; ".join(said) or None
+
+
+def _dense_alarm(found: Predictions, majority: Predictions) -> str | None:
+    known = found.labels >= 0
+    constant = [
+        f"seed {seed} answers one class on every moment"
+        for seed, each in enumerate(found.predictions)
+        if len(np.unique(each[known])) == 1 and len(np.unique(found.labels[known])) > 1
+    ]
+    metric = DENSE_METRICS[0]
+    own, floor = (statistic(each, metric).estimate() for each in (found, majority))
+    if own <= floor:
+        constant.append(f"{metric} {own:.3f} is not above the majority's {floor:.3f}")
+    return "; ".join(constant) or None
+
+
+# -- whole operations
+
+
+def _dense_statistic(found: Predictions, metric: str) -> Statistic:
+    """Operations without one labelled moment are left out."""
+    rows = dict.fromkeys(found.operations[found.labels >= 0].tolist())
+    masks = [found.operations == row for row in rows]
+    truths, groups = tuple(found.labels[mask] for mask in masks), [str(found.groups[mask][0]) for mask in masks]
+    by_seed = [
+        DenseHeldOut(truths, tuple(each[mask] for mask in masks), np.array(groups), found.num_classes, NO_RATE)
+        for each in found.predictions
+    ]
+    return dense_statistic(by_seed, metric)

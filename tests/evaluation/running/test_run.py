@@ -1,0 +1,259 @@
+"""A benchmark, killed anywhere or divided, gives the same table; what fails is an explained gap and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from surgrec.core.atomic import write_json as running_write_json
+from surgrec.core.errors import UserError
+from surgrec.evaluation.report import write_report
+from surgrec.evaluation.results import MAJORITY, Gap, Results
+from surgrec.evaluation.results_json import read_results, write_results
+from surgrec.evaluation.running import run as running
+from surgrec.evaluation.running.cells import Cells
+from surgrec.evaluation.running.features import _write as running_write_features
+from surgrec.evaluation.running.join import is_complete, join
+from surgrec.evaluation.running.plan import Plan
+from surgrec.evaluation.running.predictions import Predictions
+from surgrec.evaluation.running.run import run_cells
+from tests.evaluation.running import tiny
+
+QUICK = ("knn", "linear", "few_shot_10", "frame_linear")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return tiny.write_videos(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, videos: list[Path]) -> tuple[Plan, Results]:
+    """The quick protocols, run without a break."""
+    plan = tiny.plan(tmp_path_factory.mktemp("whole"), videos, protocols=QUICK)
+    run_cells(plan, plan.places())
+    return plan, join(plan, {})
+
+
+def test_every_encoder_is_measured_by_every_protocol_of_its_tasks(whole: tuple[Plan, Results]) -> None:
+    plan, results = whole
+    assert results.gaps == ()
+    found = {(cell.task, cell.encoder, cell.protocol) for cell in results.cells}
+    for encoder in ("ours", "drawn", "ours_middle_frame", "ours_shuffled_frames"):
+        for protocol in ("k-NN", "linear probe", "linear probe, 10 % of cases"):
+            assert ("halves", encoder, protocol) in found
+    assert ("moments", "ours", "linear head per frame") in found
+    assert {cell.encoder for cell in results.cells} == {entrant.name for entrant in plan.entrants}
+    assert all(len(score.seeds) == 2 for cell in results.cells for score in cell.scores)
+
+
+def test_what_is_plain_to_see_is_found_and_the_floor_is_the_floor(whole: tuple[Plan, Results]) -> None:
+    _, results = whole
+    score = {(cell.task, cell.encoder, cell.protocol): cell.scores[0] for cell in results.cells}
+    assert score["halves", "ours", "linear probe"].estimate == 1.0
+    assert score["halves", MAJORITY, "looks at nothing"].estimate == 0.5
+    alarms = {cell.encoder: cell.alarm for cell in results.cells if cell.protocol == "looks at nothing"}
+    assert alarms[MAJORITY] is None
+
+
+def test_results_are_read_as_written_and_make_a_report(whole: tuple[Plan, Results], tmp_path: Path) -> None:
+    _, results = whole
+    write_results(results, tmp_path / "results.json")
+    assert read_results(tmp_path / "results.json") == results
+    page, text = write_report(results, tmp_path)
+    assert page.stat().st_size > 1000 and "linear probe" in text.read_text()
+
+
+def test_contamination_is_said_by_content(whole: tuple[Plan, Results]) -> None:
+    _, results = whole
+    said = {encoder.name: encoder.contamination["halves"] for encoder in results.encoders}
+    assert said["ours"] == "1 of 4 test videos pretrained on" and said["drawn"] == "not pretrained"
+
+
+def test_a_second_call_computes_nothing(whole: tuple[Plan, Results], monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, results = whole
+    monkeypatch.setattr(running.Bench, "run", None)
+    run_cells(plan, plan.places())
+    assert join(plan, {}) == results
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.mark.parametrize("moment", [0, 1, 4, 9, 10, 15])
+def test_killed_anywhere_and_run_again_it_gives_the_same_table(
+    whole: tuple[Plan, Results], videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Between two writes of a cell, its predictions and itself, or of features."""
+    plan = tiny.plan(tmp_path, videos, protocols=QUICK)
+    with monkeypatch.context() as patched:
+        count = iter(range(1000))
+
+        def dying(real: Callable[..., object]) -> Callable[..., object]:
+            def write(*arguments: object) -> object:
+                if next(count) == moment:
+                    raise Killed
+                return real(*arguments)
+
+            return write
+
+        patched.setattr(Predictions, "write", dying(Predictions.write))
+        patched.setattr("surgrec.evaluation.running.cells.write_json", dying(running_write_json))
+        patched.setattr("surgrec.evaluation.running.features._write", dying(running_write_features))
+        with pytest.raises(Killed):
+            run_cells(plan, plan.places())
+    assert not is_complete(plan)
+    run_cells(plan, plan.places())
+    assert tiny.numbers_of(join(plan, {})) == tiny.numbers_of(whole[1])
+
+
+def test_shards_are_disjoint_and_together_the_whole(
+    whole: tuple[Plan, Results], videos: list[Path], tmp_path: Path
+) -> None:
+    plan = tiny.plan(tmp_path, videos, protocols=QUICK)
+    for number in (1, 2, 3, 6, 8, 20):
+        parts = [plan.of_shard(part, number) for part in range(number)]
+        assert sorted(str(place) for part in parts for place in part) == sorted(map(str, plan.places()))
+    run_cells(plan, plan.of_shard(1, 2))
+    assert not is_complete(plan)
+    assert any("not run yet" in gap.reason for gap in join(plan, {}).gaps)
+    run_cells(plan, plan.of_shard(0, 2))
+    assert is_complete(plan) and tiny.numbers_of(join(plan, {})) == tiny.numbers_of(whole[1])
+
+
+def test_what_fails_leaves_the_others_and_an_explained_gap(
+    whole: tuple[Plan, Results], videos: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A video that is gone, an encoder that cannot be had, a bug: each is a gap; the numbers of the rest are what they were."""
+    good = tiny.plan(tmp_path, videos, protocols=QUICK)
+    torn = tiny.clip_task(videos, "torn")
+    torn = replace(torn, clips=(replace(torn.clips[0], video=tmp_path / "patient_x.mp4"), *torn.clips[1:]))
+
+    def missing(seed: int) -> object:
+        raise UserError(f"there is no release at {tmp_path}/secret/place; export one")
+
+    def broken(seed: int) -> object:
+        raise ZeroDivisionError("of patient_y")
+
+    plan = replace(
+        good,
+        tasks=(torn, *good.tasks),
+        entrants=(*good.entrants, tiny.entrant("absent", missing), tiny.entrant("broken", broken)),  # type: ignore[arg-type]
+        absent={"cholec80": "its archive could not be read: no videos"},
+    )
+    run_cells(plan, plan.places())
+    results = join(plan, {})
+    assert is_complete(plan)
+    reasons = {(gap.task, gap.encoder): gap.reason for gap in results.gaps}
+    assert reasons["cholec80", "*"].startswith("its archive could not be read")
+    assert "not where the task says" in reasons["torn", "ours"]
+    assert reasons["halves", "absent"] == "there is no release at (a path); export one"
+    assert reasons["halves", "broken"].startswith("ZeroDivisionError")
+    assert not any("patient" in gap.reason or "secret" in gap.reason for gap in results.gaps)
+    kept = [cell for cell in tiny.numbers_of(results).cells if cell.task != "torn"]
+    assert kept == list(tiny.numbers_of(whole[1]).cells)
+    write_report(results, tmp_path)
+    assert "ZeroDivisionError" in capsys.readouterr().err  # the traceback is for the console
+
+
+def test_a_gap_is_tried_again_and_goes(videos: list[Path], tmp_path: Path) -> None:
+    state = {"is_there": False}
+
+    def load(seed: int) -> object:
+        if not state["is_there"]:
+            raise UserError("not yet")
+        return tiny.model(7)
+
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("late", load),))  # type: ignore[arg-type]
+    run_cells(plan, plan.places())
+    assert [gap.reason for gap in join(plan, {}).gaps] == ["not yet"]
+    state["is_there"] = True
+    run_cells(plan, plan.places())
+    results = join(plan, {})
+    assert results.gaps == () and len(results.cells) == 1
+
+
+def test_an_encoder_out_of_reach_is_a_gap_and_its_numbers_come_back_with_it(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant(),))
+    run_cells(plan, plan.places())
+    before = join(plan, {})
+
+    def load(seed: int) -> object:
+        raise UserError("the disk is away")
+
+    away = replace(plan, entrants=(tiny.entrant("ours", load),))  # type: ignore[arg-type]
+    run_cells(away, away.places())
+    assert join(away, {}).cells == () and join(away, {}).gaps[0].reason == "the disk is away"
+    monkeypatch.setattr(running.Bench, "run", None)  # nothing is to be computed
+    run_cells(plan, plan.places())
+    assert join(plan, {}) == before
+
+
+def test_another_release_of_the_same_name_is_measured_anew(videos: list[Path], tmp_path: Path) -> None:
+    plans = [
+        tiny.plan(
+            tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("ours", lambda seed, n=n: tiny.model(n)),)
+        )
+        for n in (1, 2)
+    ]
+    ids = []
+    for plan in plans:
+        run_cells(plan, plan.places())
+        ids.append(join(plan, {}).encoders[0].weights["id"])
+    (place,) = plans[0].places()
+    cells = Cells(plans[0].folder / "cells")
+    assert ids[0] != ids[1]
+    assert cells.read(place, running.Bench(plans[1]).key(place)) is not None
+    assert cells.read(place, running.Bench(plans[0]).key(place)) is None
+
+
+def test_cells_of_other_settings_are_not_joined(videos: list[Path], tmp_path: Path) -> None:
+    """Of a cluster whose other job has not come yet, after a changed configuration."""
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("one"), tiny.entrant("two")))
+    run_cells(plan, plan.places())
+    changed = replace(plan, num_seeds=3)
+    run_cells(changed, changed.of_shard(0, 2))
+    assert is_complete(plan) is False and is_complete(changed) is False
+    assert [(cell.encoder, cell.num_seeds) for cell in join(changed, {}).cells] == [("one", 3)]
+
+
+def test_a_damaged_cell_is_run_again(whole: tuple[Plan, Results], tmp_path: Path, videos: list[Path]) -> None:
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant(),))
+    run_cells(plan, plan.places())
+    before = tiny.numbers_of(join(plan, {}))
+    (file,) = (plan.folder / "cells").rglob("knn.json")
+    file.write_text(file.read_text()[:100])
+    run_cells(plan, plan.places())
+    assert tiny.numbers_of(join(plan, {})) == before
+
+
+@pytest.mark.slow
+def test_protocols_that_draw_and_train_run_too(videos: list[Path], tmp_path: Path) -> None:
+    plan = tiny.plan(tmp_path, videos)
+    run_cells(plan, plan.places())
+    results = join(plan, {})
+    assert results.gaps == ()
+    protocols = {cell.protocol for cell in results.cells}
+    assert {"attentive probe", "full fine-tuning", "temporal head, offline", "temporal head, causal"} <= protocols
+    assert {rank.protocol for rank in results.ranks} >= {"k-NN", "attentive probe"}
+    assert not any("no gradient reached" in (cell.note or "") for cell in results.cells)
+    assert results.comparisons and all(each.p_corrected >= each.p for each in results.comparisons)
+    write_report(results, tmp_path)
+
+
+def test_gaps_of_one_reason_are_one_line(videos: list[Path], tmp_path: Path) -> None:
+    def load(seed: int) -> object:
+        raise UserError("gone")
+
+    plan = tiny.plan(tmp_path, videos, protocols=QUICK, entrants=(tiny.entrant("ours", load),))  # type: ignore[arg-type]
+    run_cells(plan, plan.places())
+    assert join(plan, {}).gaps == (
+        Gap("halves", "ours", "*", "gone"),
+        Gap("moments", "ours", "linear head per frame", "gone"),
+    )
