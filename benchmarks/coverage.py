@@ -54,9 +54,10 @@ def measure_forms(kind: str, groups: int, two: bool, options: argparse.Namespace
         encoders = list(draw(draws, KINDS[kind], pair, CHUNK, groups)[:, 0])[: 2 if two else 1]
         weights = draws.multinomial(groups, np.full(groups, 1 / groups), size=options.resamples).astype(np.float64)
         for title, metric in METRICS.items():
-            seen = see(metric, encoders, weights)
-            for form, find in FORMS.items():
-                found.setdefault((form, title), []).append(find(seen))
+            if groups in options.resampled:
+                seen = see(metric, encoders, weights)
+                for form, find in FORMS.items():
+                    found.setdefault((form, title), []).append(find(seen))
             found.setdefault((OURS, title), []).append(_ours(metric, [each[None] for each in encoders]))
     rows = []
     for (form, title), parts in found.items():
@@ -221,7 +222,8 @@ def main() -> int:
     add("--parts", nargs="+", default=["forms", "seeds", "tests"], choices=["forms", "seeds", "tests"])
     add("--experiments", type=int, default=2000, help=f"of a cell, a multiple of {CHUNK}")
     add("--resamples", type=int, default=500, help="of the bootstrap forms")
-    add("--swaps", type=int, default=500, help="exchanges of a test where not all are tried")
+    add("--resampled", type=int, nargs="*", default=[10, 30], help="numbers of groups at which other forms are tried")
+    add("--swaps", type=int, default=200, help="exchanges of a test where not all are tried")
     add("--seed-effects", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="deviations of seeds, in log-odds")
     add("--kinds-of-seeds", nargs="+", default=["phases"], choices=list(KINDS), help="kinds with seeds")
     add("--seed", type=int, default=0)
