@@ -161,11 +161,16 @@ def jobs(options: argparse.Namespace) -> list[tuple[Any, ...]]:
     return [cell for cell in cells if cell[0] in options.parts]
 
 
-def run(cell: tuple[Any, ...], options: argparse.Namespace) -> list[Row]:
-    """Its rows; read where they are there."""
+def file_of(cell: tuple[Any, ...], options: argparse.Namespace) -> Path | None:
+    """Where its rows are kept."""
     settings = [options.experiments, options.resamples, options.swaps, options.seed]
     name = "_".join(map(str, [*cell, *settings])).replace(" ", "-")
-    file = options.work / f"{name}.json" if options.work else None
+    return options.work / f"{name}.json" if options.work else None
+
+
+def run(cell: tuple[Any, ...], options: argparse.Namespace) -> list[Row]:
+    """Its rows; read where they are there."""
+    file = file_of(cell, options)
     if file and file.exists():
         rows: list[Row] = json.loads(file.read_text())
         return rows
@@ -228,11 +233,13 @@ def main() -> int:
     add("--kinds-of-seeds", nargs="+", default=["phases"], choices=list(KINDS), help="kinds with seeds")
     add("--seed", type=int, default=0)
     add("--work", type=Path, help="folder of cells; those that are there are not simulated again")
+    add("--done", action="store_true", help="report the cells that are in the folder of --work, and simulate none")
     add("--out", type=Path, help="folder for coverage_DATE.md and .json")
     options = parser.parse_args()
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)
-    cells = jobs(options)
+    wanted = jobs(options)
+    cells = [cell for cell in wanted if not options.done or ((file := file_of(cell, options)) and file.exists())]
     found: dict[str, list[Row]] = {"forms": [], "seeds": [], "tests": []}
     with progress("simulating", len(cells)) as advance:
         for cell in cells:
@@ -243,7 +250,7 @@ def main() -> int:
     about = (
         f"{date}, {cpu_name()}, NumPy {np.__version__}, {seconds:.0f} s of one core. {options.experiments} experiments a cell: a share of "
         f"95 % is known to {196 * np.sqrt(0.95 * 0.05 / options.experiments):.1f} points. {options.resamples} resamples, {options.swaps} "
-        f"exchanges, seed {options.seed}."
+        f"exchanges, seed {options.seed}; {len(cells)} of {len(wanted)} cells."
     )
     text = page(about, found)
     print(text)
