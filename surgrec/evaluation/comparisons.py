@@ -107,7 +107,7 @@ def holm(p_values: Sequence[float]) -> Array:
     order = np.argsort(values, kind="stable")
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    return np.minimum(adjusted, 1.0)
+    return np.asarray(np.minimum(adjusted, 1.0), dtype=np.float64)
 
 
 def _corrected(found: Sequence[tuple[str, str, Interval, float]], test: Test) -> list[Comparison]:
