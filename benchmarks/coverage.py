@@ -54,9 +54,10 @@ def measure_forms(kind: str, groups: int, two: bool, options: argparse.Namespace
         encoders = list(draw(draws, KINDS[kind], pair, CHUNK, groups)[:, 0])[: 2 if two else 1]
         weights = draws.multinomial(groups, np.full(groups, 1 / groups), size=options.resamples).astype(np.float64)
         for title, metric in METRICS.items():
-            seen = see(metric, encoders, weights)
-            for form, find in FORMS.items():
-                found.setdefault((form, title), []).append(find(seen))
+            if groups in options.resampled:
+                seen = see(metric, encoders, weights)
+                for form, find in FORMS.items():
+                    found.setdefault((form, title), []).append(find(seen))
             found.setdefault((OURS, title), []).append(_ours(metric, [each[None] for each in encoders]))
     rows = []
     for (form, title), parts in found.items():
@@ -160,11 +161,16 @@ def jobs(options: argparse.Namespace) -> list[tuple[Any, ...]]:
     return [cell for cell in cells if cell[0] in options.parts]
 
 
-def run(cell: tuple[Any, ...], options: argparse.Namespace) -> list[Row]:
-    """Its rows; read where they are there."""
+def file_of(cell: tuple[Any, ...], options: argparse.Namespace) -> Path | None:
+    """Where its rows are kept."""
     settings = [options.experiments, options.resamples, options.swaps, options.seed]
     name = "_".join(map(str, [*cell, *settings])).replace(" ", "-")
-    file = options.work / f"{name}.json" if options.work else None
+    return options.work / f"{name}.json" if options.work else None
+
+
+def run(cell: tuple[Any, ...], options: argparse.Namespace) -> list[Row]:
+    """Its rows; read where they are there."""
+    file = file_of(cell, options)
     if file and file.exists():
         rows: list[Row] = json.loads(file.read_text())
         return rows
@@ -221,16 +227,19 @@ def main() -> int:
     add("--parts", nargs="+", default=["forms", "seeds", "tests"], choices=["forms", "seeds", "tests"])
     add("--experiments", type=int, default=2000, help=f"of a cell, a multiple of {CHUNK}")
     add("--resamples", type=int, default=500, help="of the bootstrap forms")
-    add("--swaps", type=int, default=500, help="exchanges of a test where not all are tried")
+    add("--resampled", type=int, nargs="*", default=[10, 30], help="numbers of groups at which other forms are tried")
+    add("--swaps", type=int, default=200, help="exchanges of a test where not all are tried")
     add("--seed-effects", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="deviations of seeds, in log-odds")
     add("--kinds-of-seeds", nargs="+", default=["phases"], choices=list(KINDS), help="kinds with seeds")
     add("--seed", type=int, default=0)
     add("--work", type=Path, help="folder of cells; those that are there are not simulated again")
+    add("--done", action="store_true", help="report the cells that are in the folder of --work, and simulate none")
     add("--out", type=Path, help="folder for coverage_DATE.md and .json")
     options = parser.parse_args()
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)
-    cells = jobs(options)
+    wanted = jobs(options)
+    cells = [cell for cell in wanted if not options.done or ((file := file_of(cell, options)) and file.exists())]
     found: dict[str, list[Row]] = {"forms": [], "seeds": [], "tests": []}
     with progress("simulating", len(cells)) as advance:
         for cell in cells:
@@ -241,7 +250,7 @@ def main() -> int:
     about = (
         f"{date}, {cpu_name()}, NumPy {np.__version__}, {seconds:.0f} s of one core. {options.experiments} experiments a cell: a share of "
         f"95 % is known to {196 * np.sqrt(0.95 * 0.05 / options.experiments):.1f} points. {options.resamples} resamples, {options.swaps} "
-        f"exchanges, seed {options.seed}."
+        f"exchanges, seed {options.seed}; {len(cells)} of {len(wanted)} cells."
     )
     text = page(about, found)
     print(text)

@@ -42,6 +42,31 @@ def test_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_coverage(tmp_path: Path) -> None:
+    few = (
+        "--experiments",
+        20,
+        "--resamples",
+        20,
+        "--swaps",
+        20,
+        "--groups",
+        10,
+        "--kinds",
+        "easy",
+        "--kinds-of-seeds",
+        "easy",
+    )
+    options = (*few, "--seed-effects", 0.1, "--work", tmp_path / "work")
+    content, text = _run("coverage.py", *options, out=tmp_path / "out")
+    assert {row["form"] for row in content["forms"]} >= {"percentile", "bootstrap-t", "ours"}
+    assert all(0 <= row["held"] <= 1 and row["width"] > 0 for row in content["forms"] + content["seeds"])
+    assert {row["test"] for row in content["tests"]} == {"t", "exchange"} and "7 of 7 cells" in text
+    again, _ = _run("coverage.py", *options, "--done", out=tmp_path / "again")
+    assert again == content
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["mae", "jepa"])
 def test_release(tmp_path: Path, variant: str) -> None:
     options = ("--variant", variant, "--size", "nano", "--repeats", 1, "--folder", tmp_path)

@@ -4,10 +4,11 @@ In: confusion matrices of two encoders, or of several, on the same rows of the s
 comparisons were made. It is its own file because a test has its own promise, how often it is wrong where nothing differs, which is measured
 apart from what intervals cover (docs/decisions/0023).
 
-One seed each: `swap_test`. If the two encoders are alike, it is chance which of the two gave which answers on a patient; so the answers of
-the two are exchanged in every possible set of groups, and the p-value is the share of these worlds whose difference is as large as the real
-one (Fisher 1935; Ernst 2004). Several seeds: exchanging groups says nothing of another seed, so the difference is held against its error
-over groups and seeds (`intervals`), by Student's t.
+"t", the default, holds the difference against its error over groups and seeds, as the interval does: it is below 0.05 exactly where the
+95 % interval leaves out 0. "exchange" asks less of the data and is for one seed each: if the two encoders are alike, it is chance which of
+the two gave which answers on a patient; so the answers of the two are exchanged in every possible set of groups, and the p-value is the
+share of these worlds whose difference is as large as the real one (Fisher 1935; Ernst 2004). Where differences tie it errs to the
+safe side.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +24,10 @@ import numpy.typing as npt
 from surgrec.core.rng import generator
 from surgrec.evaluation.intervals import Interval, Statistic, check_groups, difference_interval, mean_interval, p_value
 from surgrec.evaluation.metrics import Counts, Metric
-from surgrec.evaluation.statistics import paired_statistics
+from surgrec.evaluation.statistics import paired_difference, paired_statistics
 
 Array = npt.NDArray[np.float64]
+Test = Literal["t", "exchange"]
 ALL_SWAPS = 12  # groups: up to here every set of groups is exchanged, from here a draw of sets
 NUM_SWAPS = 10_000
 _CHUNK = 500  # worlds at a time
@@ -43,22 +46,29 @@ class Comparison:
     difference: Interval
     p_value: float
     adjusted: float
-    test: str
+    test: Test
 
 
-def compare(counts: Mapping[str, Counts | Sequence[Counts]], metric: Metric, seed: int = 0) -> list[Comparison]:
+def compare(
+    counts: Mapping[str, Counts | Sequence[Counts]], metric: Metric, test: Test = "t", seed: int = 0
+) -> list[Comparison]:
     """Every pair of encoders, by name, with `counts` (G, C, C), or (S, G, C, C) for several seeds, of the same rows."""
-    pairs = list(combinations(counts, 2))
-    rows = []
-    for first, second in pairs:
-        statistics = paired_statistics(counts[first], counts[second], metric)
-        if max(each.num_seeds for each in statistics) > 1:
-            found, test = crossed_test(*statistics), "t over groups and seeds"
-        else:
-            found, test = swap_test(_only(counts[first]), _only(counts[second]), metric, seed), "exchange of groups"
-        rows.append((first, second, difference_interval(*statistics), found, test))
-    adjusted = holm([row[3] for row in rows])
-    return [Comparison(*row[:4], float(each), row[4]) for row, each in zip(rows, adjusted, strict=True)]
+    found = []
+    for one, other in combinations(counts, 2):
+        difference = paired_difference(counts[one], counts[other], metric)
+        exchanged = test == "exchange"
+        p = swap_test(_only(counts[one]), _only(counts[other]), metric, seed) if exchanged else p_value(difference)
+        found.append((one, other, difference, p))
+    return _corrected(found, test)
+
+
+def compare_statistics(statistics: Mapping[str, Statistic]) -> list[Comparison]:
+    """Every pair of encoders by "t", for any statistic, say of probabilities or of phases over time; all are of the same groups."""
+    found = []
+    for one, other in combinations(statistics, 2):
+        difference = difference_interval(statistics[one], statistics[other])
+        found.append((one, other, difference, p_value(difference)))
+    return _corrected(found, "t")
 
 
 def compare_means(data_sets: Sequence[Mapping[str, Statistic]]) -> list[Comparison]:
@@ -66,11 +76,11 @@ def compare_means(data_sets: Sequence[Mapping[str, Statistic]]) -> list[Comparis
 
     For other patients, and other seeds, of these data sets; see `intervals.mean_interval`.
     """
-    pairs = list(combinations(data_sets[0], 2))
-    means = [mean_interval([difference_interval(each[one], each[other]) for each in data_sets]) for one, other in pairs]
-    p_values = [p_value(mean) for mean in means]
-    rows = zip(pairs, means, p_values, holm(p_values), strict=True)
-    return [Comparison(*pair, mean, p, float(adjusted), "t over data sets") for pair, mean, p, adjusted in rows]
+    found = []
+    for one, other in combinations(data_sets[0], 2):
+        mean = mean_interval([difference_interval(each[one], each[other]) for each in data_sets])
+        found.append((one, other, mean, p_value(mean)))
+    return _corrected(found, "t")
 
 
 def swap_test(counts_a: Counts, counts_b: Counts, metric: Metric, seed: int = 0, num_swaps: int = NUM_SWAPS) -> float:
@@ -91,18 +101,18 @@ def swap_test(counts_a: Counts, counts_b: Counts, metric: Metric, seed: int = 0,
     return as_large / len(signs)
 
 
-def crossed_test(first: Statistic, second: Statistic) -> float:
-    """Two-sided p-value of the difference of two means over seeds; it is below 0.05 where the 95 % interval leaves out 0."""
-    return p_value(difference_interval(first, second))
-
-
 def holm(p_values: Sequence[float]) -> Array:
     """p-values (n,) corrected for their number: the chance of any false finding among all stays below each (Holm 1979)."""
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     adjusted = np.empty(len(values))
     adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    return np.minimum(adjusted, 1.0)
+    return np.asarray(np.minimum(adjusted, 1.0), dtype=np.float64)
+
+
+def _corrected(found: Sequence[tuple[str, str, Interval, float]], test: Test) -> list[Comparison]:
+    adjusted = holm([each[3] for each in found])
+    return [Comparison(*each, float(value), test) for each, value in zip(found, adjusted, strict=True)]
 
 
 def _signs(num_groups: int, seed: int, num_swaps: int) -> Array:
@@ -118,6 +128,10 @@ def _signs(num_groups: int, seed: int, num_swaps: int) -> Array:
 
 
 def _only(counts: Counts | Sequence[Counts]) -> Counts:
-    """Of one seed: (G, C, C)."""
+    """Of one seed: (G, C, C). Raises ValueError for several."""
     array = np.asarray(counts)
+    if array.ndim == 4 and len(array) > 1:
+        raise ValueError(
+            f"an exchange of groups says nothing of other seeds, and there are {len(array)}; use the test 't'"
+        )
     return array if array.ndim == 3 else array[0]

@@ -71,8 +71,9 @@ def frame_counts(
 ) -> FrameCounts:
     """Of one video, from masks (T, P) and the frames called right for precision, recall and Jaccard (P,)."""
     fields = [is_true.sum(0), is_predicted.sum(0), (is_true | is_predicted).sum(0), *right]
-    rows = [np.asarray(each, dtype=np.float64)[None] for each in fields]
-    return FrameCounts(*rows, np.array([float(num_right)]), np.array([float(len(is_true))]))
+    true, predicted, either, *rights = (np.asarray(each, dtype=np.float64)[None] for each in fields)
+    of_video = np.array([float(num_right)]), np.array([float(len(is_true))])
+    return FrameCounts(true, predicted, either, rights[0], rights[1], rights[2], of_video[0], of_video[1])
 
 
 def video_accuracy(counts: FrameCounts, weights: Array | None = None) -> Array:

@@ -67,8 +67,7 @@ def dense_statistic(
     if name not in NAMES:
         raise UserError(f"there is no score '{name}' of phases over time; choose of {', '.join(NAMES)}")
     if name == "edit" or name in F1_AT:
-        of_videos = np.array([_of_segments(each, name, background) for each in results])
-        values = [lambda weights, row=row: weights @ row / weights.sum(-1) for row in of_videos]
+        values = [_mean_of(np.array(_of_segments(each, name, background))) for each in results]
     else:
         tables = [each.frames(relaxed) for each in results]
         values = [_of_frames(table, name, averaged, absent) for table in tables]
@@ -97,6 +96,10 @@ def check_same_videos(results: Sequence[DenseHeldOut]) -> None:
             raise ValueError(
                 "results of several seeds, or of two encoders, must be of the same videos in the same order"
             )
+
+
+def _mean_of(of_videos: Array) -> Callable[[Array], Array]:
+    return lambda weights: weights @ of_videos / weights.sum(-1)
 
 
 def _of_segments(result: DenseHeldOut, name: str, background: int | None) -> list[float]:

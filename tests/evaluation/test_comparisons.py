@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surgrec.evaluation.comparisons import compare, compare_means, crossed_test, holm, swap_test
-from surgrec.evaluation.intervals import difference_interval
+from surgrec.evaluation.comparisons import compare, compare_means, holm, swap_test
+from surgrec.evaluation.intervals import Statistic, difference_interval, p_value
 from surgrec.evaluation.metrics import accuracy, balanced_accuracy, macro_f1
 from surgrec.evaluation.ranks import chance_of_best, rank_intervals
 from surgrec.evaluation.statistics import counts_statistic
@@ -21,6 +21,10 @@ def answers(chance: float, seed: int, num_groups: int = 20, num_seeds: int = 0) 
         counts[..., true, true] = right[..., true]
         counts[..., true, (true + 1) % 3] = 10 - right[..., true]
     return counts if num_seeds else counts[0]
+
+
+def crossed_test(first: Statistic, second: Statistic) -> float:
+    return p_value(difference_interval(first, second))
 
 
 def test_p_value_of_six_groups_by_hand() -> None:
@@ -60,14 +64,16 @@ def test_holm_by_hand() -> None:
 
 def test_all_pairs_are_compared_and_ranked() -> None:
     counts = {"good": answers(0.9, 0), "middle": answers(0.5, 1), "like it": answers(0.5, 2), "bad": answers(0.2, 3)}
-    comparisons = compare(counts, accuracy)
+    comparisons = compare(counts, accuracy, "exchange")
     assert [(each.first, each.second) for each in comparisons[:3]] == [
         ("good", "middle"),
         ("good", "like it"),
         ("good", "bad"),
     ]
     assert len(comparisons) == 6 and all(each.adjusted >= each.p_value for each in comparisons)
-    assert {each.test for each in comparisons} == {"exchange of groups"}
+    assert {each.test for each in comparisons} == {"exchange"} and {
+        each.test for each in compare(counts, accuracy)
+    } == {"t"}
     ranks = {each.name: (each.best, each.worst) for each in rank_intervals(comparisons)}
     assert ranks == {"good": (1, 1), "middle": (2, 3), "like it": (2, 3), "bad": (4, 4)}
 
@@ -75,7 +81,9 @@ def test_all_pairs_are_compared_and_ranked() -> None:
 def test_several_seeds_are_tested_over_seeds() -> None:
     counts = {"one": answers(0.6, 0, num_seeds=3), "other": answers(0.6, 1, num_seeds=3)}
     (only,) = compare(counts, accuracy)
-    assert only.test == "t over groups and seeds" and only.p_value == only.adjusted
+    assert only.test == "t" and only.p_value == only.adjusted
+    with pytest.raises(ValueError, match="other seeds"):
+        compare(counts, accuracy, "exchange")
 
 
 def test_means_over_data_sets_find_what_no_data_set_does() -> None:
@@ -85,7 +93,7 @@ def test_means_over_data_sets_find_what_no_data_set_does() -> None:
     )
     single = [crossed_test(*pair) for pair in zip(better, worse, strict=True)]
     (mean,) = compare_means([{"better": one, "worse": other} for one, other in zip(better, worse, strict=True)])
-    assert mean.p_value < min(single) and mean.difference.low > 0 and mean.test == "t over data sets"
+    assert mean.p_value < min(single) and mean.difference.low > 0 and mean.test == "t"
 
 
 def test_chance_of_best_shares_ties_and_sums_to_one() -> None:
