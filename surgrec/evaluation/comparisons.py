@@ -122,7 +122,7 @@ def _signs(num_groups: int, seed: int, num_swaps: int) -> Array:
     """
     if num_groups <= ALL_SWAPS:
         sets = np.arange(2 ** (num_groups - 1))[:, None] >> np.arange(num_groups)
-        return 1.0 - 2.0 * (sets & 1)
+        return np.asarray(1.0 - 2.0 * (sets & 1), dtype=np.float64)
     drawn = generator(seed, "swap-test", num_groups).integers(0, 2, (num_swaps - 1, num_groups))
     return np.concatenate([np.ones((1, num_groups)), 1.0 - 2.0 * drawn])
 

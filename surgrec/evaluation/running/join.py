@@ -20,8 +20,8 @@ from surgrec import __version__
 from surgrec.core.console import progress
 from surgrec.core.errors import UserError
 from surgrec.evaluation.comparisons import Comparison as Compared
-from surgrec.evaluation.comparisons import crossed_test, holm
-from surgrec.evaluation.intervals import Statistic, difference_interval
+from surgrec.evaluation.comparisons import holm
+from surgrec.evaluation.intervals import Statistic, difference_interval, p_value
 from surgrec.evaluation.ranks import chance_of_best, rank_intervals
 from surgrec.evaluation.results import (
     FORMAT,
@@ -124,10 +124,10 @@ def _comparisons(columns: Mapping[Column, Statistics]) -> tuple[list[Comparison]
         for first, second in combinations(statistics, 2):
             pair = statistics[first], statistics[second]
             try:
-                difference, p_value = difference_interval(*pair), crossed_test(*pair)
+                difference = difference_interval(*pair)
             except UserError:
                 continue  # one test group: nothing can be said of another
-            rows.append((column, first, second, Compared(first, second, difference, p_value, 1.0, "crossed")))
+            rows.append((column, first, second, Compared(first, second, difference, p_value(difference), 1.0, "t")))
     adjusted = holm([row[3].p_value for row in rows])
     made = []
     for (column, first, second, compared), corrected in zip(rows, adjusted, strict=True):
