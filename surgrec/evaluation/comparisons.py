@@ -118,11 +118,11 @@ def _corrected(found: Sequence[tuple[str, str, Interval, float]], test: Test) ->
 def _signs(num_groups: int, seed: int, num_swaps: int) -> Array:
     """Rows of +1 (as it was) and -1 (exchanged), (R, G); the first row is as it was.
 
-    Exchanging all groups changes nothing but the sign, so the first group stays where all sets are tried.
+    Exchanging all groups changes nothing but the sign, so the last group stays where all sets are tried.
     """
     if num_groups <= ALL_SWAPS:
         sets = np.arange(2 ** (num_groups - 1))[:, None] >> np.arange(num_groups)
-        return np.asarray(1.0 - 2.0 * (sets & 1), dtype=np.float64)
+        return 1.0 - 2.0 * (sets & 1).astype(np.float64)
     drawn = generator(seed, "swap-test", num_groups).integers(0, 2, (num_swaps - 1, num_groups))
     return np.concatenate([np.ones((1, num_groups)), 1.0 - 2.0 * drawn])
 
