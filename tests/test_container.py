@@ -166,7 +166,7 @@ def installed_requirements() -> list[Requirement]:
     assert set(named) <= listed.keys()
     # test and dev are for developing; slurm submits jobs, which an image cannot; xformers' wheels each need one certain build of torch;
     # onnx writes a release for runtimes without torch, umap a map on a page: no work of a cluster
-    assert listed.keys() - set(named) == {"test", "dev", "slurm", "xformers", "onnx", "umap"}
+    assert listed.keys() - set(named) == {"test", "dev", "slurm", "xformers", "onnx", "umap", "benchmark"}
     return [
         Requirement(text) for text in [*PROJECT["dependencies"], *(each for name in named for each in listed[name])]
     ]
