@@ -21,6 +21,7 @@ from surgrec.core.console import STATUS_INTERRUPTED, STATUS_OK
 from surgrec.core.memory import keep_freed_memory
 from surgrec.core.wording import counted
 from surgrec.corpus.gate import Standing
+from surgrec.training.ending import ending_at_once
 
 
 def train(config: Config) -> int:
@@ -75,7 +76,7 @@ def say_what_next(config: Config, folder: Path, stopped_by: str | None, was_done
 
 def main() -> int:
     """Entry point of `surgrec train` and `python -m surgrec.train`."""
-    return run_application(train, __doc__)
+    return ending_at_once(lambda: run_application(train, __doc__))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from surgrec.core.console import tell
 from surgrec.core.errors import ToldError, UserError
+from surgrec.training import ending
 from surgrec.training.launched import LaunchedEnvironment, join, launched_world
 from surgrec.training.sharding import check_shard_size, make_mesh, shard
 
@@ -34,7 +35,6 @@ Value = TypeVar("Value")
 
 _NEVER = timedelta(days=7)  # which gloo can count in milliseconds
 _SIDE_TIMEOUT = timedelta(hours=1)
-_LEFT: list[dist.ProcessGroup | None] = []  # groups; see `Runtime.close`
 
 
 class SharedError(UserError):
@@ -193,7 +193,7 @@ class Runtime:
         if self.fabric.world_size == 1:
             return None
         group = dist.new_group(backend="gloo", timeout=_SIDE_TIMEOUT)
-        _LEFT.append(group)
+        ending.keep(group)
         return group
 
     def on_first(self, action: Callable[[], object]) -> None:
@@ -233,9 +233,10 @@ class Runtime:
 
         What is left of it is kept to the end of the process. Else DDP's reducer, which holds the GIL, would be the last to let go of
         it, and wait for gloo's thread, which wants the GIL to let go of the tensors of its last message: seen once in thirty ends.
+        A program that calls this has its `main` wrapped in `ending_at_once`.
         """
         if dist.is_available() and dist.is_initialized():
-            _LEFT.append(dist.group.WORLD)
+            ending.keep(dist.group.WORLD)
             dist.destroy_process_group()
 
     @property

@@ -2,7 +2,7 @@
 
 In: one order a line on standard input. Out: one answer a line on standard output. It is its own file because importing the
 training command takes longer than the tiny runs of these tests; a fork of this process is a fresh process all the same: it can be
-killed, gets signals, has its own environment, and leaves through the interpreter's own exit.
+killed, gets signals, has its own environment, and leaves as a command does.
 
 Orders: `{"start": [module, function, arguments], "env": {...}, "log": file, "crash": [folder, n] or null}` answers with the
 process id; `{"wait": pid, "seconds": s}` answers with the exit status, negative for a signal, or null where it took longer and was killed.
@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from surgrec.training.ending import ending_at_once
 
 # what a file operation is called by Python's audit events (PEP 578)
 _WRITES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
@@ -51,7 +53,7 @@ def run(order: dict[str, Any]) -> int:
         crash_before(*order["crash"])
     module, function, arguments = order["start"]
     sys.argv = [module, *arguments]
-    return int(getattr(importlib.import_module(module), function)() or 0)
+    return ending_at_once(lambda: int(getattr(importlib.import_module(module), function)() or 0))
 
 
 def wait(pid: int, seconds: float) -> int | None:
