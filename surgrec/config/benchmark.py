@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from surgrec.evaluation.protocols.temporal import TemporalSettings
 from surgrec.evaluation.running.entrant import Entrant, Kind, majority, stratified_random, viewed
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.running.protocols import Settings
+from surgrec.evaluation.running.reasons import reason_of, without_places
 from surgrec.evaluation.running.synthesised import NAMES as SYNTHESISED
 from surgrec.evaluation.running.synthesised import synthesised_tasks
 from surgrec.evaluation.tasks.catalog import read_tasks
@@ -74,6 +76,7 @@ def build_plan(config: BenchmarkConfig) -> Plan:
         config.features.batch_size,
         config.protocols.limited,
         absent,
+        tuple(_places(config)),
     )
 
 
@@ -112,6 +115,13 @@ def build_settings(config: BenchmarkConfig) -> Settings:
     )
 
 
+def _places(config: BenchmarkConfig) -> list[Path]:
+    """Files and folders that the configuration names."""
+    node = config.encoders
+    models = [part for model in node.models.values() for part in (model, model.partition(":")[2].partition("@")[0])]
+    return [Path(name) for name in (*config.tasks.archives.values(), *vars(config.paths).values(), *models) if name]
+
+
 def part_of(config: BenchmarkConfig) -> tuple[int, int]:
     """(part, number of parts) of this process."""
     return shard_of(config)
@@ -136,7 +146,11 @@ def _tasks(config: BenchmarkConfig) -> tuple[list[Task], dict[str, str]]:
             found += read_tasks(name, Path(root), config.seed, node.allow_missing)
         except UserError as error:
             print(f"gap: {error}", file=sys.stderr)
-            absent[name] = f"its archive could not be read: {str(error).replace(root, 'the given folder')}"
+            said = without_places(str(error), [Path(root)], "the given folder")
+            absent[name] = f"its archive could not be read: {said}"
+        except Exception as error:  # a file in no known encoding, a disk that refuses: the other datasets can be read
+            traceback.print_exc()
+            absent[name] = f"its archive could not be read: {reason_of(error)}"
     known = [*(SYNTHESISED if node.synthesised else ()), *(task.name for task in found if task.name not in SYNTHESISED)]
     limited = {f"protocols.limited.{key}": names for key, names in config.protocols.limited.items()}
     for option, names in ({"tasks.only": node.only} | limited).items():
@@ -219,11 +233,13 @@ def _of_run(folder: Path, device: str) -> FrozenModel:
 
 
 def _seen(run: Path) -> frozenset[str] | None:
-    """Ids, which are of the bytes, of all videos that the run trains on; None where its manifests are gone."""
+    """SHA-256 of all files that the run trains on, and of what its training copies were made of; None where its manifests are gone."""
     try:
-        return frozenset(Manifest.read([Path(path) for path in read_config(run / "config.yaml").mix.manifests]).ids)
+        table = Manifest.read([Path(path) for path in read_config(run / "config.yaml").mix.manifests]).table
     except UserError:
         return None
+    columns = [name for name in ("sha256", "original_sha256") if name in table.column_names]
+    return frozenset(digest for name in columns for digest in table[name].to_pylist() if digest)
 
 
 def _device(config: BenchmarkConfig) -> str:

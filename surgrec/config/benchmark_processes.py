@@ -37,7 +37,9 @@ def run_in_processes(config: BenchmarkConfig, plan: Plan) -> None:
         for part in range(config.processes):
             log = plan.folder / f"process_{part}.log"
             write_text(log, "")
-            process = context.Process(target=_work, args=(config, part, config.processes, log), daemon=True)
+            process = context.Process(
+                target=_work, args=(config, part, config.processes, log, os.getpid()), daemon=True
+            )
             process.start()
             started.append(process)
         with progress("cells", len(places)) as advance:
@@ -59,9 +61,10 @@ def run_in_processes(config: BenchmarkConfig, plan: Plan) -> None:
         )
 
 
-def _work(config: BenchmarkConfig, part: int, number: int, log: Path) -> None:
+def _work(config: BenchmarkConfig, part: int, number: int, log: Path, parent: int) -> None:
     """What one process does; what it says goes to its log, since the parent shows the progress."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # the parent may have been killed while this process imported torch: its number comes from itself
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with log.open("a", buffering=1, encoding="utf-8") as target:
         os.dup2(target.fileno(), sys.stderr.fileno())
         os.dup2(target.fileno(), sys.stdout.fileno())

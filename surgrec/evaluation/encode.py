@@ -30,6 +30,9 @@ def encode_clips(
 ) -> Tensor:
     """Features of `rows`, in their order, on the CPU: tokens (n, N, D) for the layout `all`, means over each time step's cells (n, t, D)
     for `time`, over all tokens (n, D) for `pooled`. `dtype`: what they are kept as. Raises `UserError` for a clip that cannot be read.
+
+    Every forward pass is of `batch_size` clips, the last one filled up: sums over another number of clips round otherwise, and features
+    would depend on where a process was stopped and on what else was asked for.
     """
     num_steps, _ = clip_tokens_of(model.encoder, model.preprocess)
     parts = []
@@ -37,6 +40,8 @@ def encode_clips(
         for first in range(0, len(rows), batch_size):
             some = rows[first : first + batch_size]
             frames = [clips.read(int(row), model.preprocess.num_frames) for row in some]
-            parts.append(pooled(model.tokens(frames, precision), layout, num_steps).to(dtype).cpu())
+            full = frames + frames[-1:] * (batch_size - len(some))
+            tokens = model.tokens(full, precision)[: len(some)]
+            parts.append(pooled(tokens, layout, num_steps).to(dtype).cpu())
             advance(len(some))
     return torch.cat(parts)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from surgrec import benchmark as verb
-from surgrec.config import benchmark, benchmark_compose
+from surgrec.config import benchmark, benchmark_compose, benchmark_processes
 from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchmark
 from surgrec.core.errors import UserError
+from surgrec.evaluation.running.entrant import VIEWS
 from surgrec.evaluation.running.plan import Plan
+from surgrec.evaluation.tasks.task import Task
 from tests.config.test_schema import watch
+from tests.corpus.test_manifest import manifest as manifest_of
+from tests.corpus.test_manifest import row
 
 GIVEN = "tasks.synthesised=tiny"
 FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.glob("*/*.yaml"))
@@ -49,9 +56,7 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(plan, Plan) and len(plan.tasks) == 1
     assert benchmark.part_of(config) == (0, 1)
     assert set(all_options()) - seen == {"submissions", "processes"}  # which the verb reads
-    assert "config.submissions" in inspect.getsource(verb.write) and "config.processes" in inspect.getsource(
-        verb.benchmark
-    )
+    assert all(f"config.{name}" in inspect.getsource(verb.benchmark) for name in ("submissions", "processes"))
 
 
 def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
@@ -61,6 +66,19 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
     plan = benchmark.build_plan(config)
     assert [task.name for task in plan.tasks] == ["synthesised_phase"]
     assert str(tmp_path) not in plan.absent["cholec80"] and "expected" in plan.absent["cholec80"]
+
+
+def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[Task]:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, f"of {tmp_path}/doe.csv")
+
+    paths = [f"paths.embedded={tmp_path / 'embedded'}", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
+    config = compose_benchmark([GIVEN, *paths, f"+tasks.archives.cholec80={tmp_path}"])
+    benchmark.provide(config)
+    monkeypatch.setattr(benchmark, "read_tasks", broken)
+    plan = benchmark.build_plan(config)
+    assert [task.name for task in plan.tasks] == ["synthesised_phase"]
+    assert "UnicodeDecodeError" in plan.absent["cholec80"] and "doe" not in plan.absent["cholec80"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +99,15 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
         (["features.layout=flat"], "features.layout has 'flat'"),
         (["protocols.attentive.learning_rates=[]"], "at least one rate"),
         (["num_seeds=three"], "num_seeds"),
+        (["protocols.knn_neighbours=[0]"], "knn_neighbours"),
+        (["protocols.finetune.batch_size=0"], "finetune.batch_size=0 must be above 0"),
+        (["protocols.finetune.drop_path=1"], "a share below 1"),
+        (["features.precision=float16"], "gradients vanish"),
+        (["encoders.train=[mae]", "encoders.random=[mae]", "+encoders.models.mae_random=x"], "a name that is taken"),
+        (
+            ["encoders.train=[mae]", "encoders.views=[mae]", "+encoders.models.mae_middle_frame=x"],
+            "a name that is taken",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(options: list[str], said: str) -> None:
@@ -98,6 +125,40 @@ def test_an_unknown_task_is_told(tmp_path: Path) -> None:
     benchmark.provide(config)
     with pytest.raises(UserError, match=r"tasks\.only has 'phases'; choose of synthesised_phase"):
         benchmark.build_plan(config)
+
+
+def test_names_of_derived_encoders_are_those_that_are_refused() -> None:
+    assert {name for name, _ in VIEWS.values()} == set(benchmark_compose.VIEWS)
+
+
+def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
+    """Also where the parent was killed before the process came so far as to look."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    config = compose_benchmark([GIVEN, f"paths.embedded={tmp_path}"])
+    arguments = (config, 0, 2, tmp_path / "log", gone.pid)
+    process = multiprocessing.get_context("fork").Process(target=_orphan, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
+
+
+def _orphan(*arguments: object) -> None:
+    benchmark_processes.build_plan = lambda config: time.sleep(30)  # type: ignore[assignment]
+    benchmark_processes._work(*arguments)  # type: ignore[arg-type]
+
+
+def test_what_a_run_has_seen_is_told_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of training copies, by those of what they were made of."""
+    rows = [row(1, sha256="a" * 64), row(2, sha256="b" * 64, original_sha256="c" * 64)]
+    file = tmp_path / "m.parquet"
+    manifest_of(*rows).write(file)
+    (tmp_path / "config.yaml").touch()
+    config = SimpleNamespace(mix=SimpleNamespace(manifests=[str(file)]))
+    monkeypatch.setattr(benchmark, "read_config", lambda path: config)
+    assert benchmark._seen(tmp_path) == {letter * 64 for letter in "abc"}
+    file.unlink()
+    assert benchmark._seen(tmp_path) is None
 
 
 @pytest.mark.slow

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -28,10 +30,13 @@ class Unfinished:
         self._every_seconds, self._written = every_seconds, time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The last state that was written, on the CPU; None where there is none."""
+        """The last state that was written, on the CPU; None where there is none, or a damaged one."""
         if self._file is None or not self._file.is_file():
             return None
-        state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError, BadZipFile):
+            return None
         return state
 
     def write(self, state: dict[str, Any], is_last: bool) -> None:

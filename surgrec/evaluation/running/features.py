@@ -5,7 +5,8 @@ these very pixels. Features lie under a digest of all that decides them:
 
     FOLDER/MODEL/VIDEO.safetensors
 
-MODEL: of the encoder's weights, its preprocessing and geometry, the view, the layout, the numbers' precision. VIDEO: of the video's bytes.
+MODEL: of the encoder's weights and architecture, the libraries that run it, its preprocessing and geometry, the view, the layout, the
+numbers' precision. VIDEO: of the video's bytes.
 Inside, each tensor is named by its window. So a changed release, another clip length or a replaced video never read old features, and
 benchmarks may share one folder.
 """
@@ -34,7 +35,7 @@ from surgrec.features.baseline import FrozenModel
 from surgrec.features.extractor import Layout, Precision
 from surgrec.video.errors import VideoError
 
-FORMAT = 1  # raise it whenever the same model and pixels begin to give other features
+FORMAT = 2  # raise it whenever the same model and pixels begin to give other features
 _CLIPS_AT_ONCE = 64  # between two writes: so much is lost where the process dies
 
 
@@ -45,7 +46,7 @@ class Features:
         self, folder: Path, layout: Layout = "time", batch_size: int = 8, precision: Precision = "float32"
     ) -> None:
         self.folder, self.layout, self.batch_size, self.precision = folder, layout, batch_size, precision
-        self._contents = Contents(folder / "contents.json")
+        self.contents = Contents(folder / "contents.json")
 
     def of_clips(self, model: FrozenModel, task: ClipTask, view: View = "all frames", seed: int = 0) -> Tensor:
         """Features of all clips of the task in their order: (n, t, D) for the layout `time`, (n, N, D) for `all`, (n, D) for `pooled`.
@@ -57,8 +58,8 @@ class Features:
         names = [
             _name(clip, f"-{seed}-{row}" if view == "shuffled frames" else "") for row, clip in enumerate(task.clips)
         ]
-        files = [drawer / f"{self._contents.of(clip.video)}.safetensors" for clip in task.clips]
-        self._contents.save()
+        files = [drawer / f"{self.contents.of(clip.video)}.safetensors" for clip in task.clips]
+        self.contents.save()
         kept = {file: _read(file) for file in set(files)}
         # videos stay together, so that each is opened for a stretch of clips and written once
         missing = sorted(
@@ -80,8 +81,8 @@ class Features:
 
         Raises `UserError` where nothing of it can be read.
         """
-        file = self._drawer(model, "all frames", "pooled") / f"{self._contents.of(recording.video)}.safetensors"
-        self._contents.save()
+        file = self._drawer(model, "all frames", "pooled") / f"{self.contents.of(recording.video)}.safetensors"
+        self.contents.save()
         kept, name = _read(file), _name_of_moments(recording)
         if name not in kept:
             try:
@@ -102,15 +103,8 @@ class Features:
         return features, torch.isfinite(features).all(1).numpy()
 
     def _drawer(self, model: FrozenModel, view: View, layout: Layout) -> Path:
-        facts = {
-            "format": FORMAT,
-            "weights": model.sha256,
-            "preprocessing": model.preprocess.to_dict(),
-            "view": view,
-            "layout": layout,
-            "precision": self.precision,
-        }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+        facts = {"format": FORMAT, "model": model.facts, "view": view, "layout": layout, "precision": self.precision}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
         return self.folder / digest
 
 

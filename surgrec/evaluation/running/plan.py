@@ -24,6 +24,7 @@ class Plan:
     """What a benchmark is to do. `folder`: of its cells and results; `features`: of features, which benchmarks may share.
 
     `limited`: protocols that run on some tasks only, by key, with the tasks' names. `absent`: tasks that could not be read, and why.
+    `places_hidden`: folders and files of this machine, which no reason in a report may name.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Plan:
     batch_size: int = 8
     limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    places_hidden: tuple[Path, ...] = ()
 
     def places(self) -> list[Place]:
         """All cells: one encoder after the other, so that each is loaded once."""
@@ -59,10 +61,11 @@ class Plan:
         if entrant.answer is not None:
             return (LOOKS_AT_NOTHING,) if is_clips or entrant.name != STRATIFIED else ()
         if not is_clips:
-            return () if entrant.view != "all frames" else tuple(key for key in self.protocols if key in DENSE)
-        keys = [key for key in self.protocols if key in FROZEN]
-        if FINETUNE in self.protocols and entrant.kind != "trivial":
-            keys.append(FINETUNE)
+            keys = [key for key in self.protocols if key in DENSE and entrant.view == "all frames"]
+        else:
+            keys = [key for key in self.protocols if key in FROZEN]
+            if FINETUNE in self.protocols and entrant.kind != "trivial":
+                keys.append(FINETUNE)
         return tuple(key for key in keys if task.name in self.limited.get(key, (task.name,)))
 
     def of_shard(self, part: int, number: int) -> list[Place]:

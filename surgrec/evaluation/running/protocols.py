@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,16 @@ def on_clips(
 
 
 def on_pixels(
-    settings: Settings, model: FrozenModel, clips: ClipSource, task: ClipTask, splits: Sequence[NamedSplit], seed: int
+    settings: Settings,
+    model: FrozenModel,
+    clips: ClipSource,
+    task: ClipTask,
+    splits: Sequence[NamedSplit],
+    seed: int,
+    folder: Path | None = None,
 ) -> HeldOut:
-    """Predictions of the test clips after training all of a copy of the encoder."""
-    protocol = Finetune(model.encoder, model.preprocess, settings.finetune)
+    """Predictions of the test clips after training all of a copy of the encoder. `folder`: see `Finetune`."""
+    protocol = Finetune(model.encoder, model.preprocess, settings.finetune, folder=folder)
     parts = [_split(each) for each in splits]
     return finetuned(
         clips,

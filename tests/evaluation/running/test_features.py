@@ -67,6 +67,17 @@ def test_other_weights_geometry_view_and_layout_have_their_own(
     assert sum(asked) == 7 * len(task.clips)
 
 
+def test_every_forward_pass_is_of_as_many_clips(task: ClipTask, tmp_path: Path) -> None:
+    """Sums over another number of clips round otherwise: what is there already must not change what is computed now."""
+    model, sizes = tiny.model(1), set[int]()
+    model.encoder.register_forward_pre_hook(lambda _module, inputs: sizes.add(len(inputs[0])))
+    whole = Features(tmp_path / "one", batch_size=5).of_clips(model, task)
+    few = replace(task, clips=task.clips[:3], splits=())
+    Features(tmp_path / "two", batch_size=5).of_clips(model, few)
+    assert torch.equal(Features(tmp_path / "two", batch_size=5).of_clips(model, task), whole)
+    assert sizes == {5}
+
+
 def test_a_video_is_what_its_bytes_are(task: ClipTask, tmp_path: Path, asked: list[int]) -> None:
     """Moved, it is the same; replaced under its name, it is another."""
     model, features = tiny.model(1), Features(tmp_path / "kept")
