@@ -27,7 +27,7 @@ from torch import Tensor
 from surgrec.core.atomic import atomic_path, remove_old_leftovers
 from surgrec.core.errors import UserError
 from surgrec.evaluation.clips import VideoClips, View, ViewedClips
-from surgrec.evaluation.encode import encode_clips
+from surgrec.evaluation.encode import Kept, encode_clips_as
 from surgrec.evaluation.moments import encode_moments
 from surgrec.evaluation.running.contents import Contents
 from surgrec.evaluation.tasks.task import Clip, ClipTask, Recording
@@ -40,20 +40,32 @@ _CLIPS_AT_ONCE = 64  # between two writes: so much is lost where the process die
 
 
 class Features:
-    """`folder`: where features are kept; `layout`: what is kept of a clip's tokens; the rest as in `encode_clips`."""
+    """`folder`: where features are kept; `layout`: what is kept of a clip's tokens, `with_change`: with `change` beside it; the rest as in
+    `encode_clips`.
+    """
 
     def __init__(
-        self, folder: Path, layout: Layout = "time", batch_size: int = 8, precision: Precision = "float32"
+        self,
+        folder: Path,
+        layout: Layout = "time",
+        batch_size: int = 8,
+        precision: Precision = "float32",
+        with_change: bool = False,
     ) -> None:
         self.folder, self.layout, self.batch_size, self.precision = folder, layout, batch_size, precision
+        self.layouts: tuple[Kept, ...] = (layout, "change") if with_change else (layout,)
         self.contents = Contents(folder / "contents.json")
 
-    def of_clips(self, model: FrozenModel, task: ClipTask, view: View = "all frames", seed: int = 0) -> Tensor:
-        """Features of all clips of the task in their order: (n, t, D) for the layout `time`, (n, N, D) for `all`, (n, D) for `pooled`.
+    def of_clips(
+        self, model: FrozenModel, task: ClipTask, view: View = "all frames", seed: int = 0, layout: Kept | None = None
+    ) -> Tensor:
+        """Features of all clips of the task in their order, in one of the layouts (none: the first); see `encode_clips`.
 
-        `seed`: of the order of shuffled frames. Raises `UserError` for a clip that cannot be read.
+        `seed`: of the order of shuffled frames. One forward pass gives all layouts that are kept. Raises `UserError` for a clip that
+        cannot be read.
         """
-        drawer = self._drawer(model, view, self.layout)
+        drawers = {each: self._drawer(model, view, each) for each in self.layouts}
+        drawer = drawers[layout or self.layout]
         source = clip_source(task, view, seed)
         names = [
             _name(clip, f"-{seed}-{row}" if view == "shuffled frames" else "") for row, clip in enumerate(task.clips)
@@ -67,13 +79,15 @@ class Features:
         )
         for first in range(0, len(missing), _CLIPS_AT_ONCE):
             rows = missing[first : first + _CLIPS_AT_ONCE]
-            values = encode_clips(
-                model, source, rows, layout=self.layout, batch_size=self.batch_size, precision=self.precision
-            )
-            for row, value in zip(rows, values, strict=True):
-                kept[files[row]][names[row]] = value.contiguous()
-            for file in {files[row] for row in rows}:
-                _write(file, kept[file])
+            values = encode_clips_as(self.layouts, model, source, rows, self.batch_size, self.precision)
+            for each, found in zip(self.layouts, values, strict=True):
+                fresh: dict[Path, dict[str, Tensor]] = {}
+                for row, value in zip(rows, found, strict=True):
+                    fresh.setdefault(drawers[each] / files[row].name, {})[names[row]] = value.contiguous()
+                for file, tensors in fresh.items():
+                    _write(file, tensors)
+                    if drawers[each] == drawer:
+                        kept[file] |= tensors
         return torch.stack([kept[file][name] for file, name in zip(files, names, strict=True)])
 
     def of_recording(self, model: FrozenModel, recording: Recording) -> tuple[Tensor, npt.NDArray[np.bool_]]:
@@ -102,7 +116,7 @@ class Features:
         features = kept[name]
         return features, torch.isfinite(features).all(1).numpy()
 
-    def _drawer(self, model: FrozenModel, view: View, layout: Layout) -> Path:
+    def _drawer(self, model: FrozenModel, view: View, layout: Kept) -> Path:
         facts = {"format": FORMAT, "model": model.facts, "view": view, "layout": layout, "precision": self.precision}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
         return self.folder / digest

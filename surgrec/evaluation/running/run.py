@@ -68,7 +68,9 @@ class Bench:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.models = plan, Models()
-        self.features = Features(plan.features, plan.layout, plan.batch_size, plan.precision)
+        self.features = Features(
+            plan.features, plan.layout, plan.batch_size, plan.precision, protocols.LINEAR_CHANGE in plan.protocols
+        )
         self._clips: dict[str, KeptClips] = {}
         self._digests: dict[str, str] = {}  # of videos, by task
 
@@ -92,7 +94,7 @@ class Bench:
                 "encoder": [self.models.facts(entrant, seed).decide for seed in seeds],
                 "videos": self._videos(task),
                 "precision": plan.precision,
-                "layout": plan.layout if place.protocol in protocols.FROZEN else None,
+                "layout": protocols.layout_of(place.protocol, plan.layout),
             }
         return key_of(facts)
 
@@ -157,7 +159,8 @@ class Bench:
                     kept.rmdir()
                 continue
             order = seed if self._is_shuffled(entrant) else 0
-            features = self.features.of_clips(model, task, entrant.view, order)
+            layout = protocols.layout_of(place.protocol, self.plan.layout)
+            features = self.features.of_clips(model, task, entrant.view, order, layout)
             answer, note = protocols.on_clips(place.protocol, settings, features, task, chosen.splits, seed)
             answers.append(answer)
             notes += [note] if note else []
