@@ -26,7 +26,7 @@ from torch import Tensor
 
 from surgrec.core.atomic import atomic_path, remove_old_leftovers
 from surgrec.core.errors import UserError
-from surgrec.evaluation.clips import VideoClips, View, ViewedClips
+from surgrec.evaluation.clips import ClipSource, KeptClips, Room, VideoClips, View, ViewedClips
 from surgrec.evaluation.encode import Kept, encode_clips_as
 from surgrec.evaluation.moments import encode_moments
 from surgrec.evaluation.running.contents import Contents
@@ -55,6 +55,7 @@ class Features:
         self.folder, self.layout, self.batch_size, self.precision = folder, layout, batch_size, precision
         self.layouts: tuple[Kept, ...] = (layout, "change") if with_change else (layout,)
         self.contents = Contents(folder / "contents.json")
+        self._room, self._clips = Room(), dict[str, KeptClips]()
 
     def of_clips(
         self, model: FrozenModel, task: ClipTask, view: View = "all frames", seed: int = 0, layout: Kept | None = None
@@ -66,7 +67,7 @@ class Features:
         """
         drawers = {each: self._drawer(model, view, each) for each in self.layouts}
         drawer = drawers[layout or self.layout]
-        source = clip_source(task, view, seed)
+        source = ViewedClips(self.clips_of(task), view, seed)
         names = [
             _name(clip, f"-{seed}-{row}" if view == "shuffled frames" else "") for row, clip in enumerate(task.clips)
         ]
@@ -89,6 +90,12 @@ class Features:
                     if drawers[each] == drawer:
                         kept[file] |= tensors
         return torch.stack([kept[file][name] for file, name in zip(files, names, strict=True)])
+
+    def clips_of(self, task: ClipTask) -> ClipSource:
+        """The task's clips, which stay in memory for the next encoder while there is room."""
+        if task.name not in self._clips:
+            self._clips[task.name] = KeptClips(clip_source(task), self._room)
+        return self._clips[task.name]
 
     def of_recording(self, model: FrozenModel, recording: Recording) -> tuple[Tensor, npt.NDArray[np.bool_]]:
         """Mean tokens (n, D) at the moments of a recording, each of the clip that ends there, and which are valid (n,).
@@ -122,13 +129,12 @@ class Features:
         return self.folder / digest
 
 
-def clip_source(task: ClipTask, view: View, seed: int) -> ViewedClips:
-    """The task's clips as an encoder with this view sees them."""
-    clips = task.clips
-    videos, starts, ends = (
-        [getattr(clip, name) for clip in clips] for name in ("video", "start_seconds", "end_seconds")
+def clip_source(task: ClipTask) -> VideoClips:
+    """The task's clips, read from its videos."""
+    videos, starts, ends, rates = (
+        [getattr(clip, name) for clip in task.clips] for name in ("video", "start_seconds", "end_seconds", "frames_fps")
     )
-    return ViewedClips(VideoClips(videos, starts, ends, [clip.frames_fps for clip in clips]), view, seed)
+    return VideoClips(videos, starts, ends, rates)
 
 
 def _name(clip: Clip, more: str) -> str:

@@ -18,7 +18,6 @@ import torch
 from surgrec.core.console import progress
 from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
-from surgrec.evaluation.clips import KeptClips
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.protocols.answer import Search
 from surgrec.evaluation.protocols.dense import DenseHeldOut, DenseRecording
@@ -28,7 +27,7 @@ from surgrec.evaluation.results import MAJORITY, Cell, Gap
 from surgrec.evaluation.running import protocols, scoring
 from surgrec.evaluation.running.cells import Cells, Place
 from surgrec.evaluation.running.entrant import Entrant
-from surgrec.evaluation.running.features import Features, clip_source
+from surgrec.evaluation.running.features import Features
 from surgrec.evaluation.running.keys import key_of, rows_digest, videos_digest
 from surgrec.evaluation.running.models import Models
 from surgrec.evaluation.running.plan import Plan, title_of
@@ -64,14 +63,13 @@ def run_cells(plan: Plan, places: Sequence[Place], bench: Bench | None = None) -
 
 
 class Bench:
-    """Runs cells of a plan; keeps the model in use, the facts of all, and the clips that fine-tuning reads."""
+    """Runs cells of a plan; keeps the model in use and the facts of all."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.models = plan, Models()
         self.features = Features(
             plan.features, plan.layout, plan.batch_size, plan.precision, protocols.LINEAR_CHANGE in plan.protocols
         )
-        self._clips: dict[str, KeptClips] = {}
         self._digests: dict[str, str] = {}  # of videos, by task
 
     def key(self, place: Place) -> str:
@@ -152,7 +150,7 @@ class Bench:
                 continue
             model = self.models.get(entrant, seed if entrant.is_drawn else 0)
             if place.protocol == protocols.FINETUNE:
-                clips = self._clips.setdefault(task.name, KeptClips(clip_source(task, "all frames", 0)))
+                clips = self.features.clips_of(task)
                 kept = self.plan.folder / "unfinished" / self.key(place)
                 answers.append(protocols.on_pixels(settings, model, clips, task, chosen.splits, seed, kept))
                 with suppress(OSError):  # where nothing was kept, or something is

@@ -44,7 +44,7 @@ def test_what_is_kept_is_what_the_encoder_gives(task: ClipTask, tmp_path: Path, 
     again = Features(tmp_path / "kept").of_clips(model, task)
     assert sum(asked) == len(task.clips) and torch.equal(first, again)
     clip = task.clips[5]
-    alone = encode_clips(model, kept.clip_source(task, "all frames", 0), [5], layout="time")
+    alone = encode_clips(model, kept.clip_source(task), [5], layout="time")
     assert clip.label in (0, 1) and torch.allclose(alone[0], first[5], atol=1e-6)
 
 
