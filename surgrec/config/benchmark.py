@@ -6,8 +6,6 @@ option to the code that it changes can be followed here.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -16,11 +14,11 @@ import torch
 
 from surgrec.config.benchmark_compose import shard_of
 from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.config.benchmark_training import is_run, is_trained, train, trained
 from surgrec.config.build import load_run
-from surgrec.config.compose import compose_config, read_config
-from surgrec.config.phases import spans_of
+from surgrec.config.compose import read_config
 from surgrec.core.cores import usable_cores
-from surgrec.core.errors import ToldError, UserError
+from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.attentive import AttentiveSettings
 from surgrec.evaluation.protocols.attentive import Attentive
@@ -40,9 +38,6 @@ from surgrec.features.foreign import KINDS
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.models.encoder import Encoder
 from surgrec.synthetic.corpus import synthesize
-from surgrec.training.checkpoint_facts import read_progress
-from surgrec.training.checkpoint_listing import checkpoint_of
-from surgrec.training.folder import RunFolder
 
 _FOREIGN = (*(kind for kind in KINDS if not kind.startswith("surgrec-")), "timm", "transformers")
 
@@ -52,9 +47,8 @@ def provide(config: BenchmarkConfig) -> None:
     if config.tasks.synthesised:
         for seed, folder in _corpora(config):
             synthesize(folder, config.tasks.synthesised, seed, usable_cores())
-    for variant in config.encoders.train:
-        if not _is_trained(_trained(config, variant)):
-            _train(config, variant)
+    if missing := [variant for variant in config.encoders.train if not is_trained(trained(config, variant))]:
+        train(config, missing)
 
 
 def build_plan(config: BenchmarkConfig) -> Plan:
@@ -165,7 +159,7 @@ def _tasks(config: BenchmarkConfig) -> tuple[list[Task], dict[str, str]]:
 def _entrants(config: BenchmarkConfig) -> list[Entrant]:
     """Models in the order of the configuration, then what they are compared with."""
     node, device = config.encoders, _device(config)
-    given = {variant: str(_trained(config, variant)) for variant in node.train} | node.models
+    given = {variant: str(trained(config, variant)) for variant in node.train} | node.models
     titles = {variant: f"quickstart {variant.upper()}" for variant in node.train}
     models = {name: _entrant(name, model, device, titles.get(name, name)) for name, model in given.items()}
     found = list(models.values())
@@ -191,7 +185,7 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
 
 
 def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
-    if _is_run(Path(model)):
+    if is_run(Path(model)):
         return Entrant(name, title, "ours", lambda seed: _of_run(Path(model), device), seen=_seen(Path(model)))
     family = model.partition(":")[0]
     kinds: dict[str, Kind] = {"random": "random", "trivial": "trivial"}
@@ -246,42 +240,3 @@ def _device(config: BenchmarkConfig) -> str:
     if config.encoders.device != "auto":
         return config.encoders.device
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-# -- training
-
-
-def _trained(config: BenchmarkConfig, variant: str) -> Path:
-    return Path(config.paths.runs) / f"quickstart_{variant}"
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file()
-
-
-def _is_trained(folder: Path) -> bool:
-    if not _is_run(folder):
-        return False
-    try:
-        step = read_progress(checkpoint_of(RunFolder(folder).checkpoints, None)).step
-    except UserError:
-        return False
-    return step == spans_of(read_config(folder / "config.yaml")).num_steps
-
-
-def _train(config: BenchmarkConfig, variant: str) -> None:
-    """In a process of its own, as a user would; the same call continues it. Raises `ToldError` where it fails."""
-    overrides = [
-        f"+variant={variant}",
-        "+experiment=quickstart",
-        f"name={_trained(config, variant).name}",
-        f"paths.runs={config.paths.runs}",
-        f"paths.embedded={config.paths.embedded}",
-    ]
-    compose_config(overrides)  # so that what is wrong with the names is told here
-    print(f"training the quickstart {variant.upper()}", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "surgrec.train", *overrides], stdout=sys.stderr, env=dict(os.environ))
-    if done.returncode:
-        error = UserError(f"training the quickstart {variant} ended with status {done.returncode}")
-        error.status = done.returncode if done.returncode > 0 else 1
-        raise ToldError(error)

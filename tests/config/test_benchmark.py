@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from surgrec import benchmark as verb
-from surgrec.config import benchmark, benchmark_compose, benchmark_processes
+from surgrec.config import benchmark, benchmark_compose, benchmark_processes, benchmark_training
 from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchmark
-from surgrec.core.errors import UserError
+from surgrec.core.errors import ToldError, UserError
 from surgrec.evaluation.running.entrant import VIEWS
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.tasks.task import Task
@@ -50,7 +50,7 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     options = [GIVEN, *paths, "encoders.train=[mae]", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
     options.append(f"+tasks.archives.cholec80={tmp_path}")
     config = watch(compose_benchmark(options), seen)
-    monkeypatch.setattr(benchmark, "_train", lambda config, variant: None)
+    monkeypatch.setattr(benchmark, "train", lambda config, variants: None)
     benchmark.provide(config)
     plan = benchmark.build_plan(config)
     assert isinstance(plan, Plan) and len(plan.tasks) == 1
@@ -86,7 +86,7 @@ def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, mon
     [
         (["tasks.clips=3"], "there is no option tasks.clips"),
         (["+encoders.trian=[mae]"], "did you mean encoders.train?"),
-        (["+experiment=quick"], r"there is no experiment 'quick'; choose one of \+experiment=quickstart"),
+        (["+experiment=quick"], r"there is no experiment 'quick'; choose one of \+experiment=motion, \+experiment=quickstart"),
         (["protocols.names=[lda]"], "protocols.names has 'lda'; choose of knn"),
         (["protocols.names=[knn,knn]"], "names one twice"),
         (["encoders.random=[mae]"], "encoders.random has 'mae'"),
@@ -136,8 +136,9 @@ def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     config = compose_benchmark([GIVEN, f"paths.embedded={tmp_path}"])
-    arguments = (config, 0, 2, tmp_path / "log", gone.pid)
-    process = multiprocessing.get_context("fork").Process(target=_orphan, args=arguments)
+    context = multiprocessing.get_context("fork")
+    arguments = (config, context.Value("i", 0), tmp_path / "log", gone.pid)
+    process = context.Process(target=_orphan, args=arguments)
     process.start()
     process.join(60)
     assert process.exitcode == 1
@@ -146,6 +147,21 @@ def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
 def _orphan(*arguments: object) -> None:
     benchmark_processes.build_plan = lambda config: time.sleep(30)  # type: ignore[assignment]
     benchmark_processes._work(*arguments)  # type: ignore[arg-type]
+
+
+def test_trainings_side_by_side_all_run_and_a_failed_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each in a process with its share of the cores; what each says has its name before it."""
+    said = "import os, sys; print('cores', os.environ['OMP_NUM_THREADS']); sys.exit(%d)"
+    commands = {"mae": [sys.executable, "-c", said % 0], "jepa": [sys.executable, "-c", said % 3]}
+    monkeypatch.setattr(benchmark_training, "_command", lambda config, variant: commands[variant])
+    monkeypatch.setattr(benchmark_training, "usable_cores", lambda: 8)
+    config = compose_benchmark([GIVEN, f"paths.runs={tmp_path}", "processes=2"])
+    with pytest.raises(ToldError) as told:
+        benchmark_training.train(config, ["mae", "jepa"])
+    assert told.value.status == 3
+    assert {"mae: cores 4", "jepa: cores 4"} <= set(capfd.readouterr().err.splitlines())
 
 
 def test_what_a_run_has_seen_is_told_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

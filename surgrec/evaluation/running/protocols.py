@@ -39,6 +39,7 @@ DENSE = ("frame_linear", "temporal", "temporal_causal")
 KEYS = (*FROZEN, FINETUNE, *DENSE)
 LOOKS_AT_NOTHING = "none"  # the key of answers such as the majority
 _SHARES = {"few_shot_1": 0.01, "few_shot_5": 0.05, "few_shot_10": 0.1}
+FEW_SHOT = tuple(_SHARES)
 _DRAWN = ("attentive", *_SHARES, FINETUNE, "temporal", "temporal_causal")  # what the seed changes
 
 
