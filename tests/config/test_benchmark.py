@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -146,7 +147,7 @@ def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
 
 
 def _orphan(*arguments: object) -> None:
-    benchmark_processes.build_plan = lambda config: time.sleep(30)  # type: ignore[assignment]
+    benchmark_processes.build_plan = lambda config: time.sleep(20) or os._exit(3)  # type: ignore[assignment]
     benchmark_processes._work(*arguments)  # type: ignore[arg-type]
 
 
