@@ -68,7 +68,7 @@ def _work(config: BenchmarkConfig, next_unit: Synchronized[int], log: Path, pare
     with log.open("a", buffering=1, encoding="utf-8") as target:
         os.dup2(target.fileno(), sys.stderr.fileno())
         os.dup2(target.fileno(), sys.stdout.fileno())
-    torch.set_num_threads(max(1, usable_cores() // config.processes))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() // config.processes)))
 
     def run() -> int:
         plan = build_plan(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from surgrec.evaluation.tasks.task import Task
 from tests.config.test_schema import watch
 from tests.corpus.test_manifest import manifest as manifest_of
 from tests.corpus.test_manifest import row
+from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
 
 GIVEN = "tasks.synthesised=tiny"
 FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.glob("*/*.yaml"))
@@ -69,15 +71,16 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
 
 
 def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> list[Task]:
-        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, f"of {tmp_path}/doe.csv")
+    task = clip_task([tmp_path / f"{number}.mp4" for number in range(NUM_VIDEOS)])
 
-    paths = [f"paths.embedded={tmp_path / 'embedded'}", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
-    config = compose_benchmark([GIVEN, *paths, f"+tasks.archives.cholec80={tmp_path}"])
-    benchmark.provide(config)
-    monkeypatch.setattr(benchmark, "read_tasks", broken)
-    plan = benchmark.build_plan(config)
-    assert [task.name for task in plan.tasks] == ["synthesised_phase"]
+    def read(name: str, *_: object) -> list[Task]:
+        if name == "cholec80":
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, f"of {tmp_path}/doe.csv")
+        return [task]
+
+    monkeypatch.setattr(benchmark, "read_tasks", read)
+    plan = benchmark.build_plan(compose_benchmark([f"+tasks.archives.{name}=/x" for name in ("cholec80", "jigsaws")]))
+    assert plan.tasks == (task,)
     assert "UnicodeDecodeError" in plan.absent["cholec80"] and "doe" not in plan.absent["cholec80"]
 
 
@@ -145,7 +148,7 @@ def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
 
 
 def _orphan(*arguments: object) -> None:
-    benchmark_processes.build_plan = lambda config: time.sleep(30)  # type: ignore[assignment]
+    benchmark_processes.build_plan = lambda config: time.sleep(20) or os._exit(3)  # type: ignore[assignment]
     benchmark_processes._work(*arguments)  # type: ignore[arg-type]
 
 
