@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -237,3 +239,43 @@ def test_extract(tmp_path: Path) -> None:
     assert content["windows"] == 5 and content["largest_difference"] < 1e-4  # the script itself ends where they differ
     assert content["ours"]["whole"] > content["ours"]["encoder"] > 0
     assert "in total, times faster" in text
+
+
+@pytest.mark.slow
+def test_pretrained_against_random_continues_what_was_interrupted(tmp_path: Path) -> None:
+    """Interrupted while it trains, it continues the same runs, and the page has both variants, each beside its random start."""
+    tiny = ["augment.crop_pixels=32", "data.num_frames=4", "trainer.log_every=1", "data.short_side_pixels=40"]
+    few = ["tasks.only=[synthesised_look]", "tasks.clip_seconds=0.6", "protocols.names=[knn]", "num_seeds=1"]
+    options = [
+        "--minutes",
+        0.05,
+        "--pace-seconds",
+        1,
+        "--backbone",
+        "nano",
+        "--device",
+        "cpu",
+        "--batch",
+        4,
+        "--together",
+    ]
+    options += ["--scale", "tiny", "--held-out", "tiny", "--workers", 0, "--processes", 1, "--work", tmp_path / "work"]
+    options += ["--train", *tiny, "--benchmark", *few]
+    script = str(BENCHMARKS / "pretrained_against_random.py")
+    process = subprocess.Popen([sys.executable, script, *map(str, options), "--out", str(tmp_path / "out")])
+    steps, metrics = tmp_path / "work" / "steps.json", tmp_path / "work" / "runs" / "mae" / "metrics.jsonl"
+    while process.poll() is None and not metrics.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    planned, begun = json.loads(steps.read_text()), metrics.read_text()
+    assert begun and not (tmp_path / "out").exists()
+
+    content, text = _run("pretrained_against_random.py", *options, out=tmp_path / "out")
+    assert {run["variant"]: run["steps"] for run in content["trained"]} == planned
+    assert metrics.read_text().startswith(begun)
+    assert all(run["minutes"] > 0 and run["clips"] == 4 * run["steps"] for run in content["trained"])
+    assert {(gain["variant"], gain["low"] <= gain["difference"] <= gain["high"]) for gain in content["gains"]} == {
+        ("mae", True), ("jepa", True)
+    }  # fmt: skip
+    assert "random initialisation of jepa" in text and "on cases of scale `tiny`" in text and str(tmp_path) not in text

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from surgrec import benchmark as verb
 from surgrec.config import benchmark, benchmark_compose
@@ -52,6 +53,13 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "config.submissions" in inspect.getsource(verb.write) and "config.processes" in inspect.getsource(
         verb.benchmark
     )
+
+
+def test_a_gpu_that_is_not_there_is_told_before_any_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = compose_benchmark([f"+tasks.archives.cholec80={tmp_path}", "encoders.device=cuda:1"])
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        benchmark.build_plan(config)
 
 
 def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
