@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from surgrec.config.compose import compose_config
 from surgrec.config.traffic import parameters_of
+from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.synthesize import main as synthesize
 from surgrec.synthetic import plan
@@ -239,6 +241,28 @@ def test_extract(tmp_path: Path) -> None:
     assert content["windows"] == 5 and content["largest_difference"] < 1e-4  # the script itself ends where they differ
     assert content["ours"]["whole"] > content["ours"]["encoder"] > 0
     assert "in total, times faster" in text
+
+
+def test_pretrained_against_random_trains_what_it_says_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options compose, of both variants, on a machine without a GPU too; another experiment in the same folder is refused."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("pretrained_against_random")
+    command = ["script", "--work", str(tmp_path), "--minutes", "15", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    options = script._options()
+    script._claim(options)
+    script._claim(options)
+    for variant in script.VARIANTS:
+        run = script._run(variant, tmp_path / "manifest.parquet", options)
+        config = compose_config([*run.options(3000), f"name={run.name}", f"paths.runs={run.runs}"])
+        assert (config.variant, config.backbone.size, config.trainer.steps) == (variant, "small", 3000)
+        assert (config.data.global_batch_size, config.runtime.accelerator) == (run.batch, "cuda") == (256, "cuda")
+        assert config.objective.head_depth is None and config.optim.warmup_steps == 150
+    monkeypatch.setattr(sys, "argv", [*command, "--backbone", "base"])
+    with pytest.raises(UserError, match="was begun with --backbone 'small'"):
+        script._claim(script._options())
 
 
 @pytest.mark.slow

@@ -319,6 +319,23 @@ def test_a_benchmark_in_parts_outlives_preemption(
     assert not list(place.glob("*.crashes"))
 
 
+def test_a_part_of_a_benchmark_whose_time_is_over_comes_back_alone(slurm: Cluster, place: Path) -> None:
+    """Each in turn, since one of them bears the number of the array; the program only waits, and after a restart ends."""
+    program = place / "waits"
+    program.write_text(
+        "#!/usr/bin/env bash\nif ((SLURM_RESTART_COUNT)); then exit 0; fi\ntouch here_$SLURM_ARRAY_TASK_ID\nexec sleep 900\n"
+    )
+    program.chmod(0o755)
+    (place / "site.env").write_text(f'export PYTHON="{program}"\n')
+    jobs, said = submit_benchmark(slurm, place)
+    slurm.wait(lambda: len(list(place.glob("here_*"))) == 2, said)
+    for restarts, job in enumerate(jobs, 1):
+        slurm.run("scancel", "--signal=USR1", "--batch", job)
+        slurm.wait(lambda job=job: slurm.state(job) == "COMPLETED", said)
+        assert [slurm.num_restarts(each) for each in jobs] == [1] * restarts + [0] * (2 - restarts), said()
+    assert said().count("its time is over; requeued") == 2
+
+
 def test_a_mistake_in_a_benchmark_is_not_tried_again(slurm: Cluster, place: Path) -> None:
     jobs, said = submit_benchmark(slurm, place, "protocols.nams=[knn]")
     for job in jobs:
