@@ -237,6 +237,10 @@ def _seen(run: Path) -> frozenset[str] | None:
 
 
 def _device(config: BenchmarkConfig) -> str:
-    if config.encoders.device != "auto":
-        return config.encoders.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Raises `UserError` for a GPU that is not there: every cell would be a gap that says so."""
+    device, has_cuda = config.encoders.device, torch.cuda.is_available()
+    if device.startswith("cuda") and not has_cuda:
+        raise UserError(
+            f"encoders.device={device}, but torch sees no GPU here; give encoders.device=cpu, or see to the driver"
+        )
+    return device if device != "auto" else "cuda" if has_cuda else "cpu"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from surgrec import benchmark as verb
 from surgrec.config import benchmark, benchmark_compose, benchmark_processes, benchmark_training
@@ -61,6 +62,13 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(f"config.{name}" in inspect.getsource(verb.benchmark) for name in ("submissions", "processes"))
 
 
+def test_a_gpu_that_is_not_there_is_told_before_any_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = compose_benchmark([f"+tasks.archives.cholec80={tmp_path}", "encoders.device=cuda:1"])
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        benchmark.build_plan(config)
+
+
 def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
     paths = [f"paths.embedded={tmp_path / 'embedded'}", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
     config = compose_benchmark([GIVEN, *paths, f"+tasks.archives.cholec80={tmp_path}"])
@@ -89,7 +97,10 @@ def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, mon
     [
         (["tasks.clips=3"], "there is no option tasks.clips"),
         (["+encoders.trian=[mae]"], "did you mean encoders.train?"),
-        (["+experiment=quick"], r"there is no experiment 'quick'; choose one of \+experiment=motion, \+experiment=quickstart"),
+        (
+            ["+experiment=quick"],
+            r"there is no experiment 'quick'; choose one of \+experiment=motion, \+experiment=quickstart",
+        ),
         (["protocols.names=[lda]"], "protocols.names has 'lda'; choose of knn"),
         (["protocols.names=[knn,knn]"], "names one twice"),
         (["encoders.random=[mae]"], "encoders.random has 'mae'"),
