@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from surgrec.evaluation.running.protocols import Settings
 from surgrec.evaluation.running.synthesised import NAMES as SYNTHESISED
 from surgrec.evaluation.running.synthesised import synthesised_tasks
 from surgrec.evaluation.tasks.catalog import read_tasks
+from surgrec.evaluation.tasks.replay import Lists, replay
 from surgrec.evaluation.tasks.task import Task
 from surgrec.features.baseline import FrozenModel, load_any, weights_sha256
 from surgrec.features.foreign import KINDS
@@ -134,15 +136,29 @@ def _tasks(config: BenchmarkConfig) -> tuple[list[Task], dict[str, str]]:
     for name, root in node.archives.items():
         try:
             found += read_tasks(name, Path(root), config.seed, node.allow_missing)
-        except UserError as error:
+        except (UserError, OSError) as error:
             print(f"gap: {error}", file=sys.stderr)
-            absent[name] = f"its archive could not be read: {str(error).replace(root, 'the given folder')}"
+            absent[name] = f"its archive could not be read: {_without(str(error), root)}"
+    for name, folder in node.lists.items():
+        try:
+            lists = replace(Lists.of_folder(Path(folder), Path(node.lists_root)), name=name)
+            found.append(replay(lists, allow_missing=node.allow_missing))
+        except (UserError, OSError) as error:
+            print(f"gap: {error}", file=sys.stderr)
+            absent[name] = f"its lists could not be read: {_without(str(error), folder, node.lists_root)}"
     known = [*(SYNTHESISED if node.synthesised else ()), *(task.name for task in found if task.name not in SYNTHESISED)]
     limited = {f"protocols.limited.{key}": names for key, names in config.protocols.limited.items()}
     for option, names in ({"tasks.only": node.only} | limited).items():
         if not absent and (wrong := [name for name in names if name not in known]):
             raise UserError(f"{option} has {wrong[0]!r}; choose of {', '.join(known)}")
     return [task for task in found if not node.only or task.name in node.only], absent
+
+
+def _without(reason: str, *folders: str) -> str:
+    """A reason for the report, which names no folder of this machine."""
+    for folder in (str(Path(folder)) for folder in folders):
+        reason = reason.replace(folder, "the given folder") if folder != "." else reason
+    return reason
 
 
 # -- encoders

@@ -63,11 +63,13 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class Need:
-    """What the adapter reads: a shell pattern below the dataset's folder (`*` crosses no folder), what it is, how many there are."""
+    """What the adapter reads: a shell pattern below the dataset's folder (`*` crosses no folder), what it is, how many there are; `also`:
+    where else it is read."""
 
     path: str
     what: str
     count: int | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
