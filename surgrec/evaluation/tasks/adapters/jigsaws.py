@@ -63,13 +63,14 @@ def _operation(archive: Archive, bench: str, key: str, video: Path) -> Operation
 
 
 def _user_out(operations: list[Operation]) -> dict[str, dict[str, str]]:
-    """Leave one user out: each surgeon is the test once, and the next one in the alphabet the validation. Numbered as in the setup that
-    is given out (1_Out, ...), which also tells a benchmark that these are the folds of one cross-validation."""
+    """Leave one user out: each surgeon is the test once, and the next one in the alphabet the validation. Numbered from
+    surgeon B on, as the setup that is given out numbers them (1_Out, ...): numbers tell a benchmark that these are folds of one experiment.
+    """
     users = sorted({each.group for each in operations})
     if len(users) < 3:
         raise UserError(f"jigsaws: leaving one user out needs three surgeons or more, found {', '.join(users)}")
     return {
-        f"user_out_{at + 1}": {
+        f"user_out_{ord(user) - ord('A')}": {
             **dict.fromkeys(users, "train"),
             users[(at + 1) % len(users)]: "validation",
             user: "test",
