@@ -126,7 +126,7 @@ class Archive:
             raise UserError(f"{self.card.name}: {path} cannot be read as JSON: {error}") from None
 
     def table(self, path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-        """Rows of a CSV file whose header has `columns`, case aside; further columns are dropped. Raises `UserError`."""
+        """Rows, at least one, of a CSV file whose header has `columns`, case aside; further columns are dropped. Raises `UserError`."""
         reader = csv.reader(io.StringIO(self.text(path)), delimiter=delimiter)
         try:
             rows = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
@@ -141,6 +141,8 @@ class Archive:
         places = {name: header.index(name.lower()) for name in columns}
         if short := [number for number, row in enumerate(rows, 1) if len(row) <= max(places.values())]:
             raise UserError(f"{self.card.name}: row {short[0]} of {path} has too few cells")
+        if not rows[1:]:
+            raise UserError(f"{self.card.name}: {path} has no line below its first")
         return [{name: row[at] for name, at in places.items()} for row in rows[1:]]
 
     # -- labels
@@ -152,7 +154,7 @@ class Archive:
         except ValueError:
             found = math.nan
         if not 0 <= found <= _MAX_NUMBER:  # nan is neither
-            raise UserError(f"{self.card.name}: {path} has {_short(text)} where a number of at least 0 should be")
+            raise UserError(f"{self.card.name}: {path} has {short(text)} where a number of at least 0 should be")
         return found
 
     def label(self, form: Form, text: str, path: Path) -> int:
@@ -161,7 +163,7 @@ class Archive:
         index = labels.indices.get(key_of(text))
         if index is None:
             raise UserError(
-                f"{self.card.name}: {path} has the {form} {_short(text)}, which is none of its {len(labels.classes)} classes: "
+                f"{self.card.name}: {path} has the {form} {short(text)}, which is none of its {len(labels.classes)} classes: "
                 f"{', '.join(labels.names)}"
             )
         return index
@@ -238,7 +240,8 @@ def seen(root: Path, pattern: str) -> list[Path]:
     ]
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text of a file as it stands in a message: quoted, its first sixty characters."""
     return repr(text if len(text) <= 60 else f"{text[:60]}...")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.archive import Archive, is_count
+from surgrec.evaluation.tasks.archive import Archive, is_count, short
 from surgrec.evaluation.tasks.card import Form
 from surgrec.evaluation.tasks.spans import Span, of_frames
 
@@ -26,7 +26,7 @@ def read_phase_text(archive: Archive, path: Path, fps: float, form: Form = "phas
         raise UserError(f"{archive.card.name}: {path} has no line with a frame and a phase")
     if wrong := next((row for row in rows if len(row) < 2 or not is_count(row[0])), None):
         raise UserError(
-            f"{archive.card.name}: {path} has the line {' '.join(wrong)!r}; expected a frame number and a phase"
+            f"{archive.card.name}: {path} has the line {short(' '.join(wrong))}; expected a frame number and a phase"
         )
     texts = [row[1].strip() for row in rows]
     labels = {text: archive.label(form, text, path) for text in set(texts)}

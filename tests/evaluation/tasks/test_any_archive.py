@@ -117,6 +117,8 @@ def test_an_archive_in_a_folder_of_its_own_is_read_or_refused_with_a_hint(name: 
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_file_in_the_place_of_a_folder_is_refused(name: str, root: Path) -> None:
+    """Unless nothing of the folder is read."""
+    expected = hashes(read_tasks(name, root))
     for folder in [path for path in sorted(root.rglob("*")) if path.is_dir()][:6]:
         kept = folder.rename(root.parent / "kept")
         folder.write_text("a file")
@@ -125,7 +127,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused(name: str, root: Path) -> No
         except UserError as error:
             assert str(error).startswith(f"{name}: ")
         else:
-            assert all(task.notes for task in tasks)
+            assert hashes(tasks) == expected or all(task.notes for task in tasks)
         folder.unlink()
         kept.rename(folder)
 
@@ -150,13 +152,14 @@ def damages(text: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_damaged_file_is_refused_or_read_and_never_a_crash(name: str, root: Path) -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_damaged_file_is_refused_or_read_and_never_a_crash(every: int, name: str, root: Path) -> None:
     kinds: dict[str, Path] = {}
     for path in texts_of(root):
         kinds.setdefault(re.sub(r"\d+", "0", path.relative_to(root).as_posix()), path)
     for path in kinds.values():
         text = path.read_bytes()
-        for damaged in damages(text):
+        for damaged in list(damages(text))[::every]:
             path.write_bytes(damaged)
             try:
                 read_tasks(name, root)
@@ -172,6 +175,8 @@ def test_clips_lie_in_the_parts_of_their_operations(name: str, root: Path) -> No
     for dense in (task for task in tasks if isinstance(task, DenseTask)):
         for split in dense.splits:
             for part, rows in split.parts().items():
+                if name == "jigsaws" and part != "test":
+                    continue  # one surgeon never passed needles, so whoever is next there is another than in the other tasks
                 own = {each for each in clips.groups[clips.split(split.name).parts()[part]] if each in dense.groups}
                 assert own <= set(dense.groups[rows].tolist())
 

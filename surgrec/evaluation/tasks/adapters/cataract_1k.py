@@ -31,8 +31,6 @@ def read(archive: Archive) -> tuple[Task, ...]:
                     f"{archive.card.name}: {texts[key]} has a phase that ends at {end} s, where it began or before"
                 )
             spans.append(Span(start, end, archive.label("phase", row["comment"], texts[key])))
-        if not spans:
-            raise UserError(f"{archive.card.name}: {texts[key]} has no phase")
         operations.append(Operation(key, videos[key], key, spans, max(span.end_seconds for span in spans)))
     notes = archive.missing_note(max(NUM_VIDEOS, len(texts)), len(keys), "video")
     return dense(archive, "phase", operations, None, notes), clips(archive, operations, None, notes)

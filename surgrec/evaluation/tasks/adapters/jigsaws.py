@@ -6,7 +6,7 @@ from pathlib import Path
 
 from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
-from surgrec.evaluation.tasks.archive import Archive, is_count
+from surgrec.evaluation.tasks.archive import Archive, is_count, short
 from surgrec.evaluation.tasks.operations import Operation, clips, dense
 from surgrec.evaluation.tasks.spans import Span
 from surgrec.evaluation.tasks.task import Task
@@ -55,7 +55,7 @@ def _operation(archive: Archive, bench: str, key: str, video: Path) -> Operation
     for line in _lines(archive, bench, key):
         if len(line) != 3 or not (is_count(line[0]) and is_count(line[1])) or int(line[1]) < int(line[0]):
             raise UserError(
-                f"{archive.card.name}: {path} has the line {' '.join(line)!r}; expected first frame, last frame, gesture"
+                f"{archive.card.name}: {path} has the line {short(' '.join(line))}; expected first frame, last frame, gesture"
             )
         label = archive.label("gesture", line[2], path)
         spans.append(Span(int(line[0]) / VIDEO_FPS, (int(line[1]) + 1) / VIDEO_FPS, label))

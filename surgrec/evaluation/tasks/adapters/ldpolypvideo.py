@@ -6,7 +6,7 @@ from pathlib import Path
 
 from surgrec.core.errors import UserError
 from surgrec.evaluation.clips import pictures_in
-from surgrec.evaluation.tasks.archive import Archive, is_count
+from surgrec.evaluation.tasks.archive import Archive, is_count, short
 from surgrec.evaluation.tasks.partition import seeded_splits
 from surgrec.evaluation.tasks.spans import of_frames
 from surgrec.evaluation.tasks.task import Clip, Task
@@ -48,6 +48,6 @@ def _polyps(archive: Archive, pictures: Path) -> tuple[range, list[int]]:
         path = folder / f"{picture.stem}.txt"
         first = archive.text(path).split("\n", 1)[0].strip()
         if not is_count(first):
-            raise UserError(f"{archive.card.name}: {path} must begin with the number of polyps, not {first!r}")
+            raise UserError(f"{archive.card.name}: {path} must begin with the number of polyps, not {short(first)}")
         labels.append(int(int(first) > 0))
     return range(len(labels)), labels

@@ -30,8 +30,6 @@ def read(archive: Archive) -> tuple[Task, ...]:
     operations = []
     for key in keys:
         rows = archive.table(texts[key], ("int_time", "int_step"))
-        if not rows:
-            raise UserError(f"{archive.card.name}: {texts[key]} has no line with a second and a step")
         times = [int(archive.number(row["int_time"], texts[key])) for row in rows]
         labels = [archive.label("step", row["int_step"], texts[key]) for row in rows]
         try:
