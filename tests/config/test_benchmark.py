@@ -100,7 +100,7 @@ def test_lists_of_others_are_replayed_with_their_findings(tmp_path: Path) -> Non
         (["shard=0/2", "processes=2"], "two ways to divide"),
         (["num_seeds=0"], "num_seeds=0 must be above 0"),
         (["+tasks.archives.cholec8=x"], "tasks.archives has 'cholec8'; choose of aixsuture"),
-        (["+tasks.lists.A/B=x"], "the name of a folder"),
+        (["+tasks.lists.Theirs=x"], "the name of a folder"),
         (["features.layout=flat"], "features.layout has 'flat'"),
         (["protocols.attentive.learning_rates=[]"], "at least one rate"),
         (["num_seeds=three"], "num_seeds"),

@@ -67,8 +67,10 @@ def read_footage(footage: Footage, seed: int = 0) -> tuple[DenseTask, ClipTask]:
     about = (domains[0] if len(domains) == 1 else "other", classes)
     left_out = len(manifest) - len(rows)
     splits = _splits(manifest, rows, seed)
-    notes = (f"{counted(left_out, 'video')} without labels left out",) if left_out else ()
-    notes += never_trained(splits, [set(each.labels.tolist()) for each in recordings], classes)
+    notes = (
+        *((f"{counted(left_out, 'video')} without labels left out",) if left_out else ()),
+        *never_trained(splits, [set(each.labels.tolist()) for each in recordings], classes),
+    )
     title = f"{footage.name}: {footage.column}"
     dense = DenseTask(
         f"{footage.name}_{footage.column}", f"{title} over whole videos", about[0], footage.kind, classes, recordings, splits, notes,

@@ -176,6 +176,13 @@ def test_jigsaws(read: Callable[[str], dict[str, Task]]) -> None:
     assert [split.name[-1] for split in passing.splits] == list("1234578"), "one surgeon never passed needles"
     assert groups_of(passing, passing.split("user_out_7"))["test"] == {"H"}
     assert groups_of(suturing, suturing.splits[7]) == {"train": set("CDEFGH"), "validation": {"B"}, "test": {"I"}}
+    knots = tasks["jigsaws_knot_tying_gesture"]
+    assert knots.classes == (
+        "reaching for needle with right hand",
+        "reaching for needle with left hand",
+        "pulling suture with both hands",
+    ), "no class that no knot is tied with"
+    assert len(clips.classes) == 14
     first = suturing.recordings[0]  # a second before the first gesture; three gestures of two seconds
     assert np.array_equal(
         first.labels, np.repeat([-1, 0, 1, suturing.classes.index("loosening more suture")], [10, 20, 20, 20])

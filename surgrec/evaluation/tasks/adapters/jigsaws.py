@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
 from surgrec.evaluation.tasks.archive import Archive, is_count, short
 from surgrec.evaluation.tasks.operations import Operation, clips, dense
 from surgrec.evaluation.tasks.spans import Span
-from surgrec.evaluation.tasks.task import Task
+from surgrec.evaluation.tasks.task import NO_LABEL, DenseTask, Task
 
 VIDEO_FPS = 30.0
 NUM_TRIALS = {"Suturing": 39, "Knot_Tying": 36, "Needle_Passing": 28}  # with a transcript
@@ -37,7 +40,8 @@ def read(archive: Archive) -> tuple[Task, ...]:
     if unread:
         notes.append(f"{counted(unread, 'trial')} without a transcript left out")
     tasks: list[Task] = [
-        dense(archive, "gesture", found, _user_out(found), notes, bench.lower()) for bench, found in operations.items()
+        _of_its_gestures(dense(archive, "gesture", found, _user_out(found), notes, bench.lower()))
+        for bench, found in operations.items()
     ]
     everything = [each for found in operations.values() for each in found]
     return (*tasks, clips(archive, everything, _user_out(everything), notes))
@@ -60,6 +64,15 @@ def _operation(archive: Archive, bench: str, key: str, video: Path) -> Operation
         label = archive.label("gesture", line[2], path)
         spans.append(Span(int(line[0]) / VIDEO_FPS, (int(line[1]) + 1) / VIDEO_FPS, label))
     return Operation(key, video, key.rpartition("_")[2][0], spans, max(span.end_seconds for span in spans))
+
+
+def _of_its_gestures(task: DenseTask) -> DenseTask:
+    """The task with the gestures that its trials have, in order: a knot is tied with six of fourteen, and others are never right."""
+    kept = sorted({int(label) for each in task.recordings for label in np.unique(each.labels) if label != NO_LABEL})
+    index = np.full(len(task.classes) + 1, NO_LABEL)  # the last stands for no label
+    index[kept] = np.arange(len(kept))
+    recordings = tuple(replace(each, labels=index[each.labels]) for each in task.recordings)
+    return replace(task, classes=tuple(task.classes[label] for label in kept), recordings=recordings)
 
 
 def _user_out(operations: list[Operation]) -> dict[str, dict[str, str]]:
