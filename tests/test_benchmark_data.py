@@ -43,6 +43,41 @@ def test_what_was_not_asked_for_may_be_absent(tmp_path: Path, capsys: pytest.Cap
     assert "there is no folder" in errors and "did you mean 'autolaparo'" in errors
 
 
+def test_odd_input_is_a_sentence_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archives.put(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    for flags, said in (
+        (["check", "--root", str(tmp_path / "file")], "there is no folder"),
+        (["check", "--root", str(tmp_path / "empty"), "cholec80"], "80 videos"),
+        (["audit", "--lists", str(tmp_path / "file"), "--root", str(tmp_path)], "expected train.csv"),
+        (["audit", "--lists", str(tmp_path / "nowhere"), "--root", str(tmp_path)], "expected train.csv"),
+    ):
+        assert main(["benchmark.data", *flags]) == 2
+        told = capsys.readouterr()
+        assert said in told.out + told.err and "Traceback" not in told.err
+    archives.put(tmp_path / "cholec80")
+    assert main(["benchmark.data", "check", "--root", str(tmp_path)]) == 0, "a file of that name is no archive"
+    assert "cholec80: absent" in capsys.readouterr().out
+
+
+def test_one_archive_that_fails_leaves_what_is_said_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("autolaparo", "pitvis"):
+        getattr(archives, name)(tmp_path / name)
+    is_file = Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.name == "label_03.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert main(["benchmark.data", "check", "--root", str(tmp_path)]) == 2
+    told = capsys.readouterr().out
+    assert "autolaparo: not ready" in told and "Permission denied" in told and "pitvis: ready" in told
+
+
 def test_list_names_every_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark.data", "list"]) == 0
     told = capsys.readouterr().out

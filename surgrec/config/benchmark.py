@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,6 +35,7 @@ from surgrec.evaluation.running.reasons import reason_of, without_places
 from surgrec.evaluation.running.synthesised import NAMES as SYNTHESISED
 from surgrec.evaluation.running.synthesised import synthesised_tasks
 from surgrec.evaluation.tasks.catalog import read_tasks
+from surgrec.evaluation.tasks.replay import Lists, replay
 from surgrec.evaluation.tasks.task import Task
 from surgrec.features.baseline import FrozenModel, load_any, weights_sha256
 from surgrec.features.foreign import KINDS
@@ -136,21 +140,39 @@ def _tasks(config: BenchmarkConfig) -> tuple[list[Task], dict[str, str]]:
         folders = [folder for _, folder in _corpora(config)]
         found += synthesised_tasks(folders, node.clip_seconds, node.stride_seconds, config.seed, node.only)
     for name, root in node.archives.items():
-        try:
-            found += read_tasks(name, Path(root), config.seed, node.allow_missing)
-        except UserError as error:
-            print(f"gap: {error}", file=sys.stderr)
-            said = without_places(str(error), [Path(root)], "the given folder")
-            absent[name] = f"its archive could not be read: {said}"
-        except Exception as error:  # a file in no known encoding, a disk that refuses: the other datasets can be read
-            traceback.print_exc()
-            absent[name] = f"its archive could not be read: {reason_of(error)}"
+        made, reason = _read(partial(read_tasks, name, Path(root), config.seed, node.allow_missing), [root])
+        found += made
+        if reason:
+            absent[name] = f"its archive could not be read: {reason}"
+    for name, folder in node.lists.items():
+        made, reason = _read(partial(_replayed, config, name), [folder, node.lists_root])
+        found += made
+        if reason:
+            absent[name] = f"its lists could not be read: {reason}"
     known = [*(SYNTHESISED if node.synthesised else ()), *(task.name for task in found if task.name not in SYNTHESISED)]
     limited = {f"protocols.limited.{key}": names for key, names in config.protocols.limited.items()}
     for option, names in ({"tasks.only": node.only} | limited).items():
         if not absent and (wrong := [name for name in names if name not in known]):
             raise UserError(f"{option} has {wrong[0]!r}; choose of {', '.join(known)}")
     return [task for task in found if not node.only or task.name in node.only], absent
+
+
+def _replayed(config: BenchmarkConfig, name: str) -> list[Task]:
+    node = config.tasks
+    lists = replace(Lists.of_folder(Path(node.lists[name]), Path(node.lists_root)), name=name)
+    return [replay(lists, allow_missing=node.allow_missing)]
+
+
+def _read(tasks: Callable[[], Iterable[Task]], folders: Iterable[str]) -> tuple[list[Task], str]:
+    """The tasks, or why they cannot be read, for the report, which names no folder of this machine: the other datasets can be read."""
+    try:
+        return list(tasks()), ""
+    except (UserError, OSError) as error:
+        print(f"gap: {error}", file=sys.stderr)
+        return [], without_places(str(error), map(Path, folders), "the given folder")
+    except Exception as error:  # a file in no known encoding: our mistake, not theirs
+        traceback.print_exc()
+        return [], reason_of(error)
 
 
 # -- encoders

@@ -25,6 +25,7 @@ from surgrec.config.compose import CONFIGS
 from surgrec.config.explain import COMPOSITION_ERRORS, one_sentence
 from surgrec.core.errors import UserError
 from surgrec.core.shard import read_shard
+from surgrec.evaluation.tasks.card import task_cards
 
 FOLDER = CONFIGS / "benchmark"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -81,8 +82,9 @@ def check(config: BenchmarkConfig) -> None:
     _choose("features.layout", [config.features.layout], _LAYOUTS)
     _choose("features.precision", [config.features.precision], _PRECISIONS)
     _choose("protocols.limited", list(config.protocols.limited), _protocol_keys())
+    _choose("tasks.archives", list(config.tasks.archives), tuple(task_cards()))
     shard_of(config)
-    for name in (config.name, *config.encoders.models):
+    for name in (config.name, *config.encoders.models, *config.tasks.lists):
         if not NAME.fullmatch(name):
             raise UserError(f"{name!r} is to be the name of a folder; use a-z, 0-9, _, - and .")
     models = (*config.encoders.models, *config.encoders.train)
@@ -129,7 +131,7 @@ def check(config: BenchmarkConfig) -> None:
             raise UserError(f"protocols.{name}.learning_rates={values} must name at least one rate, all above 0")
     if config.processes > 1 and shard_of(config)[1] > 1:
         raise UserError("processes and shard are two ways to divide the work; give one of them")
-    if not (config.tasks.archives or config.tasks.synthesised):
+    if not (config.tasks.archives or config.tasks.lists or config.tasks.synthesised):
         raise UserError(
             "there is nothing to measure on; give +tasks.archives.NAME=FOLDER, or add +experiment=quickstart for the synthesised corpus"
         )

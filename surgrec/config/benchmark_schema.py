@@ -18,12 +18,17 @@ class TasksConfig:
     `archives`: folders with the official archives, by the name of the dataset. `allow_missing`: go on without videos that a published split
     names; scores are then not on that split, and say so. `only`: names of the tasks to run, all where it is empty.
 
+    `lists`: folders with the train.csv, val.csv and test.csv of another benchmark, by a name of one's own, to be replayed as they are,
+    leaks included; `lists_root`: what the paths in them are relative to.
+
     `synthesised`: scale of the embedded corpus, whose tasks are made of a corpus for each of `synthesised_seeds`: clips of `clip_seconds`,
     and moments `stride_seconds` apart.
     """
 
     archives: dict[str, str] = field(default_factory=dict)
     allow_missing: bool = False
+    lists: dict[str, str] = field(default_factory=dict)
+    lists_root: str = "."
     only: list[str] = field(default_factory=list)
     synthesised: str | None = None
     synthesised_seeds: list[int] = field(default_factory=lambda: [1])

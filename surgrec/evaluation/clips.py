@@ -109,7 +109,7 @@ def pictures_in(folder: Path) -> list[Path]:
     """The pictures of a folder by the numbers in their names: 9.png before 10.png. Raises `VideoError` where there are none."""
     if not folder.is_dir():
         raise VideoError("missing", "the folder of pictures is not where it should be")
-    found = [path for path in folder.iterdir() if path.suffix.lower() in _PICTURES]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and not path.name.startswith(".")]
     if not found:
         raise VideoError("empty", "the folder has no pictures")
     return sorted(found, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))

@@ -20,8 +20,9 @@ from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchm
 from surgrec.core.errors import ToldError, UserError
 from surgrec.evaluation.running.entrant import VIEWS
 from surgrec.evaluation.running.plan import Plan
-from surgrec.evaluation.tasks.task import Task
+from surgrec.evaluation.tasks.task import ClipTask, Task
 from tests.config.test_schema import watch
+from tests.corpus.published_splits import clean, write_lists
 from tests.corpus.test_manifest import manifest as manifest_of
 from tests.corpus.test_manifest import row
 from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
@@ -51,7 +52,7 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     seen: set[str] = set()
     paths = [f"paths.{name}={tmp_path / name}" for name in ("benchmarks", "features", "runs", "embedded")]
     options = [GIVEN, *paths, "encoders.train=[mae]", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
-    options.append(f"+tasks.archives.cholec80={tmp_path}")
+    options += [f"+tasks.archives.cholec80={tmp_path}", f"+tasks.lists.theirs={tmp_path}"]
     config = watch(compose_benchmark(options), seen)
     monkeypatch.setattr(benchmark, "train", lambda config, variants: None)
     benchmark.provide(config)
@@ -76,6 +77,25 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
     plan = benchmark.build_plan(config)
     assert [task.name for task in plan.tasks] == ["synthesised_phase"]
     assert str(tmp_path) not in plan.absent["cholec80"] and "expected" in plan.absent["cholec80"]
+    plan = benchmark.build_plan(compose_benchmark([GIVEN, *paths, f"+tasks.archives.cholec80={tmp_path}/./"]))
+    assert str(tmp_path) not in plan.absent["cholec80"], "however the folder was written"
+
+
+def test_lists_of_others_are_replayed_with_their_findings(tmp_path: Path) -> None:
+    lists = clean(num_groups=12, clips_per_group=4)
+    lists["val"] = list(lists["test"])
+    (tmp_path / "published").mkdir()
+    write_lists(tmp_path / "published", lists)
+    for rows in lists.values():
+        for path, _ in rows:
+            (tmp_path / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / path).touch()
+    options = [f"+tasks.lists.theirs={tmp_path / 'published'}", f"+tasks.lists.gone={tmp_path / 'gone'}"]
+    plan = benchmark.build_plan(compose_benchmark([*options, f"tasks.lists_root={tmp_path / 'data'}"]))
+    (task,) = plan.tasks
+    assert isinstance(task, ClipTask) and task.name == "theirs_replayed" and task.splits[0].origin == "replayed"
+    assert "validation_is_test" in {finding.kind for finding in task.findings}
+    assert list(plan.absent) == ["gone"] and str(tmp_path) not in plan.absent["gone"]
 
 
 def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +130,8 @@ def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, mon
         (["shard=3/3"], "shard is '3/3'; give I/N"),
         (["shard=0/2", "processes=2"], "two ways to divide"),
         (["num_seeds=0"], "num_seeds=0 must be above 0"),
+        (["+tasks.archives.cholec8=x"], "tasks.archives has 'cholec8'; choose of aixsuture"),
+        (["+tasks.lists.Theirs=x"], "the name of a folder"),
         (["features.layout=flat"], "features.layout has 'flat'"),
         (["protocols.attentive.learning_rates=[]"], "at least one rate"),
         (["num_seeds=three"], "num_seeds"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
 from surgrec.evaluation.tasks import task
 from surgrec.evaluation.tasks.card import Form, TaskCard, key_of
-from surgrec.evaluation.tasks.spans import Span, long_enough, sampled
+from surgrec.evaluation.tasks.partition import never_trained
+from surgrec.evaluation.tasks.spans import Span, joined, long_enough, sampled
 from surgrec.evaluation.tasks.task import Clip, ClipTask, DenseTask, NamedSplit, Recording
 
 _SHOWN = 5
+_MAX_NUMBER = 1e12
+_MAX_SECONDS = 48 * 3600.0  # of a recording; beyond is a slip in a file, and labels for it would fill the memory
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,15 @@ class Archive:
 
     def wrong(self, expected: str, found: str = "it is not there") -> UserError:
         """The error of a layout that is not the official one: what was expected, below which folder, and what there is instead."""
+        shown = [path for path in self.root.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        is_nested = len(shown) == 1 and shown[0].is_dir()
+        nested = (
+            " (it has one folder and nothing else; if the archive was unpacked there, give that folder)"
+            if is_nested
+            else ""
+        )
         return UserError(
-            f"{self.card.name}: expected {expected} below {self.root}, but {found}; the layout is: {self.card.layout}"
+            f"{self.card.name}: expected {expected} below {self.root}, but {found}{nested}; the layout is: {self.card.layout}"
         )
 
     def file(self, path: str, what: str) -> Path:
@@ -57,11 +68,12 @@ class Archive:
 
     def find(self, patterns: str | Sequence[str], name: str, what: str) -> dict[str, Path]:
         """Paths below the root that fit one of the shell `patterns` and that the regular expression `name` matches wholly; by the
-        text of its groups, joined by `/`, in order. Raises `UserError` where there are none, or two of one key."""
+        text of its groups, joined by `/`, in order. Hidden files (`._a.mp4`, which some systems add) and links to nothing are none.
+        Raises `UserError` where there are none, or two of one key."""
         found: dict[str, Path] = {}
         listed = [patterns] if isinstance(patterns, str) else patterns
         pattern = " or ".join(listed)
-        for path in sorted({path for each in listed for path in self.root.glob(each)}):
+        for path in sorted({path for each in listed for path in seen(self.root, each)}):
             match = re.fullmatch(name, path.relative_to(self.root).as_posix())
             if match is None:
                 continue
@@ -92,8 +104,8 @@ class Archive:
         return [key for key in wanted if key in found]
 
     def missing_note(self, num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
-        """A sentence for the report where `present` went on without some."""
-        if num_kept == num_wanted:
+        """A sentence for the report where there are fewer than the dataset has."""
+        if num_kept >= num_wanted:
             return ()
         on = "the published split" if self.card.split.origin == "official" else "the whole dataset"
         return (f"{counted(num_wanted - num_kept, what)} of {num_wanted:,} missing: scores are not on {on}",)
@@ -114,9 +126,12 @@ class Archive:
             raise UserError(f"{self.card.name}: {path} cannot be read as JSON: {error}") from None
 
     def table(self, path: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-        """Rows of a CSV file whose header has `columns`, case aside; further columns are dropped. Raises `UserError`."""
+        """Rows, at least one, of a CSV file whose header has `columns`, case aside; further columns are dropped. Raises `UserError`."""
         reader = csv.reader(io.StringIO(self.text(path)), delimiter=delimiter)
-        rows = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
+        try:
+            rows = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
+        except csv.Error as error:
+            raise UserError(f"{self.card.name}: {path} cannot be read as a table: {error}") from None
         header = [name.lower() for name in rows[0]] if rows else []
         if lost := [name for name in columns if name.lower() not in header]:
             raise UserError(
@@ -126,16 +141,21 @@ class Archive:
         places = {name: header.index(name.lower()) for name in columns}
         if short := [number for number, row in enumerate(rows, 1) if len(row) <= max(places.values())]:
             raise UserError(f"{self.card.name}: row {short[0]} of {path} has too few cells")
+        if not rows[1:]:
+            raise UserError(f"{self.card.name}: {path} has no line below its first")
         return [{name: row[at] for name, at in places.items()} for row in rows[1:]]
 
     # -- labels
 
     def number(self, text: str, path: Path) -> float:
-        """A number in a file. Raises `UserError` that names the file."""
+        """A finite number of at least 0 in a file. Raises `UserError` that names the file."""
         try:
-            return float(text)
+            found = float(text)
         except ValueError:
-            raise UserError(f"{self.card.name}: {path} has {text!r} where a number should be") from None
+            found = math.nan
+        if not 0 <= found <= _MAX_NUMBER:  # nan is neither
+            raise UserError(f"{self.card.name}: {path} has {short(text)} where a number of at least 0 should be")
+        return found
 
     def label(self, form: Form, text: str, path: Path) -> int:
         """The class of a spelling, `NO_LABEL` where the dataset says that none holds. Raises `UserError` for one that the card lacks."""
@@ -143,7 +163,7 @@ class Archive:
         index = labels.indices.get(key_of(text))
         if index is None:
             raise UserError(
-                f"{self.card.name}: {path} has the {form} {text!r}, which is none of its {len(labels.classes)} classes: "
+                f"{self.card.name}: {path} has the {form} {short(text)}, which is none of its {len(labels.classes)} classes: "
                 f"{', '.join(labels.names)}"
             )
         return index
@@ -159,18 +179,24 @@ class Archive:
         until_seconds: float,
         frames_fps: float | None = None,
     ) -> Recording:
-        """A recording with `label_fps` labels a second until `until_seconds`."""
+        """A recording with `label_fps` labels a second until `until_seconds`. Raises `UserError` where that is no length of one."""
+        if not 0 < until_seconds <= _MAX_SECONDS:
+            raise UserError(
+                f"{self.card.name}: the labels of {key} end at {until_seconds:g} s; expected more than 0 and at most {_MAX_SECONDS:g} s"
+            )
         times, labels = sampled(spans, self.card.label_fps, until_seconds)
         return Recording(video, task.video_id(self.card.name, key), group, times, labels, frames_fps)
 
     def clips(
         self, key: str, video: Path, group: str, spans: Sequence[Span], frames_fps: float | None = None
     ) -> list[Clip]:
-        """A clip for each span that is long enough."""
+        """A clip for each unbroken stretch of a class that is long enough."""
         name = task.video_id(self.card.name, key)
+        if any(span.start_seconds < 0 for span in spans):
+            raise UserError(f"{self.card.name}: a label of {key} begins before its video")
         return [
             Clip(video, name, span.start_seconds, span.end_seconds, span.label, group, frames_fps)
-            for span in long_enough(spans)
+            for span in long_enough(joined(spans))
         ]
 
     def whole(self, key: str, video: Path, group: str, label: int) -> Clip:
@@ -188,14 +214,37 @@ class Archive:
         """`part`: of a dataset with several dense tasks of one form, such as `suturing`."""
         title = f"{self.card.title}: {part + ' ' if part else ''}{form}s over whole recordings"
         name = "_".join(filter(None, (self.card.name, part, form)))
+        classes = self.card.labels_of(form).names
+        said = never_trained(splits, [set(each.labels.tolist()) for each in recordings], classes)
         return DenseTask(
-            name, title, self.card.source_card.domain, form, self.card.labels_of(form).names, tuple(recordings), tuple(splits),
-            (*self.card.notes, *notes),
+            name, title, self.card.source_card.domain, form, classes, tuple(recordings), tuple(splits),
+            (*self.card.notes, *notes, *said),
         )  # fmt: skip
 
     def clip_task(self, clips: Sequence[Clip], splits: Sequence[NamedSplit], notes: Sequence[str] = ()) -> ClipTask:
         """The clips' task."""
+        classes = self.card.labels_of("clips").names
+        said = never_trained(splits, [{clip.label} for clip in clips], classes)
         return ClipTask(
-            f"{self.card.name}_clips", f"{self.card.title}: clips", self.card.source_card.domain,
-            self.card.labels_of("clips").names, tuple(clips), tuple(splits), (*self.card.notes, *notes),
+            f"{self.card.name}_clips", f"{self.card.title}: clips", self.card.source_card.domain, classes, tuple(clips),
+            tuple(splits), (*self.card.notes, *notes, *said),
         )  # fmt: skip
+
+
+def seen(root: Path, pattern: str) -> list[Path]:
+    """Paths below `root` that fit the shell `pattern`, but for hidden ones and links that lead nowhere."""
+    return [
+        path
+        for path in root.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(root).parts) and path.exists()
+    ]
+
+
+def short(text: str) -> str:
+    """A text of a file as it stands in a message: quoted, its first sixty characters."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")
+
+
+def is_count(text: str) -> bool:
+    """Whether a text is a whole number of at least 0, as frames are counted: `'²'.isdigit()` is true and is none."""
+    return re.fullmatch(r"[0-9]{1,12}", text) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -54,7 +54,7 @@ class LabelSet:
     def names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.classes)
 
-    @property
+    @cached_property
     def indices(self) -> dict[str, int]:
         """Index by spelling, `NO_LABEL` of the unlabelled; look up with `key_of(text)`."""
         found = {_key(text): index for index, entry in enumerate(self.classes) for text in (entry.name, *entry.also)}
@@ -63,11 +63,13 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class Need:
-    """What the adapter reads: a shell pattern below the dataset's folder (`*` crosses no folder), what it is, how many there are."""
+    """What the adapter reads: a shell pattern below the dataset's folder (`*` crosses no folder), what it is, how many there are; `also`:
+    where else it is read."""
 
     path: str
     what: str
     count: int | None = None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

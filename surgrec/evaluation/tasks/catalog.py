@@ -68,4 +68,9 @@ def read_tasks(name: str, root: Path, seed: int = 0, allow_missing: bool = False
     card = task_card(name)
     if not Path(root).is_dir():
         raise UserError(f"{name}: there is no folder {root}; give the folder with its archive: {card.layout}")
-    return ADAPTERS[name](Archive(Path(root), card, seed, allow_missing))
+    try:
+        return ADAPTERS[name](Archive(Path(root), card, seed, allow_missing))
+    except UserError as error:
+        if str(error).startswith(name):
+            raise
+        raise UserError(f"{name}: {error}") from None  # of its splits, which know of no dataset

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgrec.core.errors import UserError
+from surgrec.evaluation.tasks.archive import seen
 from surgrec.evaluation.tasks.card import Need, TaskCard
 from surgrec.evaluation.tasks.catalog import read_tasks
 from surgrec.evaluation.tasks.task import Task
@@ -55,10 +56,13 @@ def check(place: Path | None, card: TaskCard, seed: int = 0, allow_missing: bool
     """Count what the card needs below `place` and read the tasks. No video is decoded."""
     if place is None:
         return Standing(card, None)
-    found = tuple(Found(need, sum(1 for _ in place.glob(need.path))) for need in card.needs)
+    found = tuple(
+        Found(need, len({path for pattern in (need.path, *need.also) for path in seen(place, pattern)}))
+        for need in card.needs
+    )
     try:
         return Standing(card, place, found, read_tasks(card.name, place, seed, allow_missing))
-    except UserError as error:
+    except (UserError, OSError) as error:  # a folder that may not be read says nothing of the other datasets
         return Standing(card, place, found, refusal=str(error))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgrec.evaluation.tasks.archive import Archive
-from surgrec.evaluation.tasks.partition import official_split, seeded_splits
+from surgrec.evaluation.tasks.partition import official_split, same_parts, seeded_splits
 from surgrec.evaluation.tasks.spans import Span
 from surgrec.evaluation.tasks.task import Clip, ClipTask, DenseTask, Kind, NamedSplit
 
@@ -58,8 +58,10 @@ def dense(
 def clips(
     archive: Archive, operations: Sequence[Operation], parts: Parts | None, notes: Sequence[str] = ()
 ) -> ClipTask:
-    """Each unbroken stretch of a class, of a second or more, as a clip."""
+    """Each unbroken stretch of a class, of a second or more, as a clip, in the part of its operation."""
     found: list[Clip] = []
     for each in operations:
         found += archive.clips(each.key, each.video, each.group, each.spans, each.frames_fps)
-    return archive.clip_task(found, splits_of(archive, [clip.group for clip in found], parts), notes)
+    groups = [each.group for each in operations]
+    splits = same_parts(splits_of(archive, groups, parts), groups, [clip.group for clip in found])
+    return archive.clip_task(found, splits, notes)

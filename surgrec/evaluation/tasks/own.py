@@ -16,7 +16,7 @@ from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.labels import Marks, read_labels
-from surgrec.evaluation.tasks.partition import official_split, seeded_splits
+from surgrec.evaluation.tasks.partition import never_trained, official_split, same_parts, seeded_splits
 from surgrec.evaluation.tasks.spans import MIN_CLIP_SECONDS, Span, long_enough, sampled
 from surgrec.evaluation.tasks.task import Clip, ClipTask, DenseTask, Kind, NamedSplit, Recording
 
@@ -59,32 +59,37 @@ def read_footage(footage: Footage, seed: int = 0) -> tuple[DenseTask, ClipTask]:
         for row, group in zip(rows, groups, strict=True)
     )  # fmt: skip
     listed = [
-        (row, Clip(manifest.path_of(row), manifest.id_of(row), span.start_seconds, span.end_seconds, span.label, group))
+        Clip(manifest.path_of(row), manifest.id_of(row), span.start_seconds, span.end_seconds, span.label, group)
         for row, group in zip(rows, groups, strict=True)
         for span in _cut(spans[row], footage.clip_seconds)
     ]
     domains = sorted(set(manifest.column("domain")[rows]))
     about = (domains[0] if len(domains) == 1 else "other", classes)
     left_out = len(manifest) - len(rows)
-    notes = (f"{counted(left_out, 'video')} without labels left out",) if left_out else ()
+    splits = _splits(manifest, rows, seed)
+    notes = (
+        *((f"{counted(left_out, 'video')} without labels left out",) if left_out else ()),
+        *never_trained(splits, [set(each.labels.tolist()) for each in recordings], classes),
+    )
     title = f"{footage.name}: {footage.column}"
     dense = DenseTask(
-        f"{footage.name}_{footage.column}", f"{title} over whole videos", about[0], footage.kind, classes, recordings,
-        _splits(manifest, rows, seed), notes,
+        f"{footage.name}_{footage.column}", f"{title} over whole videos", about[0], footage.kind, classes, recordings, splits, notes,
     )  # fmt: skip
     clips = ClipTask(
-        f"{footage.name}_{footage.column}_clips", f"{title}, clips", *about, tuple(clip for _, clip in listed),
-        _splits(manifest, [row for row, _ in listed], seed), notes,
+        f"{footage.name}_{footage.column}_clips", f"{title}, clips", *about, tuple(listed),
+        same_parts(splits, groups, [clip.group for clip in listed]), notes,
     )  # fmt: skip
     return dense, clips
 
 
 def _spans(marks: Marks, duration_seconds: float, classes: Sequence[str]) -> list[Span]:
-    """A label holds until the next mark; marks of the same label are one span, and those without a label none."""
+    """A label holds until the next mark, at most to the end of the video; marks of the same label are one span, and those without a label
+    none."""
     index = {name: at for at, name in enumerate(classes)}
     spans: list[Span] = []
     ends = [*(time for time, _ in marks[1:]), duration_seconds]
-    for (start, label), end in zip(marks, ends, strict=True):
+    for (start, label), next_start in zip(marks, ends, strict=True):
+        end = min(next_start, duration_seconds)
         if not label or end <= start:
             continue
         if spans and spans[-1].label == index[label] and abs(spans[-1].end_seconds - start) < 1e-6:

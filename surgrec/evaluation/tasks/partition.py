@@ -6,11 +6,12 @@ datasets: hyper-parameters are chosen on a validation part that shares no group 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from surgrec.core.errors import UserError
+from surgrec.core.wording import counted
 from surgrec.evaluation.splits import Split, carve_by_group, folds_by_group, split_by_group
 from surgrec.evaluation.tasks.task import NamedSplit
 
@@ -47,6 +48,35 @@ def seeded_splits(
         _seeded(f"seed{seed}_fold{number}", split)
         for number, split in enumerate(folds_by_group(groups, seed, folds, strata), 1)
     )
+
+
+def same_parts(splits: Sequence[NamedSplit], groups: Sequence[str], others: Sequence[str]) -> tuple[NamedSplit, ...]:
+    """The splits of rows of `groups` for other rows, of groups `others`, each in the part that its group has.
+
+    So the clips of operations lie where their operations do, also where one operation has no clip, which a split of the clips alone
+    would not know of.
+    """
+    found = []
+    for split in splits:
+        part_of = {groups[row]: part for part, rows in split.parts().items() for row in rows}
+        parts = np.array([part_of.get(group, "") for group in others], dtype=np.str_)
+        found.append(NamedSplit(split.name, split.origin, *(np.flatnonzero(parts == part) for part in PARTS)))
+    return tuple(found)
+
+
+def never_trained(
+    splits: Sequence[NamedSplit], labels: Sequence[Collection[int]], classes: Sequence[str]
+) -> tuple[str, ...]:
+    """A sentence for each split that tests classes which none of its training rows has; `labels`: of each row, those that it has."""
+    said = []
+    for split in splits:
+        trained, tested = (
+            {label for row in rows for label in labels[row] if label >= 0} for rows in (split.train, split.test)
+        )
+        if lost := sorted(tested - trained):
+            names = ", ".join(classes[label] for label in lost)
+            said.append(f"split {split.name} tests {counted(len(lost), 'class')} that it never trains: {names}")
+    return tuple(said)
 
 
 def _seeded(name: str, split: Split) -> NamedSplit:

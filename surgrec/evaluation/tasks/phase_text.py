@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.archive import Archive
+from surgrec.evaluation.tasks.archive import Archive, is_count, short
 from surgrec.evaluation.tasks.card import Form
 from surgrec.evaluation.tasks.spans import Span, of_frames
 
@@ -21,12 +21,12 @@ def read_phase_text(archive: Archive, path: Path, fps: float, form: Form = "phas
     A header that names columns is no phase: it is skipped, once, and any further line that is no number and a known phase is refused.
     """
     lines = [line.split(None, 1) for line in archive.text(path).splitlines() if line.strip()]
-    rows = lines[1:] if lines and not lines[0][0].isdigit() else lines
+    rows = lines[1:] if lines and not is_count(lines[0][0]) else lines
     if not rows:
         raise UserError(f"{archive.card.name}: {path} has no line with a frame and a phase")
-    if wrong := next((row for row in rows if len(row) < 2 or not row[0].isdigit()), None):
+    if wrong := next((row for row in rows if len(row) < 2 or not is_count(row[0])), None):
         raise UserError(
-            f"{archive.card.name}: {path} has the line {' '.join(wrong)!r}; expected a frame number and a phase"
+            f"{archive.card.name}: {path} has the line {short(' '.join(wrong))}; expected a frame number and a phase"
         )
     texts = [row[1].strip() for row in rows]
     labels = {text: archive.label(form, text, path) for text in set(texts)}

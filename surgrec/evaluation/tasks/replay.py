@@ -65,9 +65,10 @@ class Lists:
         files = [folder / f"{name}.csv" for name in ("train", "val", "test")]
         if missing := [file.name for file in files if not file.is_file()]:
             raise UserError(f"expected train.csv, val.csv and test.csv in {folder}; {', '.join(missing)} is not there")
-        known = CARD_OF_FOLDER.get(folder.name)
+        name = folder.resolve().name  # "." has none
+        known = CARD_OF_FOLDER.get(name)
         found = "other" if known is None else task_card(known).source_card.domain
-        return cls(folder.name, domain or found, files[0], files[1], files[2], Path(root))
+        return cls(name, domain or found, files[0], files[1], files[2], Path(root))
 
 
 def replay(

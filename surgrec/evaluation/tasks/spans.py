@@ -78,6 +78,17 @@ def without(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
     return sorted(pieces, key=lambda span: span.start_seconds)
 
 
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """Spans in the order of their starts, those of one class that touch as one: files end a phase and begin it again at the same frame."""
+    found: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start_seconds):
+        if found and found[-1].label == span.label and abs(found[-1].end_seconds - span.start_seconds) < 1e-6:
+            found[-1] = Span(found[-1].start_seconds, span.end_seconds, span.label)
+        else:
+            found.append(span)
+    return found
+
+
 def long_enough(spans: Iterable[Span], seconds: float = MIN_CLIP_SECONDS) -> list[Span]:
     """Those of at least `seconds`, to a thousandth."""
     return [span for span in spans if span.end_seconds - span.start_seconds >= seconds - 1e-3]

@@ -31,6 +31,18 @@ def cholec80(root: Path) -> None:
         put(root / f"tool_annotations/video{number:02d}-tool.txt", "Frame\tGrasper\n0\t1\n")
 
 
+_EIGHT = [(user, trial) for user in "BCDEFGHI" for trial in range(1, 6)]
+JIGSAWS_TRIALS = {  # as many as the archive has; of Suturing one more, whose transcript is empty
+    "Suturing": _EIGHT,
+    "Knot_Tying": [each for each in _EIGHT if each not in (("B", 5), ("H", 1), ("H", 2), ("I", 1))],
+    "Needle_Passing": [  # none of surgeon G
+        (user, int(trial))
+        for user, trials in zip("BCDEFHI", ("1234", "12345", "12345", "1345", "134", "245", "2345"), strict=True)
+        for trial in trials
+    ],
+}
+
+
 def jigsaws(root: Path) -> None:
     gestures = {
         "Suturing": ("G1", "G2", "G10"),
@@ -38,14 +50,13 @@ def jigsaws(root: Path) -> None:
         "Needle_Passing": ("G1", "G5", "G11"),
     }
     for bench, names in gestures.items():
-        for user in "BCDEFGHI":
-            for trial in (1, 2):
-                stem = f"{bench}_{user}{trial:03d}"
-                for camera in (1, 2):
-                    put(root / bench / "video" / f"{stem}_capture{camera}.avi")
-                lines = [f"{30 + 60 * at} {30 + 60 * at + 59} {name} " for at, name in enumerate(names)]
-                put(root / bench / "transcriptions" / f"{stem}.txt", "\n".join(lines) + "\n")
-    (root / "Suturing/transcriptions/Suturing_H002.txt").unlink()
+        for user, trial in JIGSAWS_TRIALS[bench]:
+            stem = f"{bench}_{user}{trial:03d}"
+            for camera in (1, 2):
+                put(root / bench / "video" / f"{stem}_capture{camera}.avi")
+            lines = [f"{30 + 60 * at} {30 + 60 * at + 59} {name} " for at, name in enumerate(names)]
+            put(root / bench / "transcriptions" / f"{stem}.txt", "\n".join(lines) + "\n")
+    put(root / "Suturing/transcriptions/Suturing_H002.txt")  # there, and empty
 
 
 HYPER_KVASIR = {
@@ -84,10 +95,10 @@ def m2cai16_workflow(root: Path) -> None:
 
 def cataract_101(root: Path) -> None:
     videos, annotations = ["VideoID;Frames;FPS;Surgeon;Experience"], ["VideoID;FrameNo;Phase"]
-    for video in range(269, 279):
+    for video in range(269, 269 + 101):
         put(root / f"videos/case_{video}.mp4")
         videos.append(f"{video};500;25;{1 + video % 4};1")
-        annotations += [f"{video};{25 * (2 + 3 * at)};{phase}" for at, phase in enumerate((1, 2, 3, 2, 10))]
+        annotations += [f"{video};{25 * (2 + 3 * at)};{phase}" for at, phase in enumerate((1, 2, 3, 2, 10, 10))]
     put(root / "videos.csv", "\n".join(videos) + "\n")
     put(root / "annotations.csv", "\n".join(annotations) + "\n")
     put(root / "phases.csv", "Phase;Meaning\n1;Incision\n")
@@ -99,7 +110,7 @@ def cataract_1k(root: Path) -> None:
         "Viscoelastic,1043,1519,17.401,25.342",
         "Irrigation/Aspiration,1600,1700,26.0,29.5",
     )
-    for case in range(5013, 5021):
+    for case in range(5013, 5013 + 56):
         base = root / "Phase_recognition_dataset"
         put(base / f"videos/case_{case}.mp4")
         text = "\n".join(("caseId,comment,frame,endFrame,sec,endSec", *(f"{case},{row}" for row in rows)))
@@ -127,9 +138,20 @@ def tiny_video(path: Path) -> bytes:
     return path.read_bytes()
 
 
+LESIONS = {"Adenoma": 40, "Hyperplasic": 21, "Serrated": 15}
+
+
 def colonoscopic(root: Path) -> None:
-    for histology, numbers in (("Adenoma", range(1, 9)), ("Hyperplasic", range(9, 15)), ("Serrated", range(15, 20))):
-        for lesion in numbers:
+    for histology, count in LESIONS.items():
+        for lesion in range(1, count + 1):
+            for light in ("WL", "NBI"):
+                put(root / histology / f"{histology.lower()}_{lesion:02d}" / "videos" / f"{light}.mp4")
+
+
+def colonoscopic_as_listed(root: Path) -> None:
+    """As SurgRec's lists name the files."""
+    for histology, count in LESIONS.items():
+        for lesion in range(1, count + 1):
             put(root / histology / f"WL({lesion}).mp4")
             put(root / histology / f"NBI ({lesion}).mp4")
 
@@ -156,9 +178,12 @@ def gyn_events(root: Path) -> None:
 
 def sar_rarp50(root: Path) -> None:
     for number in range(1, 51):
-        folder = root / ("train1" if number <= 20 else "train2" if number <= 40 else "test") / f"video_{number}"
-        put(folder / "video_left.avi")
-        put(folder / "action_discrete.txt", "".join(f"{frame:09d},{frame // 120}\n" for frame in range(0, 480, 6)))
+        part = root / ("train1" if number <= 20 else "train2" if number <= 40 else "test")
+        for piece in ("_1", "_2") if number in (15, 17) else ("",):  # two recordings of one operation
+            folder = part / f"video_{number:02d}{piece}"
+            put(folder / "video_left.avi")
+            lines = [f"{frame:09d},{frame // 120}\n" for frame in range(0, 480, 6)]
+            put(folder / "action_discrete.txt", "".join(lines))
 
 
 def multibypass140(root: Path) -> None:
@@ -177,7 +202,7 @@ def multibypass140(root: Path) -> None:
         splits = root / f"labels/{centre}/labels_by70_splits/labels"
         for fold in range(5):
             turned = names[14 * fold :] + names[: 14 * fold]
-            parts = {"test/1fps": turned[:14], "val/1fps": turned[14:21], "train/1fps_100": turned[21:]}
+            parts = {"test/1fps": turned[:20], "val/1fps": turned[20:30], "train/1fps_100": turned[30:]}
             for part, listed in parts.items():
                 frames = {name: [{"Frame_id": f"{name}_00000001", "Phase_gt": 0, "Step_gt": 0}] for name in listed}
                 put(splits / f"{part}_{fold}.pickle")
@@ -210,9 +235,9 @@ def kvasir_capsule(root: Path) -> None:
 
 def aixsuture(root: Path) -> None:
     lines = ["STUDENT,GROUP,TIME,VIDEO,INVESTIGATOR,OSATS_RESPECT,GLOBA_RATING_SCORE"]
-    for student in range(15):
-        for time, letter in (("PRE", "A"), ("POST", "B")):
-            code = f"{letter}{student:02d}X"
+    for student in range(157):
+        for time, letter in (("PRE", "AC"[student // 100]), ("POST", "BD"[student // 100])):
+            code = f"{letter}{student % 100:02d}X"
             put(root / f"Package 0{1 + student % 3}/{code}.mp4")
             score = 10 + 2 * (student % 8) + (4 if time == "POST" else 0)
             lines += [

@@ -11,7 +11,7 @@ import pytest
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.tasks.own import Footage, read_footage
-from tests.data.conftest import VIDEO_SECONDS
+from tests.data.conftest import VIDEO_SECONDS, manifest_of
 from tests.footage import write_corpus, write_labels
 
 
@@ -46,6 +46,33 @@ def test_labels_over_time_become_both_forms(corpus: tuple[Path, Path], tmp_path:
         assert set(dense.groups[rows]) == set(clips.groups[clips.splits[0].parts()[part]])
     ids = set(Manifest.read([manifest]).video_ids)
     assert {each.video_id for each in dense.recordings} == {clip.video_id for clip in clips.clips} == ids
+
+
+def labelled(tmp_path: Path, marks: dict[str, str]) -> tuple[Path, Path]:
+    """A manifest of videos of four seconds and their labels over time, as lines `seconds,phase`."""
+    rows = [{"video_id": name, "source": "one", "usable": [(0.0, 4.0)]} for name in marks]
+    manifest_of(rows).write(tmp_path / "m.parquet")
+    lines = [f"{name},{line}" for name, each in marks.items() for line in each.split()]
+    (tmp_path / "labels.csv").write_text("\n".join(("video_id,time_seconds,phase", *lines)) + "\n")
+    return tmp_path / "m.parquet", tmp_path / "labels.csv"
+
+
+def test_a_video_without_a_window_moves_no_other_to_another_part(tmp_path: Path) -> None:
+    """Clips lie in the parts of their videos, also where a video has no stretch that is long enough for one."""
+    marks = {f"v{number:02d}": "0,a 2,b" if number % 4 == 0 else f"0,{'ab'[number % 2]}" for number in range(16)}
+    manifest, labels = labelled(tmp_path, marks)
+    for seed in range(5):
+        dense, clips = read_footage(Footage("own", manifest, labels, "phase", clip_seconds=3.0), seed)
+        part_of = {dense.groups[row]: part for part, rows in dense.splits[0].parts().items() for row in rows}
+        assert len(clips.clips) == 12
+        for part, rows in clips.splits[0].parts().items():
+            assert {part_of[group] for group in clips.groups[rows]} == {part}
+
+
+def test_a_label_holds_to_the_end_of_the_video_and_no_longer(tmp_path: Path) -> None:
+    marks = {f"v{number}": "0,a 2,b 6,a" for number in range(3)}
+    _, clips = read_footage(Footage("own", *labelled(tmp_path, marks), "phase"))
+    assert {(clip.start_seconds, clip.end_seconds) for clip in clips.clips} == {(0.0, 2.0), (2.0, 4.0)}
 
 
 def test_the_manifests_own_splits_are_used(corpus: tuple[Path, Path], tmp_path: Path) -> None:

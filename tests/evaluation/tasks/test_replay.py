@@ -50,6 +50,13 @@ def test_a_leak_is_kept_and_told(tmp_path: Path) -> None:
     assert all(finding.kind in said for finding in task.findings if finding.severity in ("error", "warning"))
 
 
+def test_lists_in_the_folder_one_stands_in_have_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cholec80").mkdir()
+    write_lists(tmp_path / "cholec80", clean(num_groups=12, clips_per_group=4))
+    monkeypatch.chdir(tmp_path / "cholec80")
+    assert [(each.name, each.domain) for each in (Lists.of_folder(Path(), tmp_path),)] == [("cholec80", "laparoscopy")]
+
+
 def test_the_folders_of_the_sixteen_are_known() -> None:
     assert sorted(CARD_OF_FOLDER.values()) == sorted(set(ADAPTERS) - set(EXTRAS))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from surgrec.evaluation.tasks.spans import Span, long_enough, of_frames, sampled, without
+from surgrec.evaluation.tasks.spans import Span, joined, long_enough, of_frames, sampled, without
 
 
 @settings(max_examples=60, deadline=None)
@@ -30,6 +30,11 @@ def test_sparse_frames_hold_until_the_next() -> None:
 def test_moments_outside_of_spans_have_no_label() -> None:
     times, labels = sampled([Span(1.0, 3.0, 2)], 1.0, 4.5)
     assert times.tolist() == [0, 1, 2, 3, 4] and labels.tolist() == [-1, 2, 2, -1, -1]
+
+
+def test_spans_of_a_class_that_touch_are_one() -> None:
+    given = [Span(5, 6, 1), Span(0, 2, 1), Span(2, 3, 1), Span(3, 4, 0), Span(6.5, 7, 1)]
+    assert joined(given) == [Span(0, 3, 1), Span(3, 4, 0), Span(5, 6, 1), Span(6.5, 7, 1)]
 
 
 def test_holes_are_cut_out() -> None:

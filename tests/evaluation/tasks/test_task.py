@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.partition import official_split, seeded_splits
+from surgrec.evaluation.tasks.partition import never_trained, official_split, same_parts, seeded_splits
 from surgrec.evaluation.tasks.task import Clip, ClipTask, DenseTask, NamedSplit, Recording, SplitError, video_id
 
 
@@ -111,6 +111,27 @@ def test_an_official_split_without_validation_gets_one_of_its_training_groups() 
     assert published.name == "half" and {groups[row] for row in published.validation} == {"g0"}
     with pytest.raises(UserError, match="training part"):
         official_split("half", groups, {"g1": "test"}, seed=0)
+
+
+def test_other_rows_are_in_the_part_of_their_group() -> None:
+    (given,) = (NamedSplit("given", "official", rows(0, 3), rows(1), rows(2)),)
+    (found,) = same_parts((given,), ["a", "b", "c", "d"], ["c", "b", "b", "a", "elsewhere"])
+    assert {part: each.tolist() for part, each in found.parts().items()} == {
+        "train": [3],
+        "validation": [1, 2],
+        "test": [0],
+    }
+    assert (found.name, found.origin) == ("given", "official")
+
+
+def test_a_class_that_is_tested_and_never_trained_is_said() -> None:
+    split = NamedSplit("given", "seeded", rows(0, 1), rows(2), rows(3, 4))
+    labels = [{0}, {0, -1}, {1, 2}, {0, 1}, {2, -1}]
+    said = never_trained((split, replace(split, name="other", train=rows(2))), labels, ("cut", "sew", "tie"))
+    assert said == (
+        "split given tests 2 classes that it never trains: sew, tie",
+        "split other tests 1 class that it never trains: cut",
+    )
 
 
 def test_seeded_folds_test_every_row_once() -> None:

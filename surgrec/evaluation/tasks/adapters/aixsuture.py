@@ -10,6 +10,7 @@ from surgrec.evaluation.tasks.folder_classes import splits_of_clips
 from surgrec.evaluation.tasks.task import Task
 
 COLUMNS = ("VIDEO", "STUDENT", "GLOBA_RATING_SCORE")  # spelt so in the file
+NUM_VIDEOS = 314
 BOUNDS = (16.0, 24.0)  # of the global rating score, 8 to 40: below is a novice, from the second on proficient
 
 
@@ -27,7 +28,7 @@ def read(archive: Archive) -> tuple[Task, ...]:
     clips = [
         archive.whole(key, videos[key], student_of[key], _skill(sum(scores[key]) / len(scores[key]))) for key in keys
     ]
-    notes = archive.missing_note(len(scores), len(keys), "rated video")
+    notes = archive.missing_note(max(NUM_VIDEOS, len(scores)), len(keys), "rated video")
     return (archive.clip_task(clips, splits_of_clips(archive, clips), notes),)
 
 
@@ -47,9 +48,11 @@ def _ratings(archive: Archive) -> tuple[list[dict[str, str]], Path]:
         raise UserError(
             f"{sheet} needs openpyxl: pip install 'surgrec[benchmark]', or save the sheet as OSATS.csv"
         ) from None
-    rows = [
-        list(row) for row in load_workbook(sheet, read_only=True, data_only=True).active.iter_rows(values_only=True)
-    ]
+    try:
+        book = load_workbook(sheet, read_only=True, data_only=True)
+        rows = [list(row) for row in book.active.iter_rows(values_only=True)]
+    except Exception as error:  # its reader fails in many ways on what is no sheet
+        raise UserError(f"{archive.card.name}: {sheet} cannot be read as a sheet ({type(error).__name__})") from None
     header = [str(name).strip().upper() for name in rows[0]] if rows else []
     if lost := [name for name in COLUMNS if name not in header]:
         raise UserError(f"{archive.card.name}: the first sheet of {sheet} has no column {', '.join(lost)}")

@@ -8,6 +8,8 @@ from surgrec.evaluation.tasks.operations import Operation, clips, dense
 from surgrec.evaluation.tasks.spans import Span
 from surgrec.evaluation.tasks.task import Task
 
+NUM_VIDEOS = 56
+
 
 def read(archive: Archive) -> tuple[Task, ...]:
     """Phases over whole operations, and clips of one phase; what lies between phases is idle, which is no phase."""
@@ -29,8 +31,6 @@ def read(archive: Archive) -> tuple[Task, ...]:
                     f"{archive.card.name}: {texts[key]} has a phase that ends at {end} s, where it began or before"
                 )
             spans.append(Span(start, end, archive.label("phase", row["comment"], texts[key])))
-        if not spans:
-            raise UserError(f"{archive.card.name}: {texts[key]} has no phase")
         operations.append(Operation(key, videos[key], key, spans, max(span.end_seconds for span in spans)))
-    notes = archive.missing_note(len(texts), len(keys), "video")
+    notes = archive.missing_note(max(NUM_VIDEOS, len(texts)), len(keys), "video")
     return dense(archive, "phase", operations, None, notes), clips(archive, operations, None, notes)

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.archive import Archive
+from surgrec.evaluation.tasks.archive import Archive, is_count
 from surgrec.evaluation.tasks.operations import Operation, clips, dense
 from surgrec.evaluation.tasks.spans import Span, of_frames
 from surgrec.evaluation.tasks.task import Task
@@ -32,9 +32,12 @@ def read(archive: Archive) -> tuple[Task, ...]:
 
 
 def _spans(archive: Archive, path: Path, fps: float) -> tuple[list[Span], float]:
-    rows = [row for row in csv.reader(archive.text(path).splitlines()) if row]
-    rows = rows[1:] if rows and not rows[0][0].strip().isdigit() else rows  # a header, where there is one
-    if not rows or any(len(row) < 2 or not row[0].strip().isdigit() for row in rows):
+    try:
+        rows = [row for row in csv.reader(archive.text(path).splitlines()) if row]
+    except csv.Error as error:
+        raise UserError(f"{archive.card.name}: {path} cannot be read as a table: {error}") from None
+    rows = rows[1:] if rows and not is_count(rows[0][0].strip()) else rows  # a header, where there is one
+    if not rows or any(len(row) < 2 or not is_count(row[0].strip()) for row in rows):
         raise UserError(
             f"{archive.card.name}: {path} must have a frame number and a phase a line, with a comma between"
         )

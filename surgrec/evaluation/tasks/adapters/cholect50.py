@@ -12,6 +12,7 @@ from surgrec.evaluation.tasks.task import Task
 
 PHASE_AT = 14  # of the fifteen numbers of an instance
 NUM_VALIDATION = 5
+MAX_FRAMES = 1_000_000
 FOLDS = (
     (79, 2, 51, 6, 25, 14, 66, 23, 50, 111),
     (80, 32, 5, 15, 40, 47, 26, 48, 70, 96),
@@ -49,12 +50,12 @@ def _operation(archive: Archive, key: str, pictures: Path, path: Path) -> Operat
     try:
         frames = {int(number): entries for number, entries in archive.json(path)["annotations"].items()}
         phases = {number: str(int(entries[0][PHASE_AT])) for number, entries in frames.items() if entries}
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
         raise UserError(
             f"{archive.card.name}: {path} must have annotations: frame number to lists of fifteen numbers, the last the phase"
         ) from None
-    if not phases:
-        raise UserError(f"{archive.card.name}: {path} has no annotated frame")
+    if not phases or not 0 <= min(phases) <= max(phases) < MAX_FRAMES:
+        raise UserError(f"{archive.card.name}: {path} must number annotated frames from 0 to {MAX_FRAMES:,}")
     numbers = sorted(phases)
     spans = of_frames(numbers, [archive.label("phase", phases[number], path) for number in numbers], 1.0)
     return Operation(key, pictures, key, spans, numbers[-1] + 1.0, frames_fps=1.0)

@@ -24,7 +24,7 @@ def read(archive: Archive) -> tuple[Task, ...]:
             for image in content["images"]:
                 if image["id"] in phase_of:
                     frames.setdefault(str(image["video_name"]), {})[int(image["frame_num"])] = phase_of[image["id"]]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UserError(
                 f"{archive.card.name}: {path} must have images with id, video_name and frame_num, and annotations with image_id and phases"
             ) from None

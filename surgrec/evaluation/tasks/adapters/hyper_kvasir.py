@@ -6,6 +6,8 @@ from surgrec.evaluation.tasks.archive import Archive
 from surgrec.evaluation.tasks.folder_classes import Filed, clips_of_files
 from surgrec.evaluation.tasks.task import Task
 
+NUM_VIDEOS = 373  # the paper counts 374
+
 
 def read(archive: Archive) -> tuple[Task, ...]:
     """Each video as one clip of its finding. Pieces of one video would be one patient on both sides."""
@@ -18,4 +20,4 @@ def read(archive: Archive) -> tuple[Task, ...]:
     for key, path in videos.items():
         tract, finding, name = key.split("/")
         files.append(Filed(name, path, name, f"{tract} {finding}"))
-    return (clips_of_files(archive, files),)
+    return (clips_of_files(archive, files, archive.missing_note(NUM_VIDEOS, len(files), "video")),)

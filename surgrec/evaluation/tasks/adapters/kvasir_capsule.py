@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
 from surgrec.evaluation.tasks.archive import Archive
 from surgrec.evaluation.tasks.card import key_of
@@ -31,6 +32,8 @@ def read(archive: Archive) -> tuple[Task, ...]:
         found = frames.setdefault((row["video_id"], indices[key_of(row["finding_class"])]), set())
         found.add(int(archive.number(row["frame_number"], table)))
     wanted = sorted({key for key, _ in frames})
+    if not wanted:
+        raise UserError(f"{archive.card.name}: {table} has no frame of a finding that is a class here")
     keys = archive.present(wanted, videos, "video")
     rates = {key: declared_fps(videos[key]) for key in keys}
     clips: list[Clip] = []

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.tasks.archive import Archive
+from surgrec.evaluation.clips import pictures_in
+from surgrec.evaluation.tasks.archive import Archive, is_count, short
 from surgrec.evaluation.tasks.partition import seeded_splits
 from surgrec.evaluation.tasks.spans import of_frames
 from surgrec.evaluation.tasks.task import Clip, Task
+from surgrec.video.errors import VideoError
 
+NUM_SEQUENCES = 160
 SEQUENCE_FPS = 25.0  # assumed, see the card; it decides how long a stretch of pictures is
 
 
@@ -30,20 +33,21 @@ def read(archive: Archive) -> tuple[Task, ...]:
     clips += [archive.whole(f"video {key}", path, f"video {key}", 0) for key, path in videos.items()]
     groups = [clip.group for clip in clips]
     splits = seeded_splits(groups, archive.seed, archive.card.split.folds, [group.split()[0] for group in groups])
-    return (archive.clip_task(clips, splits),)
+    return (archive.clip_task(clips, splits, archive.missing_note(NUM_SEQUENCES, len(sequences), "sequence")),)
 
 
 def _polyps(archive: Archive, pictures: Path) -> tuple[range, list[int]]:
     """Whether each picture of a sequence, in order, shows a polyp: the first line of its annotation counts them."""
     folder = pictures.parent.parent / "Annotations" / pictures.name
-    names = sorted(path.stem for path in pictures.glob("*.jpg"))
-    if not names:
-        raise archive.wrong(f"pictures in {pictures.relative_to(archive.root)}", "there is none")
+    try:
+        shown = pictures_in(pictures)  # in the order in which they will be read
+    except VideoError:
+        raise archive.wrong(f"pictures in {pictures.relative_to(archive.root)}", "there is none") from None
     labels = []
-    for name in names:
-        path = folder / f"{name}.txt"
+    for picture in shown:
+        path = folder / f"{picture.stem}.txt"
         first = archive.text(path).split("\n", 1)[0].strip()
-        if not first.isdigit():
-            raise UserError(f"{archive.card.name}: {path} must begin with the number of polyps, not {first!r}")
+        if not is_count(first):
+            raise UserError(f"{archive.card.name}: {path} must begin with the number of polyps, not {short(first)}")
         labels.append(int(int(first) > 0))
     return range(len(labels)), labels

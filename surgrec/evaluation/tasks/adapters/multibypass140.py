@@ -59,7 +59,7 @@ def _operation(archive: Archive, key: str, video: Path, path: Path, content: Any
                 holes.append(Span(start, end, NO_LABEL))
             elif name != SEVERE_INDEX and end > start:
                 spans.append(Span(start, end, archive.label(form, re.sub(r"^s\d+_", "", name), path)))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         raise UserError(
             f"{archive.card.name}: {path} must have {kind}, each with start and end in milliseconds and label_name"
         ) from None
