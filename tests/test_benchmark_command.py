@@ -16,6 +16,7 @@ from surgrec.evaluation.results import Results
 from surgrec.evaluation.results_json import read_results
 from surgrec.synthetic.corpus import synthesize
 from tests.evaluation.running.tiny import numbers_of
+from tests.training.tiny import overrides
 
 OPTIONS = (
     "tasks.synthesised=tiny",
@@ -99,3 +100,38 @@ def test_processes_and_shards_give_the_same_table(place: Path, whole: Results) -
     assert "the job that ends last" in finish(start(place, "shards", "shard=1/2"))
     finish(start(place, "shards", "shard=0/2"))
     assert table(place, "shards") == whole
+
+
+def test_a_run_is_measured_by_every_protocol_and_what_it_has_seen_is_told(place: Path) -> None:
+    """On the very videos that it was trained on; its random twin saw none."""
+    manifest = place / "embedded" / "tiny_seed1" / "manifest.parquet"
+    command = [
+        sys.executable,
+        "-m",
+        "surgrec.train",
+        *overrides("mae", manifest, place / "runs", "own", "trainer.steps=3"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    options = [
+        f"+encoders.models.own={place / 'runs' / 'own'}",
+        "encoders.random=[own]",
+        "encoders.views=[own]",
+        "num_seeds=2",
+        "protocols.names=[knn,attentive,few_shot_1,finetune,frame_linear,temporal_causal]",
+        "protocols.attentive.num_steps=3",
+        "protocols.finetune.num_epochs=1",
+        "protocols.temporal.num_epochs=1",
+    ]
+    finish(start(place, "run", *options))
+    results = table(place, "run")
+    assert results.gaps == () and not any("no gradient" in (cell.note or "") for cell in results.cells)
+    said = {encoder.name: encoder.contamination for encoder in results.encoders}
+    for task in results.tasks:
+        number, _, of, *_ = said["own"][task.name].split()
+        assert number == of != "0" and said["own_random"][task.name] == "not pretrained"
+    assert {cell.encoder for cell in results.cells if cell.protocol == "full fine-tuning"} == {"own", "own_random"}
+    assert list((place / "benchmark" / "run" / "unfinished").iterdir()) == []
+    finish(start(place, "run", *options))
+    assert table(place, "run") == results

@@ -17,12 +17,11 @@ import torch
 
 from surgrec.config.benchmark_compose import shard_of
 from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.config.benchmark_seen import seen_by_release, seen_by_run
 from surgrec.config.benchmark_training import is_run, is_trained, train, trained
 from surgrec.config.build import load_run
-from surgrec.config.compose import read_config
 from surgrec.core.cores import usable_cores
 from surgrec.core.errors import UserError
-from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.attentive import AttentiveSettings
 from surgrec.evaluation.protocols.attentive import Attentive
 from surgrec.evaluation.protocols.finetune import FinetuneSettings
@@ -208,12 +207,16 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
 
 def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
     if is_run(Path(model)):
-        return Entrant(name, title, "ours", lambda seed: _of_run(Path(model), device), seen=_seen(Path(model)))
+        run = Path(model)
+        seen, is_whole = seen_by_run(run)
+        return Entrant(name, title, "ours", lambda seed: _of_run(run, device), seen=seen, began_elsewhere=not is_whole)
     family = model.partition(":")[0]
     kinds: dict[str, Kind] = {"random": "random", "trivial": "trivial"}
     kind: Kind = kinds.get(family, "foreign" if family in _FOREIGN else "ours")
-    seen = frozenset[str]() if kind in ("random", "trivial") else None
-    return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen)
+    seen, is_whole = (frozenset[str](), True) if kind in kinds.values() else (None, False)
+    if kind == "ours":
+        seen, is_whole = seen_by_release(model)
+    return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen, began_elsewhere=not is_whole)
 
 
 def _drawn_anew(entrant: Entrant) -> Entrant:
@@ -246,16 +249,6 @@ def _of_run(folder: Path, device: str) -> FrozenModel:
     return FrozenModel(
         encoder, clip, f"surgrec {run.config.variant} step {run.progress.step}", weights_sha256(encoder), said
     )
-
-
-def _seen(run: Path) -> frozenset[str] | None:
-    """SHA-256 of all files that the run trains on, and of what its training copies were made of; None where its manifests are gone."""
-    try:
-        table = Manifest.read([Path(path) for path in read_config(run / "config.yaml").mix.manifests]).table
-    except UserError:
-        return None
-    columns = [name for name in ("sha256", "original_sha256") if name in table.column_names]
-    return frozenset(digest for name in columns for digest in table[name].to_pylist() if digest)
 
 
 def _device(config: BenchmarkConfig) -> str:

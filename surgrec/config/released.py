@@ -140,7 +140,7 @@ class ReleasedFootage:
         own = videos_seen(self._folder, self._step)
         if own is None:
             return None, False
-        before, is_whole = _seen_before(self._config.init)
+        before, is_whole = seen_before(self._config.init)
         known = {one.video_id for one in before}
         rows = [
             SeenVideo(self._public_id(name, source), self._public[source], first)
@@ -149,7 +149,7 @@ class ReleasedFootage:
         return (*before, *(row for row in rows if row.video_id not in known)), is_whole
 
 
-def _seen_before(init: str | None) -> tuple[list[SeenVideo], bool]:
+def seen_before(init: str | None) -> tuple[list[SeenVideo], bool]:
     """What the release that `init` names lists, and whether that is all. Nothing where that very release is not there any more."""
     if init is None:
         return [], True

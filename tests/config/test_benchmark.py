@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,17 +16,24 @@ import pytest
 import torch
 
 from surgrec import benchmark as verb
-from surgrec.config import benchmark, benchmark_compose, benchmark_processes, benchmark_training
+from surgrec.config import benchmark, benchmark_compose, benchmark_processes, benchmark_seen, benchmark_training
 from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchmark
+from surgrec.config.benchmark_seen import seen_by_run
 from surgrec.core.errors import ToldError, UserError
-from surgrec.evaluation.running.entrant import VIEWS
+from surgrec.corpus.scan import video_id
+from surgrec.evaluation.results import UNKNOWN
+from surgrec.evaluation.running.entrant import VIEWS, Entrant
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.tasks.task import ClipTask, Task
+from surgrec.hub.card_footage import Footage, SeenVideo
+from surgrec.training.folder import RunFolder
+from surgrec.training.footage import record_footage
 from tests.config.test_schema import watch
 from tests.corpus.published_splits import clean, write_lists
 from tests.corpus.test_manifest import manifest as manifest_of
 from tests.corpus.test_manifest import row
 from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
+from tests.hub.build import written
 
 GIVEN = "tasks.synthesised=tiny"
 FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.glob("*/*.yaml"))
@@ -201,16 +209,43 @@ def test_trainings_side_by_side_all_run_and_a_failed_one_is_told(
 
 
 def test_what_a_run_has_seen_is_told_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of training copies, by those of what they were made of."""
-    rows = [row(1, sha256="a" * 64), row(2, sha256="b" * 64, original_sha256="c" * 64)]
+    """Of training copies by those of what they were made of, and of footage that its manifest lists no more."""
+    original, lost = "c" * 64, "d" * 64
     file = tmp_path / "m.parquet"
-    manifest_of(*rows).write(file)
-    (tmp_path / "config.yaml").touch()
-    config = SimpleNamespace(mix=SimpleNamespace(manifests=[str(file)]))
-    monkeypatch.setattr(benchmark, "read_config", lambda path: config)
-    assert benchmark._seen(tmp_path) == {letter * 64 for letter in "abc"}
-    file.unlink()
-    assert benchmark._seen(tmp_path) is None
+    one = row(1, sha256="a" * 64)
+    copy = row(2, sha256="b" * 64, original_sha256=original, video_id=video_id("src", original))
+    gone = row(3, sha256=lost, video_id=video_id("src", lost))
+    manifest_of(one, copy).write(file)
+    config = SimpleNamespace(mix=SimpleNamespace(manifests=[str(file)]), init=None)
+    monkeypatch.setattr(benchmark_seen, "read_config", lambda path: config)
+    seen, is_whole = seen_by_run(tmp_path)
+    assert is_whole and {letter * 64 for letter in "abc"} <= (seen or set())
+    record_footage(RunFolder(tmp_path), manifest_of(one, copy, gone), 0)
+    run = Entrant("run", "Run", "ours", seen=seen_by_run(tmp_path)[0])
+    assert run.contamination(frozenset({"e" * 64, lost})) == "1 of 2 test videos pretrained on"
+    file.unlink()  # the record alone
+    run = Entrant("run", "Run", "ours", seen=seen_by_run(tmp_path)[0])
+    assert run.contamination(frozenset({original, lost, "a" * 64})) == "3 of 3 test videos pretrained on"
+    assert run.contamination(frozenset({"e" * 64})) == "none of 1 test videos pretrained on, byte for byte"
+    config.init = "videomae:weights.pth"  # which have seen other videos
+    seen, is_whole = seen_by_run(tmp_path)
+    begun = replace(run, seen=seen, began_elsewhere=not is_whole)
+    assert begun.contamination(frozenset({"e" * 64})) == UNKNOWN
+    assert begun.contamination(frozenset({"a" * 64})).startswith("1 of 1")
+    next((tmp_path / "footage").glob("*.parquet")).unlink()
+    assert seen_by_run(tmp_path) == (None, False)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_a_release_lists_is_told_too(is_whole: bool, tmp_path: Path) -> None:
+    footage = Footage(seen=(SeenVideo(video_id("src", "a" * 64), "src", 3),), is_whole=is_whole)
+    folder = written(tmp_path / "release", footage=footage)
+    config = compose_benchmark([GIVEN, f"+encoders.models.ours={folder}", "+encoders.models.other=vit:/nowhere.pth"])
+    ours, other, *_ = benchmark._entrants(config)
+    assert ours.contamination(frozenset({"a" * 64, "b" * 64})) == "1 of 2 test videos pretrained on"
+    none = "none of 1 test videos pretrained on, byte for byte"
+    assert ours.contamination(frozenset({"b" * 64})) == (none if is_whole else UNKNOWN)
+    assert other.contamination(frozenset({"b" * 64})) == UNKNOWN
 
 
 @pytest.mark.slow

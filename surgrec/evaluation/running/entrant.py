@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from surgrec.corpus.scan import video_id
 from surgrec.evaluation.clips import View
 from surgrec.evaluation.protocols.held_out import FrozenProtocol
 from surgrec.evaluation.protocols.trivial import Majority, StratifiedRandom
@@ -27,7 +28,8 @@ VIEWS: dict[View, tuple[str, str]] = {
 @dataclass(frozen=True)
 class Entrant:
     """`load`: the model of a seed; None for an `answer` that looks at nothing. `is_drawn`: each seed has a model of its own, as random
-    initialisation has. `view`: what of a clip it sees. `seen`: SHA-256 of the files that it was pretrained on; None where not known.
+    initialisation has. `view`: what of a clip it sees. `seen`: of the files that it was pretrained on, SHA-256 and `content_id`; None
+    where not known. `began_elsewhere`: its pretraining began from weights that had seen other files, which nobody here knows.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Entrant:
     is_drawn: bool = False
     view: View = "all frames"
     seen: frozenset[str] | None = None
+    began_elsewhere: bool = False
 
     def contamination(self, test_videos: frozenset[str] | None) -> str:
         """What of a test set was in the pretraining data, in a sentence. `test_videos`: SHA-256 of its files, None where they are none.
@@ -48,9 +51,21 @@ class Entrant:
             return "not pretrained"
         if self.seen is None or test_videos is None:
             return UNKNOWN
-        shared = len(self.seen & test_videos)
+        shared = sum(bool({sha256, content_id(sha256)} & self.seen) for sha256 in test_videos)
         of = f"{len(test_videos)} test videos"
-        return f"{shared} of {of} pretrained on" if shared else f"none of {of} pretrained on, byte for byte"
+        if shared:
+            return f"{shared} of {of} pretrained on"
+        return UNKNOWN if self.began_elsewhere else f"none of {of} pretrained on, byte for byte"
+
+
+def content_id(sha256: str) -> str:
+    """What the ids of a manifest hold of a video's bytes: a training copy has the id of what it was made of."""
+    return content_of(video_id("", sha256))
+
+
+def content_of(video_id: str) -> str:
+    """The part of a manifest's id that comes from the bytes."""
+    return f"_{video_id.rpartition('_')[2]}"
 
 
 def viewed(entrant: Entrant, view: View) -> Entrant:
@@ -64,6 +79,7 @@ def viewed(entrant: Entrant, view: View) -> Entrant:
         is_drawn=entrant.is_drawn,
         view=view,
         seen=entrant.seen,
+        began_elsewhere=entrant.began_elsewhere,
     )
 
 
