@@ -230,7 +230,7 @@ def main() -> int:
     add("--resampled", type=int, nargs="*", default=[10, 30], help="numbers of groups at which other forms are tried")
     add("--swaps", type=int, default=200, help="exchanges of a test where not all are tried")
     add("--seed-effects", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="deviations of seeds, in log-odds")
-    add("--kinds-of-seeds", nargs="+", default=["phases"], choices=list(KINDS), help="kinds with seeds")
+    add("--kinds-of-seeds", nargs="+", default=list(KINDS), choices=list(KINDS), help="kinds with seeds")
     add("--seed", type=int, default=0)
     add("--work", type=Path, help="folder of cells; those that are there are not simulated again")
     add("--done", action="store_true", help="report the cells that are in the folder of --work, and simulate none")

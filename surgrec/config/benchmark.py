@@ -74,6 +74,7 @@ def build_plan(config: BenchmarkConfig) -> Plan:
         config.features.batch_size,
         config.protocols.limited,
         absent,
+        (config.metrics.clips, config.metrics.dense),
     )
 
 

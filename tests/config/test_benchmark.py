@@ -81,6 +81,11 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
         (["features.layout=flat"], "features.layout has 'flat'"),
         (["protocols.attentive.learning_rates=[]"], "at least one rate"),
         (["num_seeds=three"], "num_seeds"),
+        (["metrics.clips=acuracy"], "metrics.clips has 'acuracy'; choose of balanced accuracy"),
+        (
+            ["metrics.clips='ECE (adaptive bins)'"],
+            "metrics.clips has 'ECE",
+        ),  # the lower the better: it would rank the worst first
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(options: list[str], said: str) -> None:

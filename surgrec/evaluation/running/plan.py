@@ -14,6 +14,7 @@ from surgrec.evaluation.running import protocols
 from surgrec.evaluation.running.cells import Place
 from surgrec.evaluation.running.entrant import STRATIFIED, Entrant
 from surgrec.evaluation.running.protocols import DENSE, FINETUNE, FROZEN, LOOKS_AT_NOTHING, Settings
+from surgrec.evaluation.running.scoring import CLIP_METRICS, DENSE_METRICS
 from surgrec.evaluation.running.splits import SplitSet, split_sets
 from surgrec.evaluation.tasks.task import ClipTask, Task
 from surgrec.features.extractor import Layout, Precision
@@ -24,6 +25,7 @@ class Plan:
     """What a benchmark is to do. `folder`: of its cells and results; `features`: of features, which benchmarks may share.
 
     `limited`: protocols that run on some tasks only, by key, with the tasks' names. `absent`: tasks that could not be read, and why.
+    `main_metrics`: of clips and of operations, the one that tables show first, encoders are compared by and ranked by.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Plan:
     batch_size: int = 8
     limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    main_metrics: tuple[str, str] = (CLIP_METRICS[0], DENSE_METRICS[0])
 
     def places(self) -> list[Place]:
         """All cells: one encoder after the other, so that each is loaded once."""
@@ -74,6 +77,9 @@ class Plan:
             return [place for place in places if names.index(place.encoder) % number == part]
         units = list(dict.fromkeys((place.encoder, place.task, place.split) for place in places))
         return [place for place in places if units.index((place.encoder, place.task, place.split)) % number == part]
+
+    def main_metric(self, is_dense: bool) -> str:
+        return self.main_metrics[is_dense]
 
     def task(self, name: str) -> Task:
         return next(task for task in self.tasks if task.name == name)
