@@ -14,7 +14,7 @@ findings, one a group. Four things make it cover where groups are few:
   a difference of two encoders it cancels but for noise, and is left out;
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
   Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed. What seeds move a group on average
-  counts where it stands out from what they move single groups (a preliminary test at 25 %, Paull 1950; Bancroft 1964), and then whole
+  counts where it stands out from what they move single groups (a preliminary test at 20 %, Paull 1950; Bancroft 1964), and then whole
   (Clark 1973): always counting it makes few seeds cost more than they vary, and nothing else is found. Degrees of freedom are between
   Satterthwaite's, which are far too many where they rest on two or three seeds, and those that the larger reach would need.
 
@@ -40,8 +40,8 @@ Part = tuple[Array, Array]  # a variance and its degrees of freedom
 FORM = "jackknife over groups"
 _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
 _NOISE = 1e-20  # variances below are of the rounding of sums
-_SEEDS_SHOWN = 0.25  # level of the test of whether seeds differ
-_SHARING = 1.3  # power of a part's share of the variance: Satterthwaite's is 2, which promises too much of few seeds
+_SEEDS_SHOWN = 0.2  # level of the test of whether seeds differ
+_SHARING = 1.2  # power of a part's share of the variance: Satterthwaite's is 2, which promises too much of few seeds
 
 
 @dataclass(frozen=True)

@@ -54,18 +54,16 @@ def test_unequal_groups_count_for_fewer() -> None:
 
 
 def test_error_over_groups_and_seeds_by_hand() -> None:
-    """Two groups, two seeds: mean squares 0.04 of groups, 0.09 of seeds and 0.01 of the two-way table, so (0.04 + 0.09) / 4.
+    """Two groups, two seeds: mean squares 0.04 of groups, 0.16 of seeds and 0.01 of the two-way table, so (0.04 + 0.16) / 4.
 
-    Seeds stand out: 9 is more than the 5.83 that an F of one and one degrees of freedom is above in a quarter of cases. 5 is not.
+    Seeds stand out: 16 is more than the 9.47 that an F of one and one degrees of freedom is above in a fifth of cases. 5 is not.
     """
-    pseudo = np.array([[0.1, 0.5], [0.4, 0.6]])  # groups down, seeds across: means 0.3 and 0.5, 0.25 and 0.55
-    by_group, by_seed = 2 * 0.02, 2 * 0.045  # n times the variance of means; residuals are all 0.05
+    pseudo = np.array([[0.1, 0.6], [0.4, 0.7]])  # groups down, seeds across: means 0.35 and 0.55, 0.25 and 0.65
+    by_group, by_seed = 2 * 0.02, 2 * 0.08  # n times the variance of means; residuals are all 0.05
     (of_groups, _), (of_seeds, freedom) = crossed_parts(pseudo, np.ones(2))
     assert of_groups == pytest.approx(by_group / 4) and freedom == 1
     assert of_seeds == pytest.approx(by_seed / 4)
-    closer = pseudo - np.array(
-        [0.0, 0.3 - np.sqrt(0.05)]
-    )  # means of seeds apart by the root of 0.05, so a mean square of 0.05
+    closer = pseudo - np.array([0.0, 0.4 - np.sqrt(0.05)])  # the squared difference of two means is their mean square
     assert crossed_parts(closer, np.ones(2))[1][0] == 0
 
 
