@@ -141,7 +141,7 @@ def too_few(statistic: Statistic) -> list[str]:
 def _rare_classes(counts: Counts, classes: Sequence[str]) -> list[str]:
     """Of groups (G, C, C)."""
     num_groups = (counts.sum(2) > 0).sum(0)
-    rare = [classes[each] for each in np.flatnonzero((num_groups > 0) & (num_groups < MIN_GROUPS_OF_CLASS))]
+    rare = [classes[place] for place, number in enumerate(num_groups.tolist()) if 0 < number < MIN_GROUPS_OF_CLASS]
     if not rare:
         return []
     return [

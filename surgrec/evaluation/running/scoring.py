@@ -55,7 +55,7 @@ def relaxed_of(task: ClipTask | DenseTask) -> Relaxed | None:
     if isinstance(task, ClipTask) or task.kind != "phase":
         return None
     apart = np.concatenate([np.diff(each.times_seconds) for each in task.recordings])
-    rule = _TABLES.get((task.name, len(task.classes)), "neighbour")
+    rule: Rule = _TABLES.get((task.name, len(task.classes))) or "neighbour"
     return Relaxed(rule, 1 / float(np.median(apart))) if len(apart) else None
 
 
