@@ -9,7 +9,8 @@ findings, one a group. Four things make it cover where groups are few:
 
 * a score between 0 and 1 has its interval on log-odds, by the delta method, since errors of a score near 1 reach further down than up;
 * quantiles are of Student's t with the effective number of groups less one, (sum of sizes)^2 / sum of squared sizes (Kish 1965; Carter,
-  Schnepel & Steigerwald 2017), since one large group among ten small ones is worth less than eleven;
+  Schnepel & Steigerwald 2017), since one large group among ten small ones is worth less than eleven; those of a difference, from which
+  most of what makes a group hard is gone, half-way between that and the number of groups (their harmonic mean);
 * the jackknife's own estimate of bias is part of the error of a score, since metrics over rare classes are biased in small samples; in
   a difference of two encoders it cancels but for noise, and is left out;
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
@@ -105,7 +106,7 @@ def score_interval(statistic: Statistic, level: float = 0.95) -> Interval:
     check_groups(statistic.num_groups)
     estimate, pseudo = statistic.estimate(), _defined(statistic.pseudo_values())
     low, high = score_bounds(np.array(estimate), pseudo, statistic.sizes, level)
-    parts = _plain(crossed_parts(pseudo, statistic.sizes))
+    parts = _plain(crossed_parts(pseudo, effective_groups(statistic.sizes) - 1))
     return Interval(estimate, float(low), float(high), level, FORM, statistic.num_groups, parts)
 
 
@@ -117,10 +118,10 @@ def difference_interval(first: Statistic, second: Statistic, level: float = 0.95
     if first.num_groups != second.num_groups:
         raise ValueError(f"{first.num_groups} and {second.num_groups} groups cannot be paired")
     own, other = _defined(first.pseudo_values()), _defined(second.pseudo_values())
+    freedom = paired_freedom(first.sizes)
     if own.shape == other.shape:
-        parts = crossed_parts(own - other, first.sizes)
+        parts = crossed_parts(own - other, freedom)
     else:
-        freedom = effective_groups(first.sizes) - 1
         of_seeds = [_seed_part(pseudo, freedom) for pseudo in (own, other) if pseudo.shape[1] > 1]
         parts = [(_variance_of_mean(own.mean(1) - other.mean(1)), freedom), _joined(of_seeds)]
     estimate = first.estimate() - second.estimate()
@@ -157,7 +158,7 @@ def p_value(difference: Interval) -> float:
 
 def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.95) -> tuple[Array, Array]:
     """Of scores (...) with pseudo-values (..., G, S) and sizes of groups (..., G)."""
-    parts = crossed_parts(pseudo, sizes)
+    parts = crossed_parts(pseudo, effective_groups(sizes) - 1)
     bias = estimate - pseudo.mean((-2, -1))
     with_bias = [(parts[0][0] + bias**2, parts[0][1]), *parts[1:]]
     inside = np.clip(estimate, _EDGE, 1 - _EDGE)
@@ -171,10 +172,10 @@ def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.
     return low, np.where(is_same & (estimate == 0), furthest, np.where(is_same, estimate, high))
 
 
-def crossed_parts(pseudo: Array, sizes: Array) -> list[Part]:
-    """Variances (...) of the mean of pseudo-values (..., G, S) by groups of these sizes (..., G), and by seeds where there are several."""
-    of_groups = _variance_of_mean(pseudo.mean(-1)), effective_groups(sizes) - 1
-    return [of_groups, _seed_part(pseudo, of_groups[1])] if pseudo.shape[-1] > 1 else [of_groups]
+def crossed_parts(pseudo: Array, freedom: Array) -> list[Part]:
+    """Variances (...) of the mean of pseudo-values (..., G, S) by groups, of `freedom` (...), and by seeds where there are several."""
+    of_groups = _variance_of_mean(pseudo.mean(-1)), freedom
+    return [of_groups, _seed_part(pseudo, freedom)] if pseudo.shape[-1] > 1 else [of_groups]
 
 
 def reach(parts: Sequence[Part] | Sequence[tuple[float, float]], level: float) -> Array:
@@ -186,6 +187,11 @@ def reach(parts: Sequence[Part] | Sequence[tuple[float, float]], level: float) -
 def effective_groups(sizes: Array) -> Array:
     """How many groups of one size are worth as much as these, (..., G) to (...): between 2 and G."""
     return np.maximum(sizes.sum(-1) ** 2 / (sizes**2).sum(-1), 2.0)
+
+
+def paired_freedom(sizes: Array) -> Array:
+    """Degrees of freedom of a difference over groups of these sizes, (..., G) to (...)."""
+    return np.asarray(2 / (1 / (effective_groups(sizes) - 1) + 1 / (sizes.shape[-1] - 1)))
 
 
 def check_groups(num_groups: int) -> None:

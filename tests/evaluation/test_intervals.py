@@ -18,6 +18,7 @@ from surgrec.evaluation.intervals import (
     effective_groups,
     mean_interval,
     p_value,
+    paired_freedom,
     reach,
     score_interval,
 )
@@ -53,6 +54,11 @@ def test_unequal_groups_count_for_fewer() -> None:
     assert effective_groups(np.array([1.0, 3.0, 2.0])) == pytest.approx(36 / 14)
 
 
+def test_a_difference_over_unequal_groups_has_degrees_of_freedom_between() -> None:
+    assert paired_freedom(np.full(9, 4.0)) == pytest.approx(8)
+    assert paired_freedom(np.array([1.0, 3.0, 2.0])) == pytest.approx(2 / (14 / 22 + 1 / 2))  # of 36 / 14 - 1 and 2
+
+
 def test_error_over_groups_and_seeds_by_hand() -> None:
     """Two groups, two seeds: mean squares 0.04 of groups, 0.16 of seeds and 0.01 of the two-way table, so (0.04 + 0.16) / 4.
 
@@ -60,11 +66,11 @@ def test_error_over_groups_and_seeds_by_hand() -> None:
     """
     pseudo = np.array([[0.1, 0.6], [0.4, 0.7]])  # groups down, seeds across: means 0.35 and 0.55, 0.25 and 0.65
     by_group, by_seed = 2 * 0.02, 2 * 0.08  # n times the variance of means; residuals are all 0.05
-    (of_groups, _), (of_seeds, freedom) = crossed_parts(pseudo, np.ones(2))
+    (of_groups, _), (of_seeds, freedom) = crossed_parts(pseudo, np.array(1.0))
     assert of_groups == pytest.approx(by_group / 4) and freedom == 1
     assert of_seeds == pytest.approx(by_seed / 4)
     closer = pseudo - np.array([0.0, 0.4 - np.sqrt(0.05)])  # the squared difference of two means is their mean square
-    assert crossed_parts(closer, np.ones(2))[1][0] == 0
+    assert crossed_parts(closer, np.array(1.0))[1][0] == 0
 
 
 def test_degrees_of_freedom_are_those_of_what_varies() -> None:
@@ -185,7 +191,7 @@ def false_positives(
             (2000, num_groups, 1)
         )
         pseudo = pseudo + np.sqrt((of_seed - 1) / num_groups) * normal((2000, 1, num_seeds))
-        away = reach(crossed_parts(pseudo, np.ones(num_groups)), 0.95)
+        away = reach(crossed_parts(pseudo, np.array(num_groups - 1.0)), 0.95)
         found.append(np.abs(pseudo.mean((1, 2))) > away)
     return float(np.mean(found))
 
