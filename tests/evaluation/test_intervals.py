@@ -196,7 +196,8 @@ def false_positives(
     return float(np.mean(found))
 
 
-@pytest.mark.parametrize(("num_groups", "of_seed"), [(10, 1), (10, 8), (10, 60), (30, 1), (30, 8), (30, 60)])
-def test_seeds_neither_make_tests_timid_nor_rash(num_groups: int, of_seed: int) -> None:
+@pytest.mark.parametrize("num_groups", [10, 30])
+@pytest.mark.parametrize(("of_group", "of_seed"), [(3, 1), (3, 8), (3, 60), (10, 1), (10, 8), (10, 60)])
+def test_seeds_make_tests_neither_timid_nor_rash(of_group: int, of_seed: int, num_groups: int) -> None:
     """Whether seeds are nothing, something, or most of the error; 20,000 experiments know 5 % to 0.3 points."""
-    assert 0.034 <= false_positives(3, of_seed, num_groups, 3) <= 0.065
+    assert 0.033 <= false_positives(of_group, of_seed, num_groups, 3) <= 0.068
