@@ -16,8 +16,8 @@ findings, one a group. Four things make it cover where groups are few:
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
   Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed. What seeds move a group on average
   counts where it stands out from what they move single groups (a preliminary test at 20 %, Paull 1950; Bancroft 1964), and then whole
-  (Clark 1973): always counting it makes few seeds cost more than they vary, and nothing else is found. Degrees of freedom are between
-  Satterthwaite's, which are far too many where they rest on two or three seeds, and those that the larger reach would need.
+  (Clark 1973): with three seeds it seems to be something where it is nothing, and tests that always counted it found too little. Degrees
+  of freedom are fewer than Satterthwaite's, which are too many where they rest on two or three seeds.
 
 Where a difference is the same whatever group is left out, its variance says nothing of how much it could vary: see `_unvarying`.
 """
