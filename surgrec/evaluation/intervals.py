@@ -17,7 +17,7 @@ findings, one a group. Four things make it cover where groups are few:
   Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed. What seeds move a group on average
   counts where it stands out from what they move single groups (a preliminary test at 20 %, Paull 1950; Bancroft 1964), and then whole
   (Clark 1973): with three seeds it seems to be something where it is nothing, and tests that always counted it found too little. Degrees
-  of freedom are fewer than Satterthwaite's, which are too many where they rest on two or three seeds.
+  of freedom weight those of both by the variance; Satterthwaite's are too many where they rest on two or three seeds.
 
 Where a difference is the same whatever group is left out, its variance says nothing of how much it could vary: see `_unvarying`.
 """
@@ -42,7 +42,6 @@ FORM = "jackknife over groups"
 _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
 _NOISE = 1e-20  # variances below are of the rounding of sums
 _SEEDS_SHOWN = 0.2  # level of the test of whether seeds differ
-_SHARING = 1.2  # power of a part's share of the variance: Satterthwaite's is 2, which promises too much of few seeds
 
 
 @dataclass(frozen=True)
@@ -229,13 +228,13 @@ def _seed_part(pseudo: Array, freedom: Array) -> Part:
 
 
 def _combined(parts: Sequence[Part] | Sequence[tuple[float, float]]) -> Part:
-    """Of independent parts together. One part keeps its degrees of freedom, and so does one beside which the others are nothing."""
+    """Of independent parts together, with degrees of freedom whose inverse is the mean of the parts' inverses, weighted by variance."""
     every = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for part in parts for value in part))
     variances, freedoms = np.stack(every[::2]), np.stack(every[1::2])
     total = variances.sum(0)
     shares = np.divide(variances, total, out=np.zeros_like(variances), where=total > 0)
     shares[0] = np.where(total > 0, shares[0], 1.0)
-    return total, 1 / (shares**_SHARING / freedoms).sum(0)
+    return total, 1 / (shares / freedoms).sum(0)
 
 
 def _joined(parts: Sequence[Part] | Sequence[tuple[float, float]]) -> Part:

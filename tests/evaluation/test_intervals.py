@@ -78,8 +78,8 @@ def test_degrees_of_freedom_are_those_of_what_varies() -> None:
     for of_groups, of_seeds, freedom in ((1.0, 0.0, 8), (0.0, 1.0, 2)):
         parts = [(of_groups, 8.0), (of_seeds, 2.0)]
         assert reach(parts, 0.95) == pytest.approx(stats.t.ppf(0.975, freedom))
-    both = reach([(1.0, 8.0), (1.0, 2.0)], 0.95)
-    assert stats.t.ppf(0.975, 8) * np.sqrt(2) < both < stats.t.ppf(0.975, 2) * np.sqrt(2)
+    both = reach([(3.0, 8.0), (1.0, 2.0)], 0.95)  # 1 / (3/4 / 8 + 1/4 / 2)
+    assert both == pytest.approx(stats.t.ppf(0.975, 32 / 7) * 2)
 
 
 def test_a_difference_that_no_group_moves_is_not_certain() -> None:
@@ -200,4 +200,4 @@ def false_positives(
 @pytest.mark.parametrize(("of_group", "of_seed"), [(3, 1), (3, 8), (3, 60), (10, 1), (10, 8), (10, 60)])
 def test_seeds_make_tests_neither_timid_nor_rash(of_group: int, of_seed: int, num_groups: int) -> None:
     """Whether seeds are nothing, something, or most of the error; 20,000 experiments know 5 % to 0.3 points."""
-    assert 0.033 <= false_positives(of_group, of_seed, num_groups, 3) <= 0.068
+    assert 0.031 <= false_positives(of_group, of_seed, num_groups, 3) <= 0.065
