@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,8 @@ from surgrec.core.wording import counted, lasting
 
 if TYPE_CHECKING:
     from surgrec.evaluation.results import Results
-    from surgrec.evaluation.running.plan import Plan
+    from surgrec.evaluation.running.run import Bench
+    from surgrec.evaluation.submission import Submission
 
 _LOOK_SECONDS = 0.5
 
@@ -35,23 +36,27 @@ def benchmark(config: BenchmarkConfig) -> int:
     from surgrec.config.benchmark import build_plan, part_of, provide  # torch is loaded only once the options are right
     from surgrec.config.benchmark_processes import run_in_processes
     from surgrec.evaluation.running.join import is_complete
-    from surgrec.evaluation.running.run import run_cells
+    from surgrec.evaluation.running.run import Bench, run_cells
+    from surgrec.evaluation.submission import read_submission
 
     start, folder = time.monotonic(), Path(config.paths.benchmarks) / config.name
+    submissions = [read_submission(Path(file)) for file in config.submissions]  # a mistake is told before the work
     part, number = part_of(config)
     with only_writer(folder.with_name(f"{folder.name}.{part}-of-{number}")):
         with _alone(Path(config.paths.embedded) / "benchmark"):
             provide(config)
         plan = build_plan(config)
+        bench = Bench(plan)
         if config.processes > 1:
             run_in_processes(config, plan)
         else:
-            run_cells(plan, plan.of_shard(part, number))
-        if not is_complete(plan):
+            run_cells(plan, plan.of_shard(part, number), bench)
+        if not is_complete(plan, bench):
             print(f"part {part} of {number} is done; the job that ends last writes {folder / 'results.json'}")
             return 0
+        facts = {"seconds of the last call": round(time.monotonic() - start, 1), "processes": config.processes}
         with _alone(folder / "results.json"):
-            results = write(config, plan, time.monotonic() - start)
+            results = write(bench, submissions, facts)
     tell(results, folder)
     return 0
 
@@ -60,25 +65,30 @@ def benchmark(config: BenchmarkConfig) -> int:
 def _alone(path: Path) -> Iterator[None]:
     """Hold the lock of `path`, waiting for a job that has it: all jobs of a cluster may come here at once."""
     with ExitStack() as held:
+        is_told = False
         while True:
             try:
                 held.enter_context(only_writer(path))
                 break
             except UserError:
+                if not is_told:
+                    print(f"waiting for another job, which is writing {path}", file=sys.stderr, flush=True)
+                is_told = True
                 time.sleep(_LOOK_SECONDS)
         yield
 
 
-def write(config: BenchmarkConfig, plan: Plan, seconds: float) -> Results:
-    """The results of all cells, with those that others submitted, and the report."""
+def write(bench: Bench, submissions: Sequence[Submission], facts: Mapping[str, object]) -> Results:
+    """The results of all cells, with those that others submitted, and the report. `facts`: of this call, for the report."""
     from surgrec.evaluation.report import write_report
     from surgrec.evaluation.results_json import write_results
     from surgrec.evaluation.running.join import join
-    from surgrec.evaluation.submission import read_submission, with_submission
+    from surgrec.evaluation.submission import with_submission
 
-    results = join(plan, {"seconds of the last call": round(seconds, 1), "processes": config.processes})
-    for file in config.submissions:
-        results = with_submission(results, read_submission(Path(file)))
+    plan = bench.plan
+    results = join(plan, facts, bench)
+    for submission in submissions:
+        results = with_submission(results, submission)
     write_results(results, plan.folder / "results.json")
     write_report(results, plan.folder)
     return results

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 
 from surgrec.config.compose import compose_config
 from surgrec.config.traffic import parameters_of
+from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.synthesize import main as synthesize
 from surgrec.synthetic import plan
@@ -237,3 +241,65 @@ def test_extract(tmp_path: Path) -> None:
     assert content["windows"] == 5 and content["largest_difference"] < 1e-4  # the script itself ends where they differ
     assert content["ours"]["whole"] > content["ours"]["encoder"] > 0
     assert "in total, times faster" in text
+
+
+def test_pretrained_against_random_trains_what_it_says_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its options compose, of both variants, on a machine without a GPU too; another experiment in the same folder is refused."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    script = importlib.import_module("pretrained_against_random")
+    command = ["script", "--work", str(tmp_path), "--minutes", "15", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    options = script._options()
+    script._claim(options)
+    script._claim(options)
+    for variant in script.VARIANTS:
+        run = script._run(variant, tmp_path / "manifest.parquet", options)
+        config = compose_config([*run.options(3000), f"name={run.name}", f"paths.runs={run.runs}"])
+        assert (config.variant, config.backbone.size, config.trainer.steps) == (variant, "small", 3000)
+        assert (config.data.global_batch_size, config.runtime.accelerator) == (run.batch, "cuda") == (256, "cuda")
+        assert config.objective.head_depth is None and config.optim.warmup_steps == 150
+    monkeypatch.setattr(sys, "argv", [*command, "--backbone", "base"])
+    with pytest.raises(UserError, match="was begun with --backbone 'small'"):
+        script._claim(script._options())
+
+
+@pytest.mark.slow
+def test_pretrained_against_random_continues_what_was_interrupted(tmp_path: Path) -> None:
+    """Interrupted while it trains, it continues the same runs, and the page has both variants, each beside its random start."""
+    tiny = ["augment.crop_pixels=32", "data.num_frames=4", "trainer.log_every=1", "data.short_side_pixels=40"]
+    few = ["tasks.only=[synthesised_look]", "tasks.clip_seconds=0.6", "protocols.names=[knn]", "num_seeds=1"]
+    options = [
+        "--minutes",
+        0.05,
+        "--pace-seconds",
+        1,
+        "--backbone",
+        "nano",
+        "--device",
+        "cpu",
+        "--batch",
+        4,
+        "--together",
+    ]
+    options += ["--scale", "tiny", "--held-out", "tiny", "--workers", 0, "--processes", 1, "--work", tmp_path / "work"]
+    options += ["--train", *tiny, "--benchmark", *few]
+    script = str(BENCHMARKS / "pretrained_against_random.py")
+    process = subprocess.Popen([sys.executable, script, *map(str, options), "--out", str(tmp_path / "out")])
+    steps, metrics = tmp_path / "work" / "steps.json", tmp_path / "work" / "runs" / "mae" / "metrics.jsonl"
+    while process.poll() is None and not metrics.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(300) == 130
+    planned, begun = json.loads(steps.read_text()), metrics.read_text()
+    assert begun and not (tmp_path / "out").exists()
+
+    content, text = _run("pretrained_against_random.py", *options, out=tmp_path / "out")
+    assert {run["variant"]: run["steps"] for run in content["trained"]} == planned
+    assert metrics.read_text().startswith(begun)
+    assert all(run["minutes"] > 0 and run["clips"] == 4 * run["steps"] for run in content["trained"])
+    assert {(gain["variant"], gain["low"] <= gain["difference"] <= gain["high"]) for gain in content["gains"]} == {
+        ("mae", True), ("jepa", True)
+    }  # fmt: skip
+    assert "random initialisation of jepa" in text and "on cases of scale `tiny`" in text and str(tmp_path) not in text

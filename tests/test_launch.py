@@ -26,6 +26,7 @@ JOB = {
     "SLURM_NTASKS": "4",
     "SLURM_NTASKS_PER_NODE": "2",
     "SLURM_CPUS_PER_TASK": "3",
+    "SLURM_ARRAY_JOB_ID": "41004",
     "SLURM_ARRAY_TASK_ID": "3",
     "SLURM_ARRAY_TASK_MIN": "0",
     "SLURM_ARRAY_TASK_MAX": "15",
@@ -110,7 +111,17 @@ def test_every_script_finds_its_interpreter_alike() -> None:
         re.search(r"^if \[\[ -n \$\{SURGREC_SITE.*?^fi\npython=.*?^fi\n", file.read_text(), re.M | re.S)
         for file in SBATCH
     }
-    assert len(SBATCH) == 4 and None not in blocks and len({block[0] for block in blocks if block}) == 1
+    assert len(SBATCH) == 5 and None not in blocks and len({block[0] for block in blocks if block}) == 1
+
+
+def test_those_that_requeue_do_it_alike() -> None:
+    """A file for both would have to be found from wherever a job was submitted."""
+    parts = {
+        re.search(r"^state_of_job\(\).*?^requeue\(\).*?^\}$", file.read_text(), re.M | re.S)
+        for file in SBATCH
+        if file.stem in ("pretrain", "benchmark")
+    }
+    assert None not in parts and len({part[0] for part in parts if part}) == 1
 
 
 def test_every_variable_of_the_scripts_is_explained() -> None:
@@ -320,7 +331,9 @@ def test_the_image_and_the_bare_interpreter_get_the_same_command(tmp_path: Path)
     [
         ("extract", ("--model", "a release"), ["-m", "surgrec.extract", "--device", "cuda", "--threads", "3",
                                                "--shard", "3/16", "--model", "a release"]),
-        ("benchmark", ("--profile",), ["benchmarks/speed.py", "--device", "cuda", "--profile"]),
+        ("speed", ("--profile",), ["benchmarks/speed.py", "--device", "cuda", "--profile"]),
+        ("benchmark", ("name=it is",), ["-m", "surgrec.benchmark", "name=it is", "shard=3/16", "processes=1",
+                                        "encoders.device=cuda"]),
         ("prepare", ("--short-side", "256"), ["-m", "surgrec.prepare", "--manifest", "a b.parquet", "--out", "copies",
                                               "--workers", "3", "--shard", "3/16", "--short-side", "256"]),
     ],
@@ -335,11 +348,83 @@ def test_the_other_jobs_are_their_commands(
 
 def test_one_element_of_an_array_needs_to_know_how_many_there_are(tmp_path: Path) -> None:
     alone = {"MANIFEST": "m", "OUT": "o", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "3"}
-    for script in ("prepare", "extract"):
+    for script in ("prepare", "extract", "benchmark"):
         done = run(script, tmp_path, **alone)
         assert done.returncode == 2 and "SHARDS=16" in done.stderr
         assert run(script, tmp_path, **alone, SHARDS="16").returncode == 0
-        assert "3/16" in (tmp_path / "arguments").read_text().splitlines()
+        assert (tmp_path / "arguments").read_text().count("3/16\n") == 1
+
+
+# -- the benchmark
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "is_requeued", "words"),
+    [
+        ("exit 0", 0, False, ""),
+        ("exit 2", 2, False, "not requeued"),
+        ("kill -TERM $$", 130, True, "stopped by a signal; requeued"),  # SLURM signals all of a job
+        ("exit 1", 1, True, "crashed with status 1; requeued"),
+        ("kill -KILL $$", 1, True, "crashed with status 137; requeued"),
+    ],
+)
+def test_which_part_of_a_benchmark_is_requeued(
+    program: str, status: int, is_requeued: bool, words: str, tmp_path: Path
+) -> None:
+    """The element alone: with the number of the job one of them would take the whole array along."""
+    done = run("benchmark", tmp_path, *OPTIONS, PROGRAM=program)
+    assert done.returncode == status and words in done.stderr, done.stderr
+    assert called(tmp_path, "scontrol requeue") == (["scontrol requeue 41004_3"] if is_requeued else [])
+
+
+def test_a_part_of_a_benchmark_that_slurm_ends_is_not_requeued(tmp_path: Path) -> None:
+    for program in ("exit 1", "kill -TERM $$"):
+        assert run("benchmark", tmp_path, *OPTIONS, PROGRAM=program, STATE="CANCELLED").returncode in (1, 130)
+    assert called(tmp_path, "scontrol requeue") == []
+
+
+def test_a_benchmark_that_makes_no_way_ends(tmp_path: Path) -> None:
+    for count in (1, 2, 3):
+        done = run("benchmark", tmp_path, *OPTIONS, PROGRAM="exit 1", MAX_RESTARTS="2")
+        assert len((tmp_path / "surgrec-41004_3.crashes").read_text().splitlines()) == count
+    assert len(called(tmp_path, "scontrol requeue")) == 2 and "3 times" in done.stderr
+    assert run("benchmark", tmp_path, *OPTIONS).returncode == 0 and not list(tmp_path.glob("*.crashes"))
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "is_counted"),
+    [(signal.SIGUSR1, "its time is over; requeued", True), (signal.SIGTERM, "stopped by a signal; requeued", False)],
+)
+@pytest.mark.parametrize("image", ["", "surgrec.sif"])
+def test_a_signal_ends_the_benchmark_and_puts_its_part_back(
+    number: int, words: str, is_counted: bool, image: str, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        ["bash", LAUNCH / "slurm" / "benchmark.sbatch", *OPTIONS],
+        cwd=tmp_path, env={**scene(tmp_path), "PROGRAM": "touch ready; exec sleep 30", "SURGREC_IMAGE": image},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for((tmp_path / "ready").exists)
+    process.send_signal(number)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 130 and words in said, said
+    assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41004_3"]
+    assert bool(list(tmp_path.glob("*.crashes"))) == is_counted
+
+
+def test_what_else_would_divide_the_work_of_an_array_is_refused(tmp_path: Path) -> None:
+    for option in ("shard=0/2", "processes=4"):
+        done = run("benchmark", tmp_path, *OPTIONS, option)
+        assert done.returncode == 2 and "the array divides the work" in done.stderr
+    assert not (tmp_path / "arguments").exists()
+
+
+def test_a_benchmark_without_an_array_is_one_job(tmp_path: Path) -> None:
+    options = (*OPTIONS, "processes=4", "encoders.device=cpu")
+    assert run("benchmark", tmp_path, *options, SLURM_ARRAY_TASK_ID="", SLURM_ARRAY_JOB_ID="").returncode == 0
+    assert (tmp_path / "arguments").read_text().splitlines() == ["-m", "surgrec.benchmark", *options]
+    assert run("benchmark", tmp_path, SLURM_ARRAY_TASK_ID="", PROGRAM="exit 1").returncode == 1
+    assert called(tmp_path, "scontrol requeue") == ["scontrol requeue 41007"]
 
 
 def test_extraction_without_an_array_is_one_job(tmp_path: Path) -> None:

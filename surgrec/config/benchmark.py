@@ -6,20 +6,19 @@ option to the code that it changes can be followed here.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import torch
 
 from surgrec.config.benchmark_compose import shard_of
 from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.config.benchmark_training import is_run, is_trained, train, trained
 from surgrec.config.build import load_run
-from surgrec.config.compose import compose_config, read_config
-from surgrec.config.phases import spans_of
+from surgrec.config.compose import read_config
 from surgrec.core.cores import usable_cores
-from surgrec.core.errors import ToldError, UserError
+from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.attentive import AttentiveSettings
 from surgrec.evaluation.protocols.attentive import Attentive
@@ -29,6 +28,7 @@ from surgrec.evaluation.protocols.temporal import TemporalSettings
 from surgrec.evaluation.running.entrant import Entrant, Kind, majority, stratified_random, viewed
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.running.protocols import Settings
+from surgrec.evaluation.running.reasons import reason_of, without_places
 from surgrec.evaluation.running.synthesised import NAMES as SYNTHESISED
 from surgrec.evaluation.running.synthesised import synthesised_tasks
 from surgrec.evaluation.tasks.catalog import read_tasks
@@ -38,9 +38,6 @@ from surgrec.features.foreign import KINDS
 from surgrec.hub.preprocess import ClipPreprocess
 from surgrec.models.encoder import Encoder
 from surgrec.synthetic.corpus import synthesize
-from surgrec.training.checkpoint_facts import read_progress
-from surgrec.training.checkpoint_listing import checkpoint_of
-from surgrec.training.folder import RunFolder
 
 _FOREIGN = (*(kind for kind in KINDS if not kind.startswith("surgrec-")), "timm", "transformers")
 
@@ -50,9 +47,8 @@ def provide(config: BenchmarkConfig) -> None:
     if config.tasks.synthesised:
         for seed, folder in _corpora(config):
             synthesize(folder, config.tasks.synthesised, seed, usable_cores())
-    for variant in config.encoders.train:
-        if not _is_trained(_trained(config, variant)):
-            _train(config, variant)
+    if missing := [variant for variant in config.encoders.train if not is_trained(trained(config, variant))]:
+        train(config, missing)
 
 
 def build_plan(config: BenchmarkConfig) -> Plan:
@@ -74,6 +70,7 @@ def build_plan(config: BenchmarkConfig) -> Plan:
         config.features.batch_size,
         config.protocols.limited,
         absent,
+        tuple(_places(config)),
         (config.metrics.clips, config.metrics.dense),
     )
 
@@ -113,6 +110,13 @@ def build_settings(config: BenchmarkConfig) -> Settings:
     )
 
 
+def _places(config: BenchmarkConfig) -> list[Path]:
+    """Files and folders that the configuration names."""
+    node = config.encoders
+    models = [part for model in node.models.values() for part in (model, model.partition(":")[2].partition("@")[0])]
+    return [Path(name) for name in (*config.tasks.archives.values(), *vars(config.paths).values(), *models) if name]
+
+
 def part_of(config: BenchmarkConfig) -> tuple[int, int]:
     """(part, number of parts) of this process."""
     return shard_of(config)
@@ -137,7 +141,11 @@ def _tasks(config: BenchmarkConfig) -> tuple[list[Task], dict[str, str]]:
             found += read_tasks(name, Path(root), config.seed, node.allow_missing)
         except UserError as error:
             print(f"gap: {error}", file=sys.stderr)
-            absent[name] = f"its archive could not be read: {str(error).replace(root, 'the given folder')}"
+            said = without_places(str(error), [Path(root)], "the given folder")
+            absent[name] = f"its archive could not be read: {said}"
+        except Exception as error:  # a file in no known encoding, a disk that refuses: the other datasets can be read
+            traceback.print_exc()
+            absent[name] = f"its archive could not be read: {reason_of(error)}"
     known = [*(SYNTHESISED if node.synthesised else ()), *(task.name for task in found if task.name not in SYNTHESISED)]
     limited = {f"protocols.limited.{key}": names for key, names in config.protocols.limited.items()}
     for option, names in ({"tasks.only": node.only} | limited).items():
@@ -152,7 +160,7 @@ def _tasks(config: BenchmarkConfig) -> tuple[list[Task], dict[str, str]]:
 def _entrants(config: BenchmarkConfig) -> list[Entrant]:
     """Models in the order of the configuration, then what they are compared with."""
     node, device = config.encoders, _device(config)
-    given = {variant: str(_trained(config, variant)) for variant in node.train} | node.models
+    given = {variant: str(trained(config, variant)) for variant in node.train} | node.models
     titles = {variant: f"quickstart {variant.upper()}" for variant in node.train}
     models = {name: _entrant(name, model, device, titles.get(name, name)) for name, model in given.items()}
     found = list(models.values())
@@ -178,7 +186,7 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
 
 
 def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
-    if _is_run(Path(model)):
+    if is_run(Path(model)):
         return Entrant(name, title, "ours", lambda seed: _of_run(Path(model), device), seen=_seen(Path(model)))
     family = model.partition(":")[0]
     kinds: dict[str, Kind] = {"random": "random", "trivial": "trivial"}
@@ -220,53 +228,20 @@ def _of_run(folder: Path, device: str) -> FrozenModel:
 
 
 def _seen(run: Path) -> frozenset[str] | None:
-    """Ids, which are of the bytes, of all videos that the run trains on; None where its manifests are gone."""
+    """SHA-256 of all files that the run trains on, and of what its training copies were made of; None where its manifests are gone."""
     try:
-        return frozenset(Manifest.read([Path(path) for path in read_config(run / "config.yaml").mix.manifests]).ids)
+        table = Manifest.read([Path(path) for path in read_config(run / "config.yaml").mix.manifests]).table
     except UserError:
         return None
+    columns = [name for name in ("sha256", "original_sha256") if name in table.column_names]
+    return frozenset(digest for name in columns for digest in table[name].to_pylist() if digest)
 
 
 def _device(config: BenchmarkConfig) -> str:
-    if config.encoders.device != "auto":
-        return config.encoders.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-# -- training
-
-
-def _trained(config: BenchmarkConfig, variant: str) -> Path:
-    return Path(config.paths.runs) / f"quickstart_{variant}"
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file()
-
-
-def _is_trained(folder: Path) -> bool:
-    if not _is_run(folder):
-        return False
-    try:
-        step = read_progress(checkpoint_of(RunFolder(folder).checkpoints, None)).step
-    except UserError:
-        return False
-    return step == spans_of(read_config(folder / "config.yaml")).num_steps
-
-
-def _train(config: BenchmarkConfig, variant: str) -> None:
-    """In a process of its own, as a user would; the same call continues it. Raises `ToldError` where it fails."""
-    overrides = [
-        f"+variant={variant}",
-        "+experiment=quickstart",
-        f"name={_trained(config, variant).name}",
-        f"paths.runs={config.paths.runs}",
-        f"paths.embedded={config.paths.embedded}",
-    ]
-    compose_config(overrides)  # so that what is wrong with the names is told here
-    print(f"training the quickstart {variant.upper()}", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "surgrec.train", *overrides], stdout=sys.stderr, env=dict(os.environ))
-    if done.returncode:
-        error = UserError(f"training the quickstart {variant} ended with status {done.returncode}")
-        error.status = done.returncode if done.returncode > 0 else 1
-        raise ToldError(error)
+    """Raises `UserError` for a GPU that is not there: every cell would be a gap that says so."""
+    device, has_cuda = config.encoders.device, torch.cuda.is_available()
+    if device.startswith("cuda") and not has_cuda:
+        raise UserError(
+            f"encoders.device={device}, but torch sees no GPU here; give encoders.device=cpu, or see to the driver"
+        )
+    return device if device != "auto" else "cuda" if has_cuda else "cpu"

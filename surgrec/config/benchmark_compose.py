@@ -7,14 +7,11 @@ anything is rendered, trained or read.
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -22,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from surgrec.config import benchmark_schema
+from surgrec.config.application import run_hydra
 from surgrec.config.benchmark_schema import BenchmarkConfig
 from surgrec.config.compose import CONFIGS
 from surgrec.config.explain import COMPOSITION_ERRORS, one_sentence
-from surgrec.core.console import STATUS_OK, run_command
 from surgrec.core.errors import UserError
 from surgrec.core.shard import read_shard
 
@@ -33,35 +30,14 @@ FOLDER = CONFIGS / "benchmark"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 BASELINES = ("majority", "stratified_random", "colour_histogram")
 VARIANTS = ("mae", "jepa")
+VIEWS = ("middle_frame", "shuffled_frames")  # as surgrec/evaluation/running/entrant.py names them
 _LAYOUTS, _PRECISIONS = ("pooled", "time", "all"), ("float32", "bfloat16", "float16")
 
 
 def run_benchmark(command: Callable[[BenchmarkConfig], int], description: str | None) -> int:
     """Compose what the command line asks for, then run `command` with it; as `run_application` for a training."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that a wrong option reaches us, to be told in one sentence
     benchmark_schema.register()
-    is_composed = False
-
-    def application(composed: DictConfig) -> None:
-        nonlocal is_composed
-        is_composed = True
-        if status := run_command(lambda: command(typed(composed))):
-            sys.exit(status)
-
-    start = hydra.main(config_path=str(FOLDER.resolve()), config_name="config", version_base="1.3")
-
-    def compose_and_run() -> int:
-        try:
-            start(application)()
-        except COMPOSITION_ERRORS as error:
-            if is_composed:
-                raise
-            raise UserError(_sentence(error)) from error
-        return STATUS_OK
-
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(description)
-    return run_command(compose_and_run)
+    return run_hydra(lambda composed: command(typed(composed)), FOLDER, description, _sentence)
 
 
 def compose_benchmark(overrides: list[str]) -> BenchmarkConfig:
@@ -111,25 +87,45 @@ def check(config: BenchmarkConfig) -> None:
     for name in (config.name, *config.encoders.models):
         if not NAME.fullmatch(name):
             raise UserError(f"{name!r} is to be the name of a folder; use a-z, 0-9, _, - and .")
-    if twice := sorted(set(config.encoders.models) & {*config.encoders.train, *config.encoders.baselines}):
-        raise UserError(f"encoders.models.{twice[0]} has a name that is taken by another encoder; choose another")
     models = (*config.encoders.models, *config.encoders.train)
     for option in ("random", "views"):
         _choose(f"encoders.{option}", getattr(config.encoders, option), models)
+    taken = {*config.encoders.train, *config.encoders.baselines, *(f"{name}_random" for name in config.encoders.random)}
+    taken |= {f"{name}_{view}" for name in config.encoders.views for view in VIEWS}
+    if twice := sorted(set(config.encoders.models) & taken):
+        raise UserError(f"encoders.models.{twice[0]} has a name that is taken by another encoder; choose another")
+    node = config.protocols
     numbers = {
         "num_seeds": config.num_seeds,
         "processes": config.processes,
         "features.batch_size": config.features.batch_size,
         "tasks.clip_seconds": config.tasks.clip_seconds,
         "tasks.stride_seconds": config.tasks.stride_seconds,
-        "protocols.attentive.num_steps": config.protocols.attentive.num_steps,
-        "protocols.finetune.num_epochs": config.protocols.finetune.num_epochs,
-        "protocols.temporal.num_epochs": config.protocols.temporal.num_epochs,
+        "protocols.attentive.num_heads": node.attentive.num_heads,
+        "protocols.attentive.num_steps": node.attentive.num_steps,
+        "protocols.attentive.batch_size": node.attentive.batch_size,
+        "protocols.finetune.num_epochs": node.finetune.num_epochs,
+        "protocols.finetune.batch_size": node.finetune.batch_size,
+        "protocols.finetune.layer_decay": node.finetune.layer_decay,
+        "protocols.temporal.num_stages": node.temporal.num_stages,
+        "protocols.temporal.num_layers": node.temporal.num_layers,
+        "protocols.temporal.channels": node.temporal.channels,
+        "protocols.temporal.num_epochs": node.temporal.num_epochs,
+        "protocols.temporal.batch_size": node.temporal.batch_size,
     }
     for option, value in numbers.items():
         if not value > 0:
             raise UserError(f"{option}={value} must be above 0")
-    rates = {name: getattr(config.protocols, name).learning_rates for name in ("attentive", "finetune", "temporal")}
+    if not node.knn_neighbours or min(node.knn_neighbours) < 1:
+        raise UserError(f"protocols.knn_neighbours={node.knn_neighbours} must name at least one number, all above 0")
+    if not 0 <= node.finetune.drop_path < 1:
+        raise UserError(f"protocols.finetune.drop_path={node.finetune.drop_path} must be a share below 1")
+    if config.features.precision == "float16" and "finetune" in node.names:
+        raise UserError(
+            "features.precision=float16 is for frozen features, gradients vanish in it; give bfloat16, or leave finetune out of "
+            "protocols.names"
+        )
+    rates = {name: getattr(node, name).learning_rates for name in ("attentive", "finetune", "temporal")}
     for name, values in rates.items():
         if not values or min(values) <= 0:
             raise UserError(f"protocols.{name}.learning_rates={values} must name at least one rate, all above 0")

@@ -44,7 +44,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, of its suffix; on success fsync and rename it to `path`, else delete it."""
     path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    # process numbers repeat on other machines and in containers, which may write the same file on a shared disk at the same time
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{secrets.randbelow(10**9):09d}.partial{path.suffix}")
     try:
         yield temporary
         sync_path(temporary)

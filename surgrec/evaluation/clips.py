@@ -115,19 +115,28 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: ([int(digits) for digits in re.findall(r"\d+", path.stem)], path.name))
 
 
-class KeptClips:
-    """Clips that stay in memory once they were read, up to `most_bytes`; fine-tuning reads every one of them in every epoch."""
+class Room:
+    """Memory that clips of several sources share."""
 
-    def __init__(self, clips: ClipSource, most_bytes: int = 2**31) -> None:
-        self._clips, self._room = clips, most_bytes
+    def __init__(self, num_bytes: int = 2**30) -> None:
+        self.num_bytes = num_bytes
+
+
+class KeptClips:
+    """Clips that stay in memory once they were read, while there is `room`: fine-tuning reads every one of them in every epoch, and every
+    encoder reads the same ones.
+    """
+
+    def __init__(self, clips: ClipSource, room: Room) -> None:
+        self._clips, self._room = clips, room
         self._kept: dict[tuple[int, int], Pixels] = {}
 
     def read(self, row: int, num_frames: int) -> Pixels:
         """See `ClipSource`."""
         if (frames := self._kept.get((row, num_frames))) is None:
             frames = self._clips.read(row, num_frames)
-            if frames.nbytes <= self._room:
-                self._room -= frames.nbytes
+            if frames.nbytes <= self._room.num_bytes:
+                self._room.num_bytes -= frames.nbytes
                 self._kept[row, num_frames] = frames
         return frames
 

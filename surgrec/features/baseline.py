@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from surgrec.core.errors import UserError
 from surgrec.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, PreprocessSpec
+from surgrec.features.architecture import architecture_of, libraries_of
 from surgrec.features.layers import autocast
 from surgrec.hub.load import load_release, usable_device
 from surgrec.hub.preprocess import ClipPreprocess
@@ -53,6 +54,16 @@ class FrozenModel:
     name: str
     sha256: str
     said: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that decides its features, in plain values."""
+        return {
+            "weights": self.sha256,
+            "architecture": architecture_of(self.encoder),
+            "libraries": libraries_of(self.encoder),
+            "preprocessing": self.preprocess.to_dict(),
+        }
 
     @torch.no_grad()
     def tokens(self, clips: Sequence[npt.NDArray[np.uint8]], precision: str = "float32") -> Tensor:
@@ -234,6 +245,7 @@ def _transformers(name: str, device: str, num_frames: int | None, interval: floa
     except (OSError, ValueError, ImportError):
         seen = {}
     keys = _accounted(name, loading, len(model.state_dict()))
+    _settle(model, loading)
     config = model.config
     _refuse_other_scale(name, seen)
     crop = _crop(name, seen, config)
@@ -290,6 +302,18 @@ def _accounted(name: str, loading: Mapping[str, Any], num_weights: int) -> tuple
     of = sorted({key.split(".")[0] for key in dropped})
     line = f"transformers: all {num_weights - len(keys)} weights filled; {len(dropped)} keys of other parts dropped"
     return (f"{line} ({', '.join(of)})" if of else line,)
+
+
+def _settle(model: Any, loading: Mapping[str, Any]) -> None:
+    """What is not on the way to the tokens must not make two loads of one file differ, nor count as part of the encoder: a pooler that the
+    file lacks, which transformers draws at random, is set to 0, and V-JEPA 2's predictor is let go.
+    """
+    state = model.state_dict()
+    for key in (str(key) for kind in ("missing_keys", "mismatched_keys") for key in loading.get(kind) or ()):
+        if key in state:
+            state[key].zero_()
+    if model.config.model_type == "vjepa2":
+        model.predictor = None
 
 
 def _short_side(seen: Mapping[str, Any], crop: int) -> int:

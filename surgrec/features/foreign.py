@@ -12,7 +12,10 @@ that it wants to see: frames, time between them, pixels and their normalisation 
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -81,7 +84,11 @@ def _image(family: str, source: str, device: str, num_frames: int | None, interv
     encoder = model.encoder.to(device)
     size = crop or encoder.height_pixels
     red, green, blue = model.mean
-    pixels = PreprocessSpec(size, size, (red, green, blue), (model.std[0], model.std[1], model.std[2]))
+    # as timm prepares pictures for the same model: how much of the frame, and how it is made smaller
+    own: Mapping[str, Any] = encoder.model.pretrained_cfg  # type: ignore[assignment]
+    short = math.floor(size / float(own.get("crop_pct") or 1.0))
+    interpolation = "bicubic" if own.get("interpolation") == "bicubic" else "bilinear"
+    pixels = PreprocessSpec(short, size, (red, green, blue), (model.std[0], model.std[1], model.std[2]), interpolation)
     preprocess = ClipPreprocess(num_frames or NUM_FRAMES, interval or INTERVAL_SECONDS, pixels, device)
     said = (model.report.text(),) if model.report else (f"{family}: all weights filled by timm",)
     name = f"{family}, frame by frame" + (f", {crop} pixels" if crop else "")

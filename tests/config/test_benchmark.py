@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from surgrec import benchmark as verb
-from surgrec.config import benchmark, benchmark_compose
+from surgrec.config import benchmark, benchmark_compose, benchmark_processes, benchmark_training
 from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchmark
-from surgrec.core.errors import UserError
+from surgrec.core.errors import ToldError, UserError
+from surgrec.evaluation.running.entrant import VIEWS
 from surgrec.evaluation.running.plan import Plan
+from surgrec.evaluation.tasks.task import Task
 from tests.config.test_schema import watch
+from tests.corpus.test_manifest import manifest as manifest_of
+from tests.corpus.test_manifest import row
+from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
 
 GIVEN = "tasks.synthesised=tiny"
 FILES = sorted(path.relative_to(FOLDER) for path in FOLDER.glob("*/*.yaml"))
@@ -43,15 +53,20 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     options = [GIVEN, *paths, "encoders.train=[mae]", "tasks.only=[synthesised_phase]", "tasks.clip_seconds=0.6"]
     options.append(f"+tasks.archives.cholec80={tmp_path}")
     config = watch(compose_benchmark(options), seen)
-    monkeypatch.setattr(benchmark, "_train", lambda config, variant: None)
+    monkeypatch.setattr(benchmark, "train", lambda config, variants: None)
     benchmark.provide(config)
     plan = benchmark.build_plan(config)
     assert isinstance(plan, Plan) and len(plan.tasks) == 1
     assert benchmark.part_of(config) == (0, 1)
     assert set(all_options()) - seen == {"submissions", "processes"}  # which the verb reads
-    assert "config.submissions" in inspect.getsource(verb.write) and "config.processes" in inspect.getsource(
-        verb.benchmark
-    )
+    assert all(f"config.{name}" in inspect.getsource(verb.benchmark) for name in ("submissions", "processes"))
+
+
+def test_a_gpu_that_is_not_there_is_told_before_any_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = compose_benchmark([f"+tasks.archives.cholec80={tmp_path}", "encoders.device=cuda:1"])
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        benchmark.build_plan(config)
 
 
 def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
@@ -63,12 +78,29 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
     assert str(tmp_path) not in plan.absent["cholec80"] and "expected" in plan.absent["cholec80"]
 
 
+def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = clip_task([tmp_path / f"{number}.mp4" for number in range(NUM_VIDEOS)])
+
+    def read(name: str, *_: object) -> list[Task]:
+        if name == "cholec80":
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, f"of {tmp_path}/doe.csv")
+        return [task]
+
+    monkeypatch.setattr(benchmark, "read_tasks", read)
+    plan = benchmark.build_plan(compose_benchmark([f"+tasks.archives.{name}=/x" for name in ("cholec80", "jigsaws")]))
+    assert plan.tasks == (task,)
+    assert "UnicodeDecodeError" in plan.absent["cholec80"] and "doe" not in plan.absent["cholec80"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["tasks.clips=3"], "there is no option tasks.clips"),
         (["+encoders.trian=[mae]"], "did you mean encoders.train?"),
-        (["+experiment=quick"], r"there is no experiment 'quick'; choose one of \+experiment=quickstart"),
+        (
+            ["+experiment=quick"],
+            r"there is no experiment 'quick'; choose one of \+experiment=motion, \+experiment=quickstart",
+        ),
         (["protocols.names=[lda]"], "protocols.names has 'lda'; choose of knn"),
         (["protocols.names=[knn,knn]"], "names one twice"),
         (["encoders.random=[mae]"], "encoders.random has 'mae'"),
@@ -81,6 +113,15 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
         (["features.layout=flat"], "features.layout has 'flat'"),
         (["protocols.attentive.learning_rates=[]"], "at least one rate"),
         (["num_seeds=three"], "num_seeds"),
+        (["protocols.knn_neighbours=[0]"], "knn_neighbours"),
+        (["protocols.finetune.batch_size=0"], "finetune.batch_size=0 must be above 0"),
+        (["protocols.finetune.drop_path=1"], "a share below 1"),
+        (["features.precision=float16"], "gradients vanish"),
+        (["encoders.train=[mae]", "encoders.random=[mae]", "+encoders.models.mae_random=x"], "a name that is taken"),
+        (
+            ["encoders.train=[mae]", "encoders.views=[mae]", "+encoders.models.mae_middle_frame=x"],
+            "a name that is taken",
+        ),
         (["metrics.clips=acuracy"], "metrics.clips has 'acuracy'; choose of balanced accuracy"),
         (
             ["metrics.clips='ECE (adaptive bins)'"],
@@ -103,6 +144,56 @@ def test_an_unknown_task_is_told(tmp_path: Path) -> None:
     benchmark.provide(config)
     with pytest.raises(UserError, match=r"tasks\.only has 'phases'; choose of synthesised_phase"):
         benchmark.build_plan(config)
+
+
+def test_names_of_derived_encoders_are_those_that_are_refused() -> None:
+    assert {name for name, _ in VIEWS.values()} == set(benchmark_compose.VIEWS)
+
+
+def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
+    """Also where the parent was killed before the process came so far as to look."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    config = compose_benchmark([GIVEN, f"paths.embedded={tmp_path}"])
+    context = multiprocessing.get_context("fork")
+    arguments = (config, context.Value("i", 0), tmp_path / "log", gone.pid)
+    process = context.Process(target=_orphan, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
+
+
+def _orphan(*arguments: object) -> None:
+    benchmark_processes.build_plan = lambda config: time.sleep(20) or os._exit(3)  # type: ignore[assignment]
+    benchmark_processes._work(*arguments)  # type: ignore[arg-type]
+
+
+def test_trainings_side_by_side_all_run_and_a_failed_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each in a process with its share of the cores; what each says has its name before it."""
+    said = "import os, sys; print('cores', os.environ['OMP_NUM_THREADS']); sys.exit(%d)"
+    commands = {"mae": [sys.executable, "-c", said % 0], "jepa": [sys.executable, "-c", said % 3]}
+    monkeypatch.setattr(benchmark_training, "_command", lambda config, variant: commands[variant])
+    monkeypatch.setattr(benchmark_training, "usable_cores", lambda: 8)
+    config = compose_benchmark([GIVEN, f"paths.runs={tmp_path}", "processes=2"])
+    with pytest.raises(ToldError) as told:
+        benchmark_training.train(config, ["mae", "jepa"])
+    assert told.value.status == 3
+    assert {"mae: cores 4", "jepa: cores 4"} <= set(capfd.readouterr().err.splitlines())
+
+
+def test_what_a_run_has_seen_is_told_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of training copies, by those of what they were made of."""
+    rows = [row(1, sha256="a" * 64), row(2, sha256="b" * 64, original_sha256="c" * 64)]
+    file = tmp_path / "m.parquet"
+    manifest_of(*rows).write(file)
+    (tmp_path / "config.yaml").touch()
+    config = SimpleNamespace(mix=SimpleNamespace(manifests=[str(file)]))
+    monkeypatch.setattr(benchmark, "read_config", lambda path: config)
+    assert benchmark._seen(tmp_path) == {letter * 64 for letter in "abc"}
+    file.unlink()
+    assert benchmark._seen(tmp_path) is None
 
 
 @pytest.mark.slow

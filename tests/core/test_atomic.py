@@ -46,6 +46,18 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_succeeds(tmp_path:
     assert json.loads(path.read_text()) == "new"
 
 
+def test_two_writers_of_one_number_do_not_meet(tmp_path: Path) -> None:
+    """In containers on a shared disk both may be process 7."""
+    path = tmp_path / "features.safetensors"
+    with atomic_path(path) as one:
+        one.write_text("one")
+        with atomic_path(path) as two:
+            assert one != two
+            two.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_writer_that_wrote_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "file"):
         pass

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from surgrec.core.errors import UserError
-from surgrec.evaluation.clips import KeptClips, VideoClips, ViewedClips, clip_times, shuffled
+from surgrec.evaluation.clips import KeptClips, Room, VideoClips, ViewedClips, clip_times, shuffled
 from surgrec.video.decode import open_video
 from surgrec.video.probe import probe
 from tests.video.make_videos import Coded, write
@@ -58,7 +58,7 @@ def test_what_there_is_room_for_is_read_once() -> None:
             return super().read(row, num_frames)
 
     source = Counted()
-    clips = KeptClips(source, most_bytes=2 * 4 * 12)  # two clips of four frames
+    clips = KeptClips(source, Room(2 * 4 * 12))  # two clips of four frames
     for _ in range(3):
         assert [numbers(clips.read(row, 4)) for row in (0, 1, 2)] == [[0, 1, 2, 3]] * 3
     assert source.num_read == 2 + 3

@@ -14,6 +14,7 @@ import torch
 from surgrec import extract
 from surgrec.core.console import run_command
 from surgrec.core.errors import UserError
+from surgrec.evaluation.protocols.blocks import depth_of
 from surgrec.features.baseline import load_any
 from surgrec.features.store import open_store
 from surgrec.video.decode import open_video
@@ -128,6 +129,49 @@ def tiny_vivit(folder: Path) -> torch.nn.Module:
     model: torch.nn.Module = transformers.VivitModel(config, add_pooling_layer=False).eval()
     model.save_pretrained(folder)  # type: ignore[operator]
     return model
+
+
+def test_what_the_file_lacks_and_nobody_uses_does_not_make_two_loads_differ(tmp_path: Path) -> None:
+    """A pooler is drawn by transformers where a classifier was published, and is not on the way to the tokens."""
+    transformers = transformers_here()
+    torch.manual_seed(0)
+    sizes = {"image_size": 32, "patch_size": 16, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.ViTConfig(**sizes, intermediate_size=64)
+    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "model")
+    first, second = (load_any(f"transformers:{tmp_path / 'model'}", "cpu", num_frames=2) for _ in range(2))
+    assert first.sha256 == second.sha256 and first.facts == second.facts
+
+
+def test_the_predictor_of_a_vjepa2_is_no_part_of_its_encoder(video: VideoOf, tmp_path: Path) -> None:
+    transformers = transformers_here()
+    torch.manual_seed(0)
+    sizes = {"crop_size": 32, "frames_per_clip": 4, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.VJEPA2Config(
+        **sizes, pred_hidden_size=48, pred_num_attention_heads=2, pred_num_hidden_layers=3
+    )
+    theirs = transformers.VJEPA2Model(config).eval()
+    theirs.save_pretrained(tmp_path / "model")
+    model = load_any(f"transformers:{tmp_path / 'model'}", "cpu")
+    assert not [name for name, _ in model.encoder.named_parameters() if "predictor" in name]
+    assert depth_of(model.encoder) == 2
+    clip = frames_of(video(2.0), model.preprocess)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.encoder(clip), theirs(clip.transpose(1, 2), skip_predictor=True).last_hidden_state
+        )
+
+
+def test_models_of_equal_weights_and_other_heads_are_two(tmp_path: Path) -> None:
+    transformers = transformers_here()
+    sizes = {"image_size": 28, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 1}
+    found = []
+    for heads in (2, 4):
+        torch.manual_seed(0)
+        config = transformers.Dinov2Config(**sizes, num_attention_heads=heads)
+        transformers.Dinov2Model(config).save_pretrained(tmp_path / str(heads))
+        found.append(load_any(f"transformers:{tmp_path / str(heads)}", "cpu", num_frames=2))
+    assert found[0].sha256 == found[1].sha256 and found[0].facts != found[1].facts
+    assert set(found[0].facts["libraries"]) == {"torch", "transformers"}
 
 
 def test_the_class_token_of_a_vivit_is_none_of_its_tokens(video: VideoOf, tmp_path: Path) -> None:

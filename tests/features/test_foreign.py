@@ -87,6 +87,30 @@ def test_dinov2_equals_timm(crop: int | None, tmp_path: Path) -> None:
     assert "1 key dropped" in model.said[0] and model.preprocess.pixels.crop_pixels == (crop or 28)
 
 
+@pytest.mark.parametrize(
+    ("family", "name", "crop_pct"),
+    [
+        ("dinov2", "vit_small_patch14_dinov2", 1.0),
+        ("vit", "vit_tiny_patch16_224", 0.9),
+        ("dinov3", "vit_small_patch16_dinov3", 1.0),
+    ],
+)
+def test_pictures_are_prepared_as_timm_prepares_them(family: str, name: str, crop_pct: float, tmp_path: Path) -> None:
+    from timm.data import resolve_model_data_config
+
+    theirs = image_model(name, **({} if family == "dinov3" else {"img_size": 28 if family == "dinov2" else 32}))
+    path = written(theirs.state_dict(), tmp_path / "w.pth")
+    heads = getattr(theirs.blocks[0].attn, "num_heads", 0)  # type: ignore[index, union-attr]
+    model = load_any(f"{family}:{path}@heads:{heads}", "cpu", num_frames=1)
+    facts, pixels = resolve_model_data_config(theirs), model.preprocess.pixels
+    assert facts["interpolation"] == pixels.interpolation == "bicubic"
+    assert (pixels.mean, pixels.std) == (facts["mean"], facts["std"])
+    assert pixels.short_side_pixels == int(pixels.crop_pixels / crop_pct)
+    with torch.no_grad():
+        expected = theirs.forward_features(prepared(model)[0])[:, theirs.num_prefix_tokens :]  # type: ignore[operator, misc]
+    close(model.tokens([CLIP[:1]]), expected)
+
+
 @pytest.mark.parametrize("name", ["vjepa", "surgrec-jepa", "surgrec-mae", "vjepa2.1"])
 def test_the_other_families_are_whole_and_say_so(name: str, tmp_path: Path) -> None:
     file = make(name)

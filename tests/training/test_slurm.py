@@ -12,12 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from surgrec.corpus.manifest import Manifest
+from surgrec.evaluation.results import Results
+from surgrec.evaluation.results_json import read_results
+from tests.evaluation.running.tiny import numbers_of
 from tests.training.cluster import PATIENCE_SECONDS, Cluster, cluster, why_not_here
 from tests.training.tiny import ENVIRONMENT, REPOSITORY, assert_same_run, metrics_of, overrides
 
@@ -254,6 +257,92 @@ def test_an_array_prepares_a_corpus_and_what_failed_is_made_alone(slurm: Cluster
     slurm.wait(lambda: slurm.state(f"{alone}_1") == "COMPLETED", said)
     copies, originals = Manifest.read([place / "copies" / "manifest.parquet"]), Manifest.read([footage])
     assert sorted(copies.video_ids) == sorted(originals.video_ids) and len(copies) == 6
+
+
+# -- the benchmark
+
+BENCHMARK = (
+    "name=tiny",
+    "tasks.synthesised=tiny",
+    "tasks.only=[synthesised_phase,synthesised_phases]",
+    "tasks.clip_seconds=0.6",
+    "protocols.names=[knn,linear,frame_linear]",
+    "encoders.device=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    """The folder of a corpus, and what one process finds on it."""
+    folder = tmp_path_factory.mktemp("measured")
+    command = [sys.executable, "-m", "surgrec.benchmark", *BENCHMARK]
+    done = subprocess.run(command, cwd=folder, env=os.environ | ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "embedded", table_of(folder)
+
+
+def table_of(folder: Path) -> Results:
+    """Without what a clock says."""
+    return replace(numbers_of(read_results(folder / "benchmark" / "tiny" / "results.json")), date="")
+
+
+def submit_benchmark(slurm: Cluster, place: Path, *more: str) -> tuple[list[str], Callable[[], str]]:
+    """The jobs of an array of two, which take all CPUs of the cluster, and what they say."""
+    options = ["--array=0-1", "--cpus-per-task=2", "--mem-per-cpu=1G", "--time=30"]
+    site = {"SURGREC_SITE": str(place / "site.env")}
+    number = slurm.submit(SCRIPTS / "benchmark.sbatch", options, [*BENCHMARK, *more], place, site)
+    return [f"{number}_0", f"{number}_1"], lambda: "\n".join(log.read_text() for log in place.glob("*.log"))
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 60])
+def test_a_benchmark_in_parts_outlives_preemption(
+    grace_seconds: int, slurm: Cluster, place: Path, measured: tuple[Path, Results]
+) -> None:
+    """Both parts are ended at work and come back; whichever is last writes what one process would have."""
+    slurm.run("scontrol", "update", "PartitionName=low", f"GraceTime={grace_seconds}")
+    jobs, said = submit_benchmark(slurm, place, f"paths.embedded={measured[0]}")
+    parts = [f"shard={part}/2" for part in (0, 1)]
+    slurm.wait(lambda: all(processes_of("surgrec.benchmark", part) for part in parts), said)
+    working = [process for part in parts for process in processes_of("surgrec.benchmark", part)]
+    for process in working:
+        os.kill(process, signal.SIGSTOP)
+    assert not (place / "benchmark" / "tiny" / "results.json").exists()
+    higher = slurm.run("sbatch", "--parsable", "--partition=high", "--ntasks=4", "--output=none", "--wrap", "sleep 1")
+    slurm.wait(lambda: all(was_signalled(process, signal.SIGTERM) for process in working), said)
+    resume(dict(enumerate(working)))
+    for job in jobs:
+        slurm.wait(lambda job=job: slurm.state(job) == "COMPLETED", said)
+        facts = slurm.facts(job)
+        assert (facts["Restarts"], facts["ExitCode"]) == ("1", "0:0"), f"{facts}\n{said()}"
+    assert slurm.state(higher) == "COMPLETED"
+    assert table_of(place) == measured[1] and "report.html" in said()
+    assert not list(place.glob("*.crashes"))
+
+
+def test_a_part_of_a_benchmark_whose_time_is_over_comes_back_alone(slurm: Cluster, place: Path) -> None:
+    """Each in turn, since one of them bears the number of the array; the program only waits, and after a restart ends."""
+    program = place / "waits"
+    program.write_text(
+        "#!/usr/bin/env bash\nif ((SLURM_RESTART_COUNT)); then exit 0; fi\ntouch here_$SLURM_ARRAY_TASK_ID\nexec sleep 900\n"
+    )
+    program.chmod(0o755)
+    (place / "site.env").write_text(f'export PYTHON="{program}"\n')
+    jobs, said = submit_benchmark(slurm, place)
+    slurm.wait(lambda: len(list(place.glob("here_*"))) == 2, said)
+    for restarts, job in enumerate(jobs, 1):
+        slurm.run("scancel", "--signal=USR1", "--batch", job)
+        slurm.wait(lambda job=job: slurm.state(job) == "COMPLETED", said)
+        assert [slurm.num_restarts(each) for each in jobs] == [1] * restarts + [0] * (2 - restarts), said()
+    assert said().count("its time is over; requeued") == 2
+
+
+def test_a_mistake_in_a_benchmark_is_not_tried_again(slurm: Cluster, place: Path) -> None:
+    jobs, said = submit_benchmark(slurm, place, "protocols.nams=[knn]")
+    for job in jobs:
+        slurm.wait(lambda job=job: slurm.state(job) == "FAILED", said)
+        facts = slurm.facts(job)
+        assert (facts["ExitCode"], facts["Restarts"]) == ("2:0", "0"), said()
+    assert said().count("did you mean protocols.names?") == 2
 
 
 def test_a_sweep_is_a_job_for_each_value(slurm: Cluster, footage: Path, place: Path) -> None:

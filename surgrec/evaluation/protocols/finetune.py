@@ -12,7 +12,8 @@ its own for each task.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from surgrec.evaluation.protocols.blocks import layered_groups, stochastic_depth
 from surgrec.evaluation.protocols.held_out import joined, refuse_shared_groups
 from surgrec.evaluation.protocols.unfinished import Unfinished
 from surgrec.evaluation.splits import Split
+from surgrec.features.architecture import architecture_of
 from surgrec.features.baseline import weights_sha256
 from surgrec.features.layers import autocast
 from surgrec.hub.preprocess import ClipPreprocess
@@ -124,8 +126,7 @@ class Finetune:
 
     def new_model(self, num_classes: int, seed: int) -> FineTunedModel:
         """A copy of the encoder with a head, the same for the same seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_word(seed, "finetune-head", 0))
+        with _drawing(_word(seed, "finetune-head", 0), self.preprocess.device):
             return FineTunedModel(self.encoder, num_classes, self.settings.head_std).to(self.preprocess.device)
 
     @torch.no_grad()
@@ -183,6 +184,7 @@ class Finetune:
                 wanted = torch.from_numpy(labels[rows[places]]).to(device)
                 draws = torch.Generator().manual_seed(_word(seed, "finetune-drop-path", step))
                 with (
+                    _drawing(_word(seed, "finetune-dropout", step), device),
                     stochastic_depth(model.encoder, settings.drop_path, draws),
                     autocast(settings.precision, device),
                 ):
@@ -214,6 +216,7 @@ class Finetune:
             dict(values),
             seed,
             weights_sha256(self.encoder),
+            architecture_of(self.encoder),
         )
         depends_on = repr(facts).encode() + rows.tobytes() + labels[rows].tobytes()
         return Unfinished(self.folder, depends_on, self.keep_every_seconds)
@@ -248,6 +251,15 @@ def finetuned(
             refuse_shared_groups(split, names)
     answers = [protocol(clips, truth, split, num_classes, seed) for split in splits]
     return joined(answers, truth, names, splits, num_classes)
+
+
+@contextmanager
+def _drawing(word: int, device: str) -> Iterator[None]:
+    """While this lasts torch's global generators start from `word`: encoders of other libraries have dropout of their own."""
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(word)
+        yield
 
 
 def _word(seed: int, purpose: str, position: int) -> int:

@@ -28,10 +28,13 @@ class Unfinished:
         self._every_seconds, self._written = every_seconds, time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The last state that was written, on the CPU; None where there is none."""
+        """The last state that was written, on the CPU; None where there is none, or a damaged one."""
         if self._file is None or not self._file.is_file():
             return None
-        state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+        except Exception:  # what half a pickle raises is anything
+            return None
         return state
 
     def write(self, state: dict[str, Any], is_last: bool) -> None:

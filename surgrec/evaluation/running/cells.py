@@ -9,17 +9,15 @@ In: cells, gaps. Out: files, and which of them still stand. It is its own file b
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from surgrec.core.atomic import write_json
 from surgrec.core.errors import UserError
 from surgrec.evaluation.results import Cell, Gap
 from surgrec.evaluation.results_json import plain, record_of
-from surgrec.evaluation.running.predictions import Predictions
+from surgrec.evaluation.running.predictions import Predictions, key_in
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,14 @@ class Cells:
         self._folder = folder
 
     def read(self, place: Place, key: str | None = None) -> Cell | None:
-        """The finished cell; None where it is not there, or was made from anything else than what `key` says (None: from whatever)."""
+        """The finished cell; None where it is not there, or was made from anything else than what `key` says (None: from whatever), or
+        has not its own predictions beside it: a process may die between the two, and two may write at once.
+        """
         try:
             content = json.loads(self._file(place, ".json").read_text(encoding="utf-8"))
             if key is not None and content["key"] != key:
+                return None
+            if key_in(self._file(place, ".npz")) != content["key"]:
                 return None
             return record_of(Cell, content["cell"], "cell")
         except (OSError, ValueError, KeyError, TypeError, UserError):
@@ -54,7 +56,7 @@ class Cells:
 
     def write(self, place: Place, key: str, cell: Cell, predictions: Predictions) -> None:
         """Keep a finished cell; what was said of its failure goes."""
-        predictions.write(self._file(place, ".npz"))
+        predictions.write(self._file(place, ".npz"), key)
         write_json(self._file(place, ".json"), {"key": key, "cell": plain(cell)})
         self.remove_gap(place)
 
@@ -80,8 +82,3 @@ class Cells:
 
     def _file(self, place: Place, suffix: str) -> Path:
         return self._folder / place.task / place.split / place.encoder / f"{place.protocol}{suffix}"
-
-
-def key_of(facts: dict[str, Any]) -> str:
-    """A digest of all that decides a cell."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]

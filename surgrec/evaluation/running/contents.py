@@ -1,7 +1,8 @@
 """What a video is, by its bytes.
 
 In: a file, or a folder of pictures. Out: a digest of what is in it. It is its own file because features are kept by content: a video that
-was replaced under its name must never be answered with the features of the old one.
+was replaced under its name must never be answered with the features of the old one. The digest of a file is its SHA-256, as in a
+manifest, so that test videos can be looked for among those of a pretraining.
 
 Digests are noted beside the features, under a hash of path, size and time of change, so that a terabyte is read once. The notes hold no
 names.
@@ -28,7 +29,7 @@ class Contents:
         self._is_changed = False
 
     def of(self, video: Path) -> str:
-        """32 hexadecimal digits. Raises `UserError` where the video is not there."""
+        """64 hexadecimal digits. Raises `UserError` where the video is not there."""
         key = _state(video)
         if key not in self._noted:
             self._noted[key] = _digest(video)
@@ -60,12 +61,12 @@ def _files(video: Path) -> list[Path]:
 
 def _state(video: Path) -> str:
     stats = [(path.name, path.stat()) for path in _files(video)]
-    told = [str(video.resolve()), *(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)]
+    told = ["sha256", str(video.resolve()), *(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)]
     return hashlib.blake2b("\n".join(told).encode(), digest_size=16).hexdigest()
 
 
 def _digest(video: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()
     for path in _files(video):
         if video.is_dir():  # whose pictures stand in the order of their names
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())

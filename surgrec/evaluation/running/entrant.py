@@ -27,8 +27,7 @@ VIEWS: dict[View, tuple[str, str]] = {
 @dataclass(frozen=True)
 class Entrant:
     """`load`: the model of a seed; None for an `answer` that looks at nothing. `is_drawn`: each seed has a model of its own, as random
-    initialisation has. `view`: what of a clip it sees. `seen`: ids of the videos that it was pretrained on, by content; None where that is
-    not known.
+    initialisation has. `view`: what of a clip it sees. `seen`: SHA-256 of the files that it was pretrained on; None where not known.
     """
 
     name: str
@@ -40,15 +39,18 @@ class Entrant:
     view: View = "all frames"
     seen: frozenset[str] | None = None
 
-    def contamination(self, test_ids: frozenset[str]) -> str:
-        """What of a test set was in the pretraining data, in a sentence."""
-        if self.seen is None:
-            return UNKNOWN
-        if not self.seen:
+    def contamination(self, test_videos: frozenset[str] | None) -> str:
+        """What of a test set was in the pretraining data, in a sentence. `test_videos`: SHA-256 of its files, None where they are none.
+
+        Files are the same or not: a test video that was pretrained on as another copy, cut or encoded anew, is not found.
+        """
+        if self.seen is not None and not self.seen:
             return "not pretrained"
-        shared = len(self.seen & test_ids)
-        of = f"{len(test_ids)} test videos"
-        return f"{shared} of {of} pretrained on" if shared else f"none of {of} pretrained on, by content"
+        if self.seen is None or test_videos is None:
+            return UNKNOWN
+        shared = len(self.seen & test_videos)
+        of = f"{len(test_videos)} test videos"
+        return f"{shared} of {of} pretrained on" if shared else f"none of {of} pretrained on, byte for byte"
 
 
 def viewed(entrant: Entrant, view: View) -> Entrant:

@@ -40,7 +40,8 @@ from surgrec.evaluation.running.cells import Cells, Place
 from surgrec.evaluation.running.entrant import Entrant
 from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.protocols import DENSE, LOOKS_AT_NOTHING
-from surgrec.evaluation.running.run import Bench, reason_of
+from surgrec.evaluation.running.reasons import reason_of
+from surgrec.evaluation.running.run import Bench
 from surgrec.evaluation.running.splits import facts_of, rows_tested, split_sets
 from surgrec.evaluation.tasks.task import ClipTask, DenseTask, Task
 
@@ -48,9 +49,10 @@ Statistics = dict[str, Statistic]  # of encoders, by name
 Column = tuple[str, str, str]  # task, split, protocol's key
 
 
-def join(plan: Plan, environment: Mapping[str, object]) -> Results:
-    """All that is there. A cell that was not run yet is a gap that says so."""
-    cells, states = Cells(plan.folder / "cells"), states_of(plan)
+def join(plan: Plan, environment: Mapping[str, object], bench: Bench | None = None) -> Results:
+    """All that is there. A cell that was not run yet is a gap that says so. `bench`: of the run, whose models need not be loaded again."""
+    bench = bench or Bench(plan)
+    cells, states = Cells(plan.folder / "cells"), states_of(plan, bench)
     found = {place: state for place, state in states.items() if isinstance(state, Cell)}
     gaps = [Gap(task, "*", "*", reason) for task, reason in plan.absent.items()]
     gaps += [state for state in states.values() if isinstance(state, Gap)]
@@ -66,7 +68,7 @@ def join(plan: Plan, environment: Mapping[str, object]) -> Results:
         date=date.today().isoformat(),
         environment=plain({**_environment(plan), **environment}),
         tasks=tuple(_task_facts(task, _sharing(task, plan.tasks)) for task in plan.tasks),
-        encoders=tuple(_encoder_facts(plan, entrant) for entrant in plan.entrants),
+        encoders=tuple(_encoder_facts(bench, entrant) for entrant in plan.entrants),
         cells=tuple(_main_first(plan, place, cell) for place, cell in found.items()),
         comparisons=tuple(comparisons),
         ranks=tuple(_ranks(plan, columns, by_column)),
@@ -74,9 +76,9 @@ def join(plan: Plan, environment: Mapping[str, object]) -> Results:
     )
 
 
-def states_of(plan: Plan) -> dict[Place, Cell | Gap | None]:
+def states_of(plan: Plan, bench: Bench) -> dict[Place, Cell | Gap | None]:
     """Of every cell: what was found, why nothing was, or None where it was not tried, or with other weights or settings than the plan's."""
-    cells, bench = Cells(plan.folder / "cells"), Bench(plan)
+    cells = Cells(plan.folder / "cells")
     states: dict[Place, Cell | Gap | None] = {}
     for place in plan.places():
         states[place] = cells.gap(place)
@@ -84,13 +86,16 @@ def states_of(plan: Plan) -> dict[Place, Cell | Gap | None]:
             try:
                 states[place] = cells.read(place, bench.key(place))
             except Exception as error:  # of an encoder that cannot be had any more
-                states[place] = Gap(place.task, place.encoder, title_of(place), reason_of(error))
+                states[place] = Gap(place.task, place.encoder, title_of(place), reason_of(error, plan.places_hidden))
     return states
 
 
-def is_complete(plan: Plan) -> bool:
-    """Whether every cell was tried."""
-    return all(state is not None for state in states_of(plan).values())
+def is_complete(plan: Plan, bench: Bench | None = None) -> bool:
+    """Whether every cell was tried; no model is loaded to say so where files are lacking."""
+    places = plan.places()
+    if Cells(plan.folder / "cells").num_done(places) < len(places):
+        return False
+    return all(state is not None for state in states_of(plan, bench or Bench(plan)).values())
 
 
 def _gathered(gaps: Sequence[Gap]) -> list[Gap]:
@@ -207,12 +212,17 @@ def _rank(statistics: Statistics, name: str) -> float:
 
 def _sharing(task: Task, tasks: Sequence[Task]) -> tuple[str, ...]:
     """Names of the other tasks of its form that are tested on some of its videos: their scores err together."""
-    own = _test_ids(task)
+    own = _tested_ids(task)
     return tuple(
         other.name
         for other in tasks
-        if other is not task and isinstance(other, ClipTask) == isinstance(task, ClipTask) and own & _test_ids(other)
+        if other is not task and isinstance(other, ClipTask) == isinstance(task, ClipTask) and own & _tested_ids(other)
     )
+
+
+def _tested_ids(task: Task) -> frozenset[str]:
+    rows = task.clips if isinstance(task, ClipTask) else task.recordings
+    return frozenset(rows[row].video_id for chosen in split_sets(task) for row in rows_tested(chosen))
 
 
 def _task_facts(task: Task, sharing: tuple[str, ...]) -> TaskFacts:
@@ -229,12 +239,13 @@ def _task_facts(task: Task, sharing: tuple[str, ...]) -> TaskFacts:
     )
 
 
-def _encoder_facts(plan: Plan, entrant: Entrant) -> EncoderFacts:
-    contamination = {task.name: entrant.contamination(_test_ids(task)) for task in plan.tasks}
+def _encoder_facts(bench: Bench, entrant: Entrant) -> EncoderFacts:
+    plan = bench.plan
+    contamination = {task.name: entrant.contamination(_test_videos(bench, task, entrant)) for task in plan.tasks}
     if entrant.load is None:
         return EncoderFacts(entrant.name, entrant.title, entrant.kind, 0, {}, {}, contamination)
     try:
-        model = entrant.load(0)
+        facts = bench.models.facts(entrant)
     except Exception as error:  # its cells are gaps that say why
         return EncoderFacts(
             entrant.name,
@@ -242,19 +253,28 @@ def _encoder_facts(plan: Plan, entrant: Entrant) -> EncoderFacts:
             entrant.kind,
             0,
             {},
-            {"used": f"none: {reason_of(error)}"},
+            {"used": f"none: {reason_of(error, plan.places_hidden)}"},
             dict.fromkeys(contamination, UNKNOWN),
         )
-    clip = model.preprocess
-    geometry = {"frames": clip.num_frames, "seconds": round(clip.window_seconds, 3), "pixels": clip.pixels.crop_pixels}
-    number = sum(each.numel() for each in model.encoder.parameters())
-    weights = {"id": model.sha256[:16], "used": "; ".join(reason_of(UserError(line)) for line in model.said) or "all"}
-    return EncoderFacts(entrant.name, entrant.title, entrant.kind, number, geometry, weights, contamination)
+    said = "; ".join(reason_of(UserError(line), plan.places_hidden) for line in facts.said)
+    weights = {"id": facts.weights_id, "used": said or "all"}
+    return EncoderFacts(
+        entrant.name, entrant.title, entrant.kind, facts.num_parameters, facts.geometry, weights, contamination
+    )
 
 
-def _test_ids(task: Task) -> frozenset[str]:
+def _test_videos(bench: Bench, task: Task, entrant: Entrant) -> frozenset[str] | None:
+    """SHA-256 of the test videos; None where one is a folder of pictures or not there. Files are read only for who was pretrained."""
+    if not entrant.seen:
+        return None
     rows = task.clips if isinstance(task, ClipTask) else task.recordings
-    return frozenset(rows[row].video_id for chosen in split_sets(task) for row in rows_tested(chosen))
+    videos = {rows[row].video for chosen in split_sets(task) for row in rows_tested(chosen)}
+    try:
+        return None if any(video.is_dir() for video in videos) else frozenset(map(bench.features.contents.of, videos))
+    except UserError:
+        return None
+    finally:
+        bench.features.contents.save()
 
 
 def _environment(plan: Plan) -> dict[str, object]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ import numpy.typing as npt
 from surgrec.core.atomic import atomic_path
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.protocols.dense import DenseHeldOut
+
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError)
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ class Predictions:
             for predictions, values in zip(self.predictions, self.probabilities, strict=True)
         ]
 
-    def write(self, file: Path) -> None:
-        """Write all of it, whole or not at all."""
+    def write(self, file: Path, key: str) -> None:
+        """Write all of it, whole or not at all. `key`: of the cell that they are of."""
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(file) as temporary, temporary.open("wb") as target:
-            np.savez_compressed(target, **vars(self))
+            np.savez_compressed(target, key=np.array(key), **vars(self))
 
     @classmethod
     def read(cls, file: Path) -> Predictions | None:
@@ -64,8 +67,17 @@ class Predictions:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, BadZipFile):
+        except _UNREADABLE:
             return None
+
+
+def key_in(file: Path) -> str | None:
+    """The key of the cell that the predictions in `file` are of; None where it is not there or is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return str(arrays["key"])
+    except _UNREADABLE:
+        return None
 
 
 def of_clips(results: Sequence[HeldOut]) -> Predictions:

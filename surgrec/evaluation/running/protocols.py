@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from surgrec.core.errors import UserError
 from surgrec.evaluation.clips import ClipSource
+from surgrec.evaluation.encode import Kept
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.protocols.attentive import Attentive
 from surgrec.evaluation.protocols.dense import DenseHeldOut, DenseProtocol, DenseRecording, dense_held_out
@@ -28,13 +30,16 @@ from surgrec.evaluation.protocols.temporal import Temporal, TemporalSettings
 from surgrec.evaluation.splits import Split
 from surgrec.evaluation.tasks.task import ClipTask, NamedSplit
 from surgrec.features.baseline import FrozenModel
+from surgrec.features.extractor import Layout
 
-FROZEN = ("knn", "linear", "attentive", "few_shot_1", "few_shot_5", "few_shot_10")
+FROZEN = ("knn", "linear", "linear_change", "attentive", "few_shot_1", "few_shot_5", "few_shot_10")
 FINETUNE = "finetune"
+LINEAR_CHANGE = "linear_change"  # on features of a layout of its own
 DENSE = ("frame_linear", "temporal", "temporal_causal")
 KEYS = (*FROZEN, FINETUNE, *DENSE)
 LOOKS_AT_NOTHING = "none"  # the key of answers such as the majority
 _SHARES = {"few_shot_1": 0.01, "few_shot_5": 0.05, "few_shot_10": 0.1}
+FEW_SHOT = tuple(_SHARES)
 _DRAWN = ("attentive", *_SHARES, FINETUNE, "temporal", "temporal_causal")  # what the seed changes
 
 
@@ -70,6 +75,8 @@ def title_of(key: str) -> str:
             return KNN.name
         case "linear":
             return Linear.name
+        case "linear_change":
+            return f"{Linear.name}, with change"
         case "attentive":
             return Attentive.name
         case "finetune":
@@ -87,6 +94,13 @@ def title_of(key: str) -> str:
     raise UserError(f"protocols.names has {key!r}; choose of {', '.join(KEYS)}")
 
 
+def layout_of(key: str, layout: Layout) -> Kept | None:
+    """The layout of features that a protocol reads where `layout` is that of the benchmark; None where it reads no features of clips."""
+    if key == LINEAR_CHANGE:
+        return "change"
+    return layout if key in FROZEN else None
+
+
 def is_drawn(key: str) -> bool:
     """Whether the seed changes what the protocol does with the same features."""
     return key in _DRAWN
@@ -97,6 +111,7 @@ def frozen_of(key: str, settings: Settings) -> FrozenProtocol:
     protocols: Mapping[str, FrozenProtocol] = {
         "knn": settings.knn,
         "linear": settings.linear,
+        LINEAR_CHANGE: replace(settings.linear, name=title_of(LINEAR_CHANGE)),
         "attentive": settings.attentive,
     }
     return protocols.get(key, settings.linear)
@@ -130,10 +145,16 @@ def on_clips(
 
 
 def on_pixels(
-    settings: Settings, model: FrozenModel, clips: ClipSource, task: ClipTask, splits: Sequence[NamedSplit], seed: int
+    settings: Settings,
+    model: FrozenModel,
+    clips: ClipSource,
+    task: ClipTask,
+    splits: Sequence[NamedSplit],
+    seed: int,
+    folder: Path | None = None,
 ) -> HeldOut:
-    """Predictions of the test clips after training all of a copy of the encoder."""
-    protocol = Finetune(model.encoder, model.preprocess, settings.finetune)
+    """Predictions of the test clips after training all of a copy of the encoder. `folder`: see `Finetune`."""
+    protocol = Finetune(model.encoder, model.preprocess, settings.finetune, folder=folder)
     parts = [_split(each) for each in splits]
     return finetuned(
         clips,

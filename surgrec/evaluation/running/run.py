@@ -6,18 +6,18 @@ an explained gap and everything else goes on; what is killed goes on where it wa
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
 
 from surgrec.core.console import progress
 from surgrec.core.errors import UserError
-from surgrec.evaluation.clips import KeptClips
+from surgrec.core.wording import counted
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.protocols.answer import Search
 from surgrec.evaluation.protocols.dense import DenseHeldOut, DenseRecording
@@ -25,23 +25,25 @@ from surgrec.evaluation.protocols.dense_trivial import DenseMajority
 from surgrec.evaluation.protocols.held_out import held_out
 from surgrec.evaluation.results import MAJORITY, Cell, Gap
 from surgrec.evaluation.running import protocols, scoring
-from surgrec.evaluation.running.cells import Cells, Place, key_of
+from surgrec.evaluation.running.cells import Cells, Place
 from surgrec.evaluation.running.entrant import Entrant
-from surgrec.evaluation.running.features import Features, clip_source
+from surgrec.evaluation.running.features import Features
+from surgrec.evaluation.running.keys import key_of, rows_digest, videos_digest
+from surgrec.evaluation.running.models import Models
 from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.predictions import Predictions, of_clips, of_operations
+from surgrec.evaluation.running.reasons import reason_of
 from surgrec.evaluation.running.splits import SplitSet, hash_of
 from surgrec.evaluation.splits import Split
-from surgrec.evaluation.tasks.task import NO_LABEL, ClipTask, DenseTask
+from surgrec.evaluation.tasks.task import ClipTask, DenseTask, Task
 from surgrec.features.baseline import FrozenModel
 
-VERSION = 2  # raise it whenever the same cell begins to come out otherwise
-_LOOKS_LIKE_PATH = re.compile(r"(?:[\w.~-]*/)+[\w.~-]+")
+VERSION = 3  # raise it whenever the same cell begins to come out otherwise
 
 
-def run_cells(plan: Plan, places: Sequence[Place], is_shown: bool = True) -> None:
+def run_cells(plan: Plan, places: Sequence[Place], bench: Bench | None = None) -> None:
     """Run what of `places` is not done; gaps of an earlier call are tried again."""
-    cells, bench = Cells(plan.folder / "cells"), Bench(plan)
+    cells, bench = Cells(plan.folder / "cells"), bench or Bench(plan)
     with progress("cells", len(places)) as advance:
         for place in places:
             try:
@@ -50,7 +52,7 @@ def run_cells(plan: Plan, places: Sequence[Place], is_shown: bool = True) -> Non
                     cells.write(place, key, *bench.run(place))
                 cells.remove_gap(place)
             except Exception as error:  # one cell, whatever is wrong with it
-                gap = Gap(place.task, place.encoder, title_of(place), reason_of(error))
+                gap = Gap(place.task, place.encoder, title_of(place), reason_of(error, plan.places_hidden))
                 cells.write_gap(place, gap)
                 print(
                     f"gap: {place.task}, {place.encoder}, {place.protocol}: {gap.reason}", file=sys.stderr, flush=True
@@ -60,40 +62,44 @@ def run_cells(plan: Plan, places: Sequence[Place], is_shown: bool = True) -> Non
             advance(note=f"{place.encoder} {place.task}")
 
 
-def reason_of(error: Exception) -> str:
-    """A sentence for the report, which is for others to read: without paths."""
-    if isinstance(error, UserError):
-        return _LOOKS_LIKE_PATH.sub("(a path)", str(error))
-    return f"{type(error).__name__} in this program; its traceback is on the console of the run"
-
-
 class Bench:
-    """Runs cells of a plan; keeps the model in use, and the clips that fine-tuning reads."""
+    """Runs cells of a plan; keeps the model in use and the facts of all."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.features = Features(plan.features, plan.layout, plan.batch_size, plan.precision)
-        self._models: dict[tuple[str, int], FrozenModel | UserError] = {}
-        self._clips: dict[str, KeptClips] = {}
+        self.plan, self.models = plan, Models()
+        self.features = Features(
+            plan.features, plan.layout, plan.batch_size, plan.precision, protocols.LINEAR_CHANGE in plan.protocols
+        )
+        self._digests: dict[str, str] = {}  # of videos, by task
 
     def key(self, place: Place) -> str:
-        """Of all that decides the cell."""
-        plan, entrant, chosen = self.plan, self.plan.entrant(place.encoder), self.plan.split_set(place)
-        weights = [self._facts(entrant, seed) for seed in range(plan.num_seeds if entrant.is_drawn else 1)]
-        return key_of(
-            {
-                "version": VERSION,
-                "split": hash_of(plan.task(place.task), chosen),
-                "classes": plan.task(place.task).classes,
-                "encoder": weights if entrant.load is not None else entrant.name,
-                "view": entrant.view,
-                "protocol": place.protocol,
-                "settings": plan.settings.facts(place.protocol),
-                "seeds": plan.num_seeds,
-                "layout": plan.layout,
+        """Of all that decides the cell. Raises where its encoder, or a video of its task, is not there."""
+        plan, task, entrant = self.plan, self.plan.task(place.task), self.plan.entrant(place.encoder)
+        facts = {
+            "version": VERSION,
+            "split": hash_of(task, plan.split_set(place)),
+            "classes": task.classes,
+            "rows": rows_digest(task),
+            "encoder": entrant.name,
+            "view": entrant.view,
+            "protocol": place.protocol,
+            "settings": plan.settings.facts(place.protocol),
+            "seeds": plan.num_seeds,
+        }
+        if entrant.load is not None:
+            seeds = range(plan.num_seeds if entrant.is_drawn else 1)
+            facts |= {
+                "encoder": [self.models.facts(entrant, seed).decide for seed in seeds],
+                "videos": self._videos(task),
                 "precision": plan.precision,
+                "layout": protocols.layout_of(place.protocol, plan.layout),
             }
-        )
+        return key_of(facts)
+
+    def _videos(self, task: Task) -> str:
+        if task.name not in self._digests:
+            self._digests[task.name] = videos_digest(task, self.features.contents)
+        return self._digests[task.name]
 
     def run(self, place: Place) -> tuple[Cell, Predictions]:
         """The finished cell and its predictions. Raises whatever goes wrong."""
@@ -103,7 +109,7 @@ class Bench:
             answers, note = self._clip_answers(place, entrant, task, chosen)
             found, searches = of_clips(answers), [each for answer in answers for each in answer.searches]
         else:
-            dense, note = self._dense_answers(place, entrant, task, chosen), None
+            dense, note = self._dense_answers(place, entrant, task, chosen)
             found, searches = of_operations(dense), [each for answer in dense for each in answer.searches]
         seconds = time.perf_counter() - start
         if untrained := sorted({name for search in searches for name in search.untrained}):
@@ -144,13 +150,17 @@ class Bench:
             if entrant.answer is not None:
                 answers.append(_answered(entrant, task, chosen, seed))
                 continue
-            model = self._model(entrant, seed if entrant.is_drawn else 0)
+            model = self.models.get(entrant, seed if entrant.is_drawn else 0)
             if place.protocol == protocols.FINETUNE:
-                clips = self._clips.setdefault(task.name, KeptClips(clip_source(task, "all frames", 0)))
-                answers.append(protocols.on_pixels(settings, model, clips, task, chosen.splits, seed))
+                clips = self.features.clips_of(task)
+                kept = self.plan.folder / "unfinished" / self.key(place)
+                answers.append(protocols.on_pixels(settings, model, clips, task, chosen.splits, seed, kept))
+                with suppress(OSError):  # where nothing was kept, or something is
+                    kept.rmdir()
                 continue
             order = seed if self._is_shuffled(entrant) else 0
-            features = self.features.of_clips(model, task, entrant.view, order)
+            layout = protocols.layout_of(place.protocol, self.plan.layout)
+            features = self.features.of_clips(model, task, entrant.view, order, layout)
             answer, note = protocols.on_clips(place.protocol, settings, features, task, chosen.splits, seed)
             answers.append(answer)
             notes += [note] if note else []
@@ -161,53 +171,36 @@ class Bench:
 
     # -- operations
 
-    def _dense_answers(self, place: Place, entrant: Entrant, task: DenseTask, chosen: SplitSet) -> list[DenseHeldOut]:
+    def _dense_answers(
+        self, place: Place, entrant: Entrant, task: DenseTask, chosen: SplitSet
+    ) -> tuple[list[DenseHeldOut], str | None]:
         if entrant.answer is not None:
-            return [_dense_majority(task, chosen)] * self.plan.num_seeds
-        protocol, answers = protocols.dense_of(place.protocol, self.plan.settings), list[DenseHeldOut]()
+            return [_dense_majority(task, chosen)] * self.plan.num_seeds, None
+        protocol, answers, num_lost = protocols.dense_of(place.protocol, self.plan.settings), list[DenseHeldOut](), 0
         for seed in range(self.plan.num_seeds):
             if answers and not (entrant.is_drawn or protocols.is_drawn(place.protocol)):
                 answers.append(answers[0])
                 continue
-            recordings = self._recordings(self._model(entrant, seed if entrant.is_drawn else 0), task)
+            recordings, num_lost = self._recordings(self.models.get(entrant, seed if entrant.is_drawn else 0), task)
             answers.append(protocols.on_operations(protocol, recordings, len(task.classes), chosen.splits, seed))
-        return answers
+        lost = f"{counted(num_lost, 'moment')} could not be read: the features before stand for them"
+        return answers, lost if num_lost else None
 
-    def _recordings(self, model: FrozenModel, task: DenseTask) -> list[DenseRecording]:
-        """With their features; a moment that cannot be read has the features of the one before, and no label."""
-        made = []
+    def _recordings(self, model: FrozenModel, task: DenseTask) -> tuple[list[DenseRecording], int]:
+        """With their features, and how many moments cannot be read. These have the features of the one before (of the first that can be
+        read where there is none), and their label: all encoders are scored on the same moments, however long the clip that each needs.
+        """
+        made, num_lost = list[DenseRecording](), 0
         with progress("features of operations", len(task.recordings)) as advance:
             for recording in task.recordings:
                 features, is_valid = self.features.of_recording(model, recording)
                 if not is_valid.any():
                     raise UserError(f"no moment of {recording.video_id} can be read; mend the file or leave it out")
                 last = np.maximum.accumulate(np.where(is_valid, np.arange(len(is_valid)), int(np.argmax(is_valid))))
-                labels = np.where(is_valid, recording.labels, NO_LABEL)
-                made.append(DenseRecording(features[torch.from_numpy(last)], labels, recording.group))
+                num_lost += int((~is_valid).sum())
+                made.append(DenseRecording(features[torch.from_numpy(last)], recording.labels, recording.group))
                 advance()
-        return made
-
-    # -- models
-
-    def _model(self, entrant: Entrant, seed: int) -> FrozenModel:
-        """The model of a seed. One that could not be had is not tried again in this process. Raises `UserError`."""
-        assert entrant.load is not None
-        if (entrant.name, seed) not in self._models:
-            self._models = {at: model for at, model in self._models.items() if at[0] == entrant.name}
-            try:
-                self._models[entrant.name, seed] = entrant.load(seed)
-            except UserError as error:
-                self._models[entrant.name, seed] = error
-        found = self._models[entrant.name, seed]
-        if isinstance(found, UserError):
-            raise found
-        return found
-
-    def _facts(self, entrant: Entrant, seed: int) -> object:
-        if entrant.load is None:
-            return entrant.name
-        model = self._model(entrant, seed)
-        return {"weights": model.sha256, "preprocessing": model.preprocess.to_dict()}
+        return made, num_lost
 
     def _majority(self, task: ClipTask | DenseTask, chosen: SplitSet) -> Predictions:
         if isinstance(task, DenseTask):

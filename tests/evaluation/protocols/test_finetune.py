@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from surgrec.core.errors import UserError
 from surgrec.data.preprocess import PreprocessSpec
@@ -150,6 +151,29 @@ def test_what_is_kept_is_of_that_fit_alone(tmp_path: Path) -> None:
         name(Finetune(encoder(), PREPROCESS, replace(QUICK, drop_path=0.2), folder=tmp_path)),
     ]
     assert len({name(one), *others}) == 6
+
+
+def test_a_damaged_state_is_none(tmp_path: Path) -> None:
+    kept = Unfinished(tmp_path, b"x", 0.0)
+    for damaged in (b"", b"half of", b"PK\x03\x04 and no more"):
+        kept.write({"epoch": 1}, is_last=True)
+        assert kept.read() == {"epoch": 1}
+        next(tmp_path.iterdir()).write_bytes(damaged)
+        assert kept.read() is None
+
+
+def test_dropout_of_another_library_follows_the_seed() -> None:
+    """Whatever torch's global generator holds, which is left as it was."""
+    own = encoder()
+    own.blocks[0].register_forward_hook(lambda module, _, output: functional.dropout(output, 0.3, module.training))
+    found = []
+    for number in (1, 2):
+        torch.manual_seed(number)
+        state = torch.get_rng_state()
+        result = finetuned(Clips(), LABELS, GROUPS, [SPLIT], Finetune(own, PREPROCESS, QUICK), 2)
+        found.append(result.probabilities)
+        assert torch.equal(state, torch.get_rng_state())
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_a_case_on_two_sides_is_refused() -> None:

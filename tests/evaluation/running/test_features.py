@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from surgrec.core.errors import UserError
+from surgrec.evaluation.encode import encode_clips
 from surgrec.evaluation.running import features as kept
 from surgrec.evaluation.running.features import Features
 from surgrec.evaluation.tasks.task import ClipTask
@@ -26,13 +27,13 @@ def task(tmp_path: Path) -> ClipTask:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of clips that were encoded, call by call."""
     counts: list[int] = []
-    real = kept.encode_clips
+    real = kept.encode_clips_as
 
-    def counting(model: FrozenModel, clips: object, rows: Sequence[int], **options: object) -> torch.Tensor:
+    def counting(layouts: object, model: FrozenModel, clips: object, rows: Sequence[int], *more: object) -> object:
         counts.append(len(rows))
-        return real(model, clips, rows, **options)  # type: ignore[arg-type]
+        return real(layouts, model, clips, rows, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(kept, "encode_clips", counting)
+    monkeypatch.setattr(kept, "encode_clips_as", counting)
     return counts
 
 
@@ -43,8 +44,20 @@ def test_what_is_kept_is_what_the_encoder_gives(task: ClipTask, tmp_path: Path, 
     again = Features(tmp_path / "kept").of_clips(model, task)
     assert sum(asked) == len(task.clips) and torch.equal(first, again)
     clip = task.clips[5]
-    alone = kept.encode_clips(model, kept.clip_source(task, "all frames", 0), [5], layout="time")
+    alone = encode_clips(model, kept.clip_source(task), [5], layout="time")
     assert clip.label in (0, 1) and torch.allclose(alone[0], first[5], atol=1e-6)
+
+
+def test_one_forward_pass_gives_every_layout_that_is_kept(task: ClipTask, tmp_path: Path, asked: list[int]) -> None:
+    model = tiny.model(1)
+    both = Features(tmp_path / "both", with_change=True)
+    time, change = both.of_clips(model, task), both.of_clips(model, task, layout="change")
+    assert sum(asked) == len(task.clips)
+    assert torch.equal(time, Features(tmp_path / "time").of_clips(model, task))
+    assert torch.equal(
+        change, Features(tmp_path / "change", "pooled", with_change=True).of_clips(model, task, layout="change")
+    )
+    assert torch.allclose(change[:, :16], time.mean(1), atol=1e-6)
 
 
 def test_other_weights_geometry_view_and_layout_have_their_own(
@@ -65,6 +78,17 @@ def test_other_weights_geometry_view_and_layout_have_their_own(
     Features(tmp_path / "kept").of_clips(slower, task)
     assert Features(tmp_path / "kept", "pooled").of_clips(model, task).shape == (24, 16)
     assert sum(asked) == 7 * len(task.clips)
+
+
+def test_every_forward_pass_is_of_as_many_clips(task: ClipTask, tmp_path: Path) -> None:
+    """Sums over another number of clips round otherwise: what is there already must not change what is computed now."""
+    model, sizes = tiny.model(1), set[int]()
+    model.encoder.register_forward_pre_hook(lambda _module, inputs: sizes.add(len(inputs[0])))
+    whole = Features(tmp_path / "one", batch_size=5).of_clips(model, task)
+    few = replace(task, clips=task.clips[:3], splits=())
+    Features(tmp_path / "two", batch_size=5).of_clips(model, few)
+    assert torch.equal(Features(tmp_path / "two", batch_size=5).of_clips(model, task), whole)
+    assert sizes == {5}
 
 
 def test_a_video_is_what_its_bytes_are(task: ClipTask, tmp_path: Path, asked: list[int]) -> None:

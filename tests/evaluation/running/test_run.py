@@ -8,22 +8,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from surgrec.core.atomic import write_json as running_write_json
 from surgrec.core.errors import UserError
 from surgrec.evaluation.comparisons import compare_statistics
 from surgrec.evaluation.metrics import accuracy
+from surgrec.evaluation.protocols.finetune import Finetune
 from surgrec.evaluation.report import write_report
-from surgrec.evaluation.results import MAJORITY, Gap, Results
+from surgrec.evaluation.results import MAJORITY, UNKNOWN, Gap, Results
 from surgrec.evaluation.results_json import read_results, write_results
 from surgrec.evaluation.running import run as running
 from surgrec.evaluation.running.cells import Cells
+from surgrec.evaluation.running.entrant import majority, viewed
+from surgrec.evaluation.running.features import Features
 from surgrec.evaluation.running.features import _write as running_write_features
 from surgrec.evaluation.running.join import _ranks, is_complete, join
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.running.predictions import Predictions
+from surgrec.evaluation.running.protocols import FROZEN, KEYS
 from surgrec.evaluation.running.run import run_cells
 from surgrec.evaluation.statistics import counts_statistic
+from surgrec.evaluation.tasks.task import ClipTask, Recording
+from surgrec.features.baseline import FrozenModel
+from surgrec.models.encoder import Encoder
 from tests.evaluation.running import tiny
 
 QUICK = ("knn", "linear", "few_shot_10", "frame_linear")
@@ -47,8 +55,10 @@ def test_every_encoder_is_measured_by_every_protocol_of_its_tasks(whole: tuple[P
     assert results.gaps == ()
     found = {(cell.task, cell.encoder, cell.protocol) for cell in results.cells}
     for encoder in ("ours", "drawn", "ours_middle_frame", "ours_shuffled_frames"):
-        for protocol in ("k-NN", "linear probe", "linear probe, 10 % of cases"):
+        for protocol in ("k-NN", "linear probe"):
             assert ("halves", encoder, protocol) in found
+        # what is shown less of a clip is compared with what sees all, on all labels
+        assert (("halves", encoder, "linear probe, 10 % of cases") in found) == (encoder in ("ours", "drawn"))
     assert ("moments", "ours", "linear head per frame") in found
     assert {cell.encoder for cell in results.cells} == {entrant.name for entrant in plan.entrants}
     assert all(len(score.seeds) == 2 for cell in results.cells for score in cell.scores)
@@ -111,11 +121,46 @@ def test_contamination_is_said_by_content(whole: tuple[Plan, Results]) -> None:
     assert said["ours"] == "1 of 4 test videos pretrained on" and said["drawn"] == "not pretrained"
 
 
+def test_contamination_is_not_known_where_files_cannot_be_compared(
+    whole: tuple[Plan, Results], videos: list[Path], tmp_path: Path
+) -> None:
+    """A folder of pictures is no file, and a video that is gone cannot be read."""
+    plan = tiny.plan(tmp_path, videos, protocols=())
+    halves = plan.tasks[0]
+    assert isinstance(halves, ClipTask)
+    (tmp_path / "pictures").mkdir()
+    for place in (tmp_path / "pictures", tmp_path / "gone.mp4"):
+        other = replace(halves, clips=(*halves.clips[:-1], replace(halves.clips[-1], video=place)))
+        results = join(replace(plan, tasks=(other,)), {})
+        assert results.encoders[0].contamination["halves"] == UNKNOWN
+
+
 def test_a_second_call_computes_nothing(whole: tuple[Plan, Results], monkeypatch: pytest.MonkeyPatch) -> None:
     plan, results = whole
     monkeypatch.setattr(running.Bench, "run", None)
     run_cells(plan, plan.places())
     assert join(plan, {}) == results
+
+
+def test_no_model_is_loaded_twice(videos: list[Path], tmp_path: Path) -> None:
+    """Nor any to see that work is left to do."""
+    loaded: list[tuple[str, int]] = []
+
+    def loader(name: str) -> Callable[[int], FrozenModel]:
+        def load(seed: int) -> FrozenModel:
+            loaded.append((name, seed))
+            return tiny.model(seed)
+
+        return load
+
+    one, two = tiny.entrant("one", loader("one")), tiny.entrant("two", loader("two"))
+    drawn = replace(tiny.entrant("drawn", loader("drawn")), is_drawn=True)
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(one, drawn, two, viewed(two, "middle frame")))
+    assert not is_complete(plan) and loaded == []
+    bench = running.Bench(plan)
+    run_cells(plan, plan.places(), bench)
+    assert is_complete(plan, bench) and join(plan, {}, bench).gaps == ()
+    assert sorted(loaded) == [("drawn", 0), ("drawn", 1), ("one", 0), ("two", 0)]
 
 
 class Killed(BaseException):
@@ -259,6 +304,148 @@ def test_cells_of_other_settings_are_not_joined(videos: list[Path], tmp_path: Pa
     run_cells(changed, changed.of_shard(0, 2))
     assert is_complete(plan) is False and is_complete(changed) is False
     assert [(cell.encoder, cell.num_seeds) for cell in join(changed, {}).cells] == [("one", 3)]
+
+
+def test_predictions_of_another_cell_are_not_taken_for_its_own(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call with other settings dies between its predictions and its cell; then the first settings come back."""
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant(),))
+    run_cells(plan, plan.places())
+    before, (place,) = join(plan, {}), plan.places()
+    other = replace(plan, num_seeds=3)
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("surgrec.evaluation.running.cells.write_json", die)
+        with pytest.raises(Killed):
+            run_cells(other, other.places())
+    cells = Cells(plan.folder / "cells")
+    assert cells.read(place, running.Bench(plan).key(place)) is None and not is_complete(plan)
+    run_cells(plan, plan.places())
+    assert tiny.numbers_of(join(plan, {})) == tiny.numbers_of(before)
+    kept = cells.predictions(place)
+    assert kept is not None and len(kept.predictions) == 2
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+def test_a_cell_without_its_predictions_is_run_again(damage: str, videos: list[Path], tmp_path: Path) -> None:
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant("one"), tiny.entrant("two")))
+    run_cells(plan, plan.places())
+    before = tiny.numbers_of(join(plan, {}))
+    assert len(before.comparisons) == 1
+    file = min((plan.folder / "cells").rglob("knn.npz"))
+    content = file.read_bytes()
+    file.unlink() if damage == "gone" else file.write_bytes(content[: 0 if damage == "empty" else len(content) // 2])
+    assert not is_complete(plan)
+    run_cells(plan, plan.places())
+    assert tiny.numbers_of(join(plan, {})) == before
+
+
+def test_what_decides_a_cell_is_in_its_key_and_nothing_else(videos: list[Path], tmp_path: Path) -> None:
+    plan = tiny.plan(tmp_path, videos, entrants=(tiny.entrant(), majority()))
+    places = {(place.task, place.protocol): place for place in plan.places()}
+
+    def keys(changed: Plan) -> dict[tuple[str, str], str]:
+        bench = running.Bench(changed)
+        return {at: bench.key(place) for at, place in places.items()}
+
+    def changed_by(**changes: object) -> set[tuple[str, str]]:
+        after = keys(replace(plan, **changes))  # type: ignore[arg-type]
+        return {at for at in before if before[at] != after[at]}
+
+    before = keys(plan)
+    everything, looks = set(places), {at for at in places if at[1] != "none"}
+    frozen = {("halves", key) for key in FROZEN if key != "linear_change"}  # which has a layout of its own
+    halves, moments = plan.tasks
+    assert isinstance(halves, ClipTask)
+    assert changed_by(layout="pooled") == frozen  # fine-tuning and operations do not read it
+    assert changed_by(precision="bfloat16") == looks
+    assert changed_by(batch_size=2, name="other", folder=tmp_path / "x", features=tmp_path / "y") == set()
+    assert changed_by(num_seeds=3) == everything
+
+    settings = replace(tiny.SETTINGS, temporal=replace(tiny.SETTINGS.temporal, channels=4))
+    assert changed_by(settings=settings) == {("moments", "temporal"), ("moments", "temporal_causal")}
+    grouped = replace(halves, clips=tuple(replace(clip, group=f"{clip.group}x") for clip in halves.clips))
+    assert changed_by(tasks=(grouped, moments)) == {at for at in everything if at[0] == "halves"}
+
+    moved = [tmp_path / "moved" / video.name for video in videos]
+    moved[0].parent.mkdir()
+    for old, new in zip(videos, moved, strict=True):
+        new.write_bytes(old.read_bytes())
+    assert changed_by(tasks=(tiny.clip_task(moved), tiny.dense_task(moved))) == set()
+    tiny.write_video(moved[0], 99)  # under the same name
+    assert changed_by(tasks=(tiny.clip_task(moved), tiny.dense_task(moved))) == looks
+
+    def heads(seed: int) -> FrozenModel:
+        """The same weights, and other attention."""
+        own = tiny.model(7)
+        assert isinstance(own.encoder, Encoder)
+        encoder = Encoder(**(own.encoder.architecture | {"num_heads": 4}))
+        encoder.load_state_dict(own.encoder.state_dict())
+        return replace(own, encoder=encoder)
+
+    assert changed_by(entrants=(tiny.entrant("ours", heads), majority())) == looks
+
+
+def test_another_version_of_a_library_is_measured_anew(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny.plan(tmp_path, videos, protocols=("knn",), entrants=(tiny.entrant(),))
+    (place,) = plan.places()
+    before = running.Bench(plan).key(place)
+    monkeypatch.setattr("surgrec.features.architecture.version", lambda name: "99.1+cpu")
+    assert running.Bench(plan).key(place) != before
+
+
+def test_a_fine_tuning_that_was_stopped_goes_on(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped when the first fit is to be scored: it is not fitted again."""
+    plan = tiny.plan(tmp_path / "one", videos, protocols=("finetune",), entrants=(tiny.entrant(),), num_seeds=1)
+    whole = tiny.plan(tmp_path / "two", videos, protocols=("finetune",), entrants=(tiny.entrant(),), num_seeds=1)
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Finetune, "logits", die)
+        with pytest.raises(Killed):
+            run_cells(plan, plan.places())
+    assert len(list((plan.folder / "unfinished").rglob("*.pt"))) == 1
+    run_cells(whole, whole.places())
+    monkeypatch.setattr("surgrec.evaluation.protocols.finetune.functional.cross_entropy", die)  # no step is made
+    run_cells(plan, plan.places())
+    assert list((plan.folder / "unfinished").iterdir()) == []
+    assert tiny.numbers_of(join(plan, {})).cells == tiny.numbers_of(join(whole, {})).cells
+
+
+def test_moments_that_cannot_be_read_are_scored_too(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All encoders are compared on the same moments, whatever each could read; and it is said."""
+    real = Features.of_recording
+
+    def torn(self: Features, model: FrozenModel, recording: Recording) -> tuple[torch.Tensor, np.ndarray]:
+        features, is_valid = real(self, model, recording)
+        is_valid[3] = False
+        return torch.where(torch.from_numpy(is_valid)[:, None], features, torch.nan), is_valid
+
+    monkeypatch.setattr(Features, "of_recording", torn)
+    plan = tiny.plan(tmp_path, videos, protocols=("frame_linear",), entrants=(tiny.entrant(),))
+    run_cells(plan, plan.places())
+    (place,) = plan.places()
+    kept = Cells(plan.folder / "cells").predictions(place)
+    assert kept is not None and (kept.labels >= 0).all()
+    assert join(plan, {}).cells[0].note == "12 moments could not be read: the features before stand for them"
+
+
+def test_a_protocol_is_kept_to_some_tasks_of_either_form(videos: list[Path], tmp_path: Path) -> None:
+    limited = {"knn": ["moments"], "temporal": ["halves"]}
+    plan = tiny.plan(tmp_path, videos, limited=limited, entrants=(tiny.entrant(),))
+    assert {place.protocol for place in plan.places()} == set(KEYS) - {"knn", "temporal"}
 
 
 def test_a_damaged_cell_is_run_again(whole: tuple[Plan, Results], tmp_path: Path, videos: list[Path]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import av
 import numpy as np
 import torch
 
+from surgrec.corpus.unchanged import sha256_of
 from surgrec.data.preprocess import PreprocessSpec
 from surgrec.evaluation.attentive import AttentiveSettings
 from surgrec.evaluation.protocols.attentive import Attentive
@@ -95,13 +96,16 @@ def model(seed: int, frames: int = 4) -> FrozenModel:
     return FrozenModel(encoder.eval().requires_grad_(False), clip, f"tiny {seed}", weights_sha256(encoder))
 
 
-def entrant(name: str = "ours", load: Callable[[int], FrozenModel] = lambda seed: model(7)) -> Entrant:
-    return Entrant(name, f"Our {name}", "ours", load, seen=frozenset({"video_00", "video_11"}))
+def entrant(
+    name: str = "ours", load: Callable[[int], FrozenModel] = lambda seed: model(7), videos: Sequence[Path] = ()
+) -> Entrant:
+    """`videos`: which it was pretrained on."""
+    return Entrant(name, f"Our {name}", "ours", load, seen=frozenset(map(sha256_of, videos)))
 
 
 def plan(folder: Path, videos: list[Path], **changes: object) -> Plan:
     """All kinds of entrants, tasks and protocols."""
-    ours = entrant()
+    ours = entrant(videos=[videos[0], videos[11]])
     drawn = Entrant("drawn", "Random weights", "random", model, is_drawn=True, seen=frozenset())
     whole = Plan(
         "tiny",
