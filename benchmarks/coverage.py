@@ -33,7 +33,7 @@ from surgrec.core.atomic import write_text
 from surgrec.core.console import progress, run_command
 from surgrec.core.rng import generator
 from surgrec.evaluation.comparisons import swap_test
-from surgrec.evaluation.intervals import crossed_parts, reach, score_bounds
+from surgrec.evaluation.intervals import crossed_parts, paired_freedom, reach, score_bounds
 from surgrec.evaluation.metrics import Metric, accuracy
 
 Array = npt.NDArray[np.float64]
@@ -132,7 +132,7 @@ def _ours(metric: Metric, encoders: list[Array]) -> tuple[Array, Array]:
     by_group, sizes = np.moveaxis(np.asarray(pseudo), 0, -1), encoders[0][0].sum((-2, -1))
     if len(encoders) == 1:
         return score_bounds(np.asarray(estimate), by_group, sizes)
-    away = reach(crossed_parts(by_group, sizes), 0.95)
+    away = reach(crossed_parts(by_group, paired_freedom(sizes)), 0.95)
     return estimate - away, estimate + away
 
 
@@ -230,7 +230,7 @@ def main() -> int:
     add("--resampled", type=int, nargs="*", default=[10, 30], help="numbers of groups at which other forms are tried")
     add("--swaps", type=int, default=200, help="exchanges of a test where not all are tried")
     add("--seed-effects", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="deviations of seeds, in log-odds")
-    add("--kinds-of-seeds", nargs="+", default=["phases"], choices=list(KINDS), help="kinds with seeds")
+    add("--kinds-of-seeds", nargs="+", default=list(KINDS), choices=list(KINDS), help="kinds with seeds")
     add("--seed", type=int, default=0)
     add("--work", type=Path, help="folder of cells; those that are there are not simulated again")
     add("--done", action="store_true", help="report the cells that are in the folder of --work, and simulate none")

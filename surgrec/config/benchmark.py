@@ -74,6 +74,7 @@ def build_plan(config: BenchmarkConfig) -> Plan:
         config.protocols.limited,
         absent,
         tuple(_places(config)),
+        (config.metrics.clips, config.metrics.dense),
     )
 
 

@@ -81,6 +81,8 @@ def check(config: BenchmarkConfig) -> None:
     _choose("encoders.train", config.encoders.train, VARIANTS)
     _choose("features.layout", [config.features.layout], _LAYOUTS)
     _choose("features.precision", [config.features.precision], _PRECISIONS)
+    _choose("metrics.clips", [config.metrics.clips], _metrics("clips"))
+    _choose("metrics.dense", [config.metrics.dense], _metrics("dense"))
     _choose("protocols.limited", list(config.protocols.limited), _protocol_keys())
     _choose("tasks.archives", list(config.tasks.archives), tuple(task_cards()))
     shard_of(config)
@@ -143,6 +145,12 @@ def shard_of(config: BenchmarkConfig) -> tuple[int, int]:
         return read_shard(config.shard)
     except UserError as error:
         raise UserError(str(error).replace("--shard", "shard")) from None
+
+
+def _metrics(form: str) -> tuple[str, ...]:
+    from surgrec.evaluation.running.scoring import CHOICES
+
+    return CHOICES[form]
 
 
 def _protocol_keys() -> tuple[str, ...]:

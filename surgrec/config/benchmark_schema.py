@@ -115,6 +115,16 @@ class FeaturesConfig:
 
 
 @dataclass
+class MetricsConfig:
+    """The metric of `clips` and of operations (`dense`) that tables show first, encoders are compared by and ranked by. All others are
+    measured too. Choose it before looking: of many metrics one favours each encoder.
+    """
+
+    clips: str = "balanced accuracy"
+    dense: str = "accuracy"
+
+
+@dataclass
 class BenchmarkPaths:
     """`benchmarks`: where folders of benchmarks are; `features`: of features, which they share; `runs` and `embedded`: as in a training."""
 
@@ -143,6 +153,7 @@ class BenchmarkConfig:
     encoders: EncodersConfig = field(default_factory=EncodersConfig)
     protocols: ProtocolsConfig = field(default_factory=ProtocolsConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     paths: BenchmarkPaths = field(default_factory=BenchmarkPaths)
 
 

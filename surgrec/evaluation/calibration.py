@@ -49,7 +49,8 @@ def calibration_error(
 def bins_of(confidence: Array, num_bins: int, binning: Binning = "adaptive") -> npt.NDArray[np.int64]:
     """The bin 0..num_bins-1 of each row (n,); rows of the same confidence share one."""
     if binning == "equal width":
-        return np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+        ends = np.arange(1, num_bins + 1) / num_bins  # each belongs to the bin below it; 0.7 * 10 would be above 7
+        return np.minimum(np.searchsorted(ends, confidence, side="left"), num_bins - 1)
     place = np.searchsorted(np.sort(confidence), confidence, side="left")  # of the first row that is as sure
     return place * num_bins // len(confidence)
 

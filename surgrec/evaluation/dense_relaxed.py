@@ -10,7 +10,7 @@ Two rules, both 10 s (Twinanda et al. 2017 for Cholec80 and the M2CAI16 challeng
 * a `Table`, as the challenge's script has: which phases are forgiven at the beginning and the end of a segment is listed by phase, whatever
   the video's own order, and a forgiven frame is right for the true phase and for the predicted one, in precision, recall and Jaccard alike,
   cut at 1. The script that most papers ran forgives, by a slip of an index, frames at the beginning of a segment in place of those at its
-  end (Funke et al. 2023, arXiv 2305.13961); this is what it meant to do, so published numbers may differ a little.
+  end (Funke et al. 2023, arXiv 2305.13961); this is what it meant to do, so published numbers may differ a little. They average by phase.
 
 A segment shorter than the tolerance is all beginning and all end.
 """
@@ -39,15 +39,19 @@ class Table:
 
 
 def in_order(num_phases: int) -> Table:
-    """M2CAI16: the phase of the number before at the beginning, of the number after at the end."""
+    """The phase of the number before at the beginning, of the number after at the end."""
     phases = range(num_phases)
     return Table({p: (p - 1,) for p in phases if p}, {p: (p + 1,) for p in phases if p + 1 < num_phases})
 
 
-# The seven phases from preparation to retraction: the last four come in several orders.
+# The seven phases from preparation to retraction: the last four come in several orders. Those of M2CAI16 follow on the placing of trocars.
 CHOLEC80 = Table(
     beginning={1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (4, 3), 6: (5, 4)},
     end={0: (1,), 1: (2,), 2: (3,), 3: (4, 5), 4: (5, 6), 5: (6,)},
+)
+M2CAI16 = Table(
+    beginning={1: (0,), 2: (1,), 3: (2,), 4: (3,), 5: (4,), 6: (5, 4), 7: (6, 5)},
+    end={0: (1,), 1: (2,), 2: (3,), 3: (4,), 4: (5, 6), 5: (6, 7), 6: (7,)},
 )
 
 

@@ -9,13 +9,17 @@ findings, one a group. Four things make it cover where groups are few:
 
 * a score between 0 and 1 has its interval on log-odds, by the delta method, since errors of a score near 1 reach further down than up;
 * quantiles are of Student's t with the effective number of groups less one, (sum of sizes)^2 / sum of squared sizes (Kish 1965; Carter,
-  Schnepel & Steigerwald 2017), since one large group among ten small ones is worth less than eleven;
+  Schnepel & Steigerwald 2017), since one large group among ten small ones is worth less than eleven; those of a difference, from which
+  most of what makes a group hard is gone, half-way between that and the number of groups (their harmonic mean);
 * the jackknife's own estimate of bias is part of the error of a score, since metrics over rare classes are biased in small samples; in
   a difference of two encoders it cancels but for noise, and is left out;
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
-  Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed. Each factor has its own quantile,
-  and the reaches are added as squares (Graybill & Wang 1980): three seeds tell little of how seeds differ, and degrees of freedom that are
-  estimated from so little are often far too many.
+  Metz 1992, who have readers for seeds), so that the interval is for another patient and another seed. What seeds move a group on average
+  counts where it stands out from what they move single groups (a preliminary test at 20 %, Paull 1950; Bancroft 1964), and then whole
+  (Clark 1973): with three seeds it seems to be something where it is nothing, and tests that always counted it found too little. Degrees
+  of freedom weight those of both by the variance; Satterthwaite's are too many where they rest on two or three seeds.
+
+Where a difference is the same whatever group is left out, its variance says nothing of how much it could vary: see `_unvarying`.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
+from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from surgrec.core.errors import UserError
@@ -35,6 +40,8 @@ Array = npt.NDArray[np.float64]
 Part = tuple[Array, Array]  # a variance and its degrees of freedom
 FORM = "jackknife over groups"
 _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
+_NOISE = 1e-20  # variances below are of the rounding of sums
+_SEEDS_SHOWN = 0.2  # level of the test of whether seeds differ
 
 
 @dataclass(frozen=True)
@@ -92,11 +99,13 @@ class Statistic:
 
 
 def score_interval(statistic: Statistic, level: float = 0.95) -> Interval:
-    """Of a score between 0 and 1, the mean over seeds. Raises `UserError` for less than two groups."""
+    """Of a score between 0 and 1, the mean over seeds. Raises `UserError` for less than two groups, and for a metric that one of them alone
+    defines, such as AUROC where one group has all rows of a class.
+    """
     check_groups(statistic.num_groups)
-    estimate, pseudo = statistic.estimate(), statistic.pseudo_values()
+    estimate, pseudo = statistic.estimate(), _defined(statistic.pseudo_values())
     low, high = score_bounds(np.array(estimate), pseudo, statistic.sizes, level)
-    parts = _plain(crossed_parts(pseudo, statistic.sizes))
+    parts = _plain(crossed_parts(pseudo, effective_groups(statistic.sizes) - 1))
     return Interval(estimate, float(low), float(high), level, FORM, statistic.num_groups, parts)
 
 
@@ -107,12 +116,13 @@ def difference_interval(first: Statistic, second: Statistic, level: float = 0.95
     check_groups(first.num_groups)
     if first.num_groups != second.num_groups:
         raise ValueError(f"{first.num_groups} and {second.num_groups} groups cannot be paired")
-    own, other = first.pseudo_values(), second.pseudo_values()
+    own, other = _defined(first.pseudo_values()), _defined(second.pseudo_values())
+    freedom = paired_freedom(first.sizes)
     if own.shape == other.shape:
-        parts = crossed_parts(own - other, first.sizes)
+        parts = crossed_parts(own - other, freedom)
     else:
-        of_groups = _variance_of_mean(own.mean(1) - other.mean(1)), effective_groups(first.sizes) - 1
-        parts = [of_groups, _joined([_seed_part(pseudo) for pseudo in (own, other) if pseudo.shape[1] > 1])]
+        of_seeds = [_seed_part(pseudo, freedom) for pseudo in (own, other) if pseudo.shape[1] > 1]
+        parts = [(_variance_of_mean(own.mean(1) - other.mean(1)), freedom), _joined(of_seeds)]
     estimate = first.estimate() - second.estimate()
     return _symmetric(estimate, _plain(parts), level, FORM, first.num_groups)
 
@@ -136,46 +146,51 @@ def mean_interval(intervals: Sequence[Interval], level: float = 0.95) -> Interva
 
 def p_value(difference: Interval) -> float:
     """Two-sided: one less the level at which the interval of a difference just reaches 0."""
-    if difference.error == 0:
-        return 1.0 if difference.estimate == 0 else 0.0
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        is_reached = float(reach(difference.parts, 1 - middle)) >= abs(difference.estimate)
-        low, high = (middle, high) if is_reached else (low, middle)
-    return high
+    size = abs(difference.estimate)
+    if size < math.sqrt(_NOISE):
+        return 1.0
+    variance, freedom = _combined(difference.parts)
+    if variance < _NOISE:
+        return float(2 ** (1 - _num_effective(difference.parts)))
+    return float(2 * student.sf(size / np.sqrt(variance), freedom))
 
 
 def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.95) -> tuple[Array, Array]:
     """Of scores (...) with pseudo-values (..., G, S) and sizes of groups (..., G)."""
-    parts = crossed_parts(pseudo, sizes)
+    parts = crossed_parts(pseudo, effective_groups(sizes) - 1)
     bias = estimate - pseudo.mean((-2, -1))
-    bias_part = (bias**2, parts[0][1])
+    with_bias = [(parts[0][0] + bias**2, parts[0][1]), *parts[1:]]
     inside = np.clip(estimate, _EDGE, 1 - _EDGE)
-    away = reach([*parts, bias_part], level) / (inside * (1 - inside))
+    away = reach(with_bias, level) / (inside * (1 - inside))
     low = np.minimum(expit(logit(inside) - away), estimate)
     high = np.maximum(expit(logit(inside) + away), estimate)
     # Nothing varies, so nothing is known of how much it could: each group is taken as wholly right or wrong (Clopper & Pearson 1934).
-    furthest = 1 - ((1 - level) / 2) ** (1 / effective_groups(sizes))
+    furthest = _furthest(effective_groups(sizes), level)
     is_same = sum(variance for variance, _ in parts) == 0
     low = np.where(is_same & (estimate == 1), 1 - furthest, np.where(is_same, estimate, low))
     return low, np.where(is_same & (estimate == 0), furthest, np.where(is_same, estimate, high))
 
 
-def crossed_parts(pseudo: Array, sizes: Array) -> list[Part]:
-    """Variances (...) of the mean of pseudo-values (..., G, S) by groups of these sizes (..., G), and by seeds where there are several."""
-    parts = [(_variance_of_mean(pseudo.mean(-1)), effective_groups(sizes) - 1)]
-    return [*parts, _seed_part(pseudo)] if pseudo.shape[-1] > 1 else parts
+def crossed_parts(pseudo: Array, freedom: Array) -> list[Part]:
+    """Variances (...) of the mean of pseudo-values (..., G, S) by groups, of `freedom` (...), and by seeds where there are several."""
+    of_groups = _variance_of_mean(pseudo.mean(-1)), freedom
+    return [of_groups, _seed_part(pseudo, freedom)] if pseudo.shape[-1] > 1 else [of_groups]
 
 
 def reach(parts: Sequence[Part] | Sequence[tuple[float, float]], level: float) -> Array:
-    """How far to both sides (...) an interval goes: each part by its own quantile, added as squares."""
-    return np.sqrt(sum(student.ppf((1 + level) / 2, freedom) ** 2 * variance for variance, freedom in parts))
+    """How far to both sides (...) an interval goes."""
+    variance, freedom = _combined(parts)
+    return np.asarray(student.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
 
 
 def effective_groups(sizes: Array) -> Array:
     """How many groups of one size are worth as much as these, (..., G) to (...): between 2 and G."""
     return np.maximum(sizes.sum(-1) ** 2 / (sizes**2).sum(-1), 2.0)
+
+
+def paired_freedom(sizes: Array) -> Array:
+    """Degrees of freedom of a difference over groups of these sizes, (..., G) to (...)."""
+    return np.asarray(2 / (1 / (effective_groups(sizes) - 1) + 1 / (sizes.shape[-1] - 1)))
 
 
 def check_groups(num_groups: int) -> None:
@@ -186,23 +201,40 @@ def check_groups(num_groups: int) -> None:
         )
 
 
+def _defined(pseudo: Array) -> Array:
+    if not np.isfinite(pseudo).all():
+        raise UserError("the metric is not defined without one of the test groups, so nothing tells how far it varies")
+    return pseudo
+
+
 def _variance_of_mean(values: Array) -> Array:
     """Of the mean of (..., G)."""
     return values.var(-1, ddof=1) / values.shape[-1]
 
 
-def _seed_part(pseudo: Array) -> tuple[Array, Array]:
-    """What two or more seeds add to the variance of the mean of (..., G, S) beyond what they do group by group, and its degrees of freedom.
+def _seed_part(pseudo: Array, freedom: Array) -> Part:
+    """What two or more seeds add to the variance of the mean of (..., G, S), and its degrees of freedom; `freedom` is that of groups.
 
-    The mean square between seeds less that of the interaction, which is already in the variance of groups' means.
+    The mean square between seeds where it is above that of the interaction by more than chance, else nothing.
     """
     num_groups, num_seeds = pseudo.shape[-2:]
     seeds = pseudo.mean(-2, keepdims=True)
     rest = pseudo - pseudo.mean(-1, keepdims=True) - seeds + pseudo.mean((-2, -1), keepdims=True)
     between = num_groups * seeds[..., 0, :].var(-1, ddof=1)
     interaction = (rest**2).sum((-2, -1)) / ((num_groups - 1) * (num_seeds - 1))
-    variance = np.maximum(between - interaction, 0.0) / (num_groups * num_seeds)
+    stands_out = between > interaction * fisher.ppf(1 - _SEEDS_SHOWN, num_seeds - 1, freedom * (num_seeds - 1))
+    variance = np.where(stands_out, between, 0.0) / (num_groups * num_seeds)
     return variance, np.full(variance.shape, num_seeds - 1.0)
+
+
+def _combined(parts: Sequence[Part] | Sequence[tuple[float, float]]) -> Part:
+    """Of independent parts together, with degrees of freedom whose inverse is the mean of the parts' inverses, weighted by variance."""
+    every = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for part in parts for value in part))
+    variances, freedoms = np.stack(every[::2]), np.stack(every[1::2])
+    total = variances.sum(0)
+    shares = np.divide(variances, total, out=np.zeros_like(variances), where=total > 0)
+    shares[0] = np.where(total > 0, shares[0], 1.0)
+    return total, 1 / (shares / freedoms).sum(0)
 
 
 def _joined(parts: Sequence[Part] | Sequence[tuple[float, float]]) -> Part:
@@ -220,4 +252,26 @@ def _symmetric(
     estimate: float, parts: tuple[tuple[float, float], ...], level: float, form: str, num_groups: int
 ) -> Interval:
     away = float(reach(parts, level))
-    return Interval(estimate, estimate - away, estimate + away, level, form, num_groups, parts)
+    low, high = estimate - away, estimate + away
+    if abs(estimate) > math.sqrt(_NOISE) and sum(variance for variance, _ in parts) < _NOISE:
+        low, high = _unvarying(estimate, _num_effective(parts), level)
+    return Interval(estimate, low, high, level, form, num_groups, parts)
+
+
+def _unvarying(estimate: float, num_effective: float, level: float) -> tuple[float, float]:
+    """Of a difference other than 0 that no group moves, such as that of a perfect encoder and one of a single answer.
+
+    Among groups that were not seen, as many may have it the other way round as may be where none of these has. Its p is that of so many
+    coins that fall alike, as if the encoders' answers were exchanged.
+    """
+    away = 2 * abs(estimate) * float(_furthest(np.array(num_effective), level))
+    return max(estimate - away, -1.0), min(estimate + away, 1.0)
+
+
+def _furthest(num_effective: Array, level: float) -> Array:
+    """The share of all groups that may be otherwise where of so many none is (Clopper & Pearson 1934)."""
+    return np.asarray(1 - ((1 - level) / 2) ** (1 / num_effective))
+
+
+def _num_effective(parts: tuple[tuple[float, float], ...]) -> float:
+    return parts[0][1] + 1

@@ -62,6 +62,8 @@ def _macro(
 def _at_thresholds(is_true: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike | None) -> tuple[Array, Array]:
     """Weights of true and of other rows at each score that occurs, the highest first: two of (..., K)."""
     truth, values = np.asarray(is_true, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if np.isnan(values).any():
+        raise ValueError("scores of rows cannot be ranked where some are NaN")
     counted = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(values[order]) != 0]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from surgrec.core.errors import UserError
 from surgrec.core.rng import generator
 from surgrec.evaluation.comparisons import Comparison
 from surgrec.evaluation.intervals import Statistic, check_groups
@@ -59,6 +60,11 @@ def chance_of_best(
         if list(statistics) != names:
             raise ValueError(f"data set {number} has encoders {list(statistics)}, the first has {names}")
         total += _resampled(list(statistics.values()), seed, number, num_resamples)
+    total = total[
+        np.isfinite(total).all(1)
+    ]  # a draw of groups may leave a metric undefined, such as AUROC without one of two classes
+    if not len(total):
+        raise UserError("no draw of test groups leaves the metric defined, so nothing tells which encoder is best")
     is_best = total >= total.max(1, keepdims=True) - 1e-12
     shares = (is_best / is_best.sum(1, keepdims=True)).mean(0)
     return {name: float(share) for name, share in zip(names, shares, strict=True)}

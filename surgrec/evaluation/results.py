@@ -33,7 +33,8 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """`form`: "clips" or "dense". `classes`: names in the order of their indices. `findings`: the auditor's sentences."""
+    """`form`: "clips" or "dense". `classes`: names in the order of their indices. `findings`: the auditor's sentences. `sharing`: names of
+    the tasks of this form that are tested on some of the same videos."""
 
     name: str
     title: str
@@ -42,6 +43,7 @@ class TaskFacts:
     classes: tuple[str, ...]
     splits: tuple[SplitFacts, ...]
     findings: tuple[str, ...] = ()
+    sharing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

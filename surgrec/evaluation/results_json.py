@@ -20,6 +20,8 @@ from surgrec.evaluation.results import FORMAT, Results
 
 Record = TypeVar("Record")
 _WORDS = {str: "text", int: "a whole number", float: "a finite number"}
+_DEEPEST = 20
+_LARGEST = 1e15  # what is counted here is less, and whole numbers are exact up to there
 
 
 def plain(value: Any) -> Any:
@@ -56,19 +58,41 @@ def write_results(results: Results, path: Path) -> None:
 
 def read_results(path: Path) -> Results:
     """What `write_results` wrote. Raises `UserError` for what is not there, is no JSON, or is not in this form."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"there are no results at {path}; `surgrec benchmark` writes them") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} is not a JSON file ({error}); run the benchmark again, which writes it anew"
-        ) from error
+    content = read_json(path, "are no results", "`surgrec benchmark` writes them")
     if isinstance(content, dict) and content.get("format") != FORMAT:
         raise UserError(
             f"{path} has format {content.get('format')!r}, and this version of surgrec reads format {FORMAT}; use the one that wrote it"
         )
     return record_of(Results, content, f"{path}: results")
+
+
+def read_json(path: Path, absence: str, cure: str) -> Any:
+    """Plain values, where each key stands once and text can be written. Raises `UserError` for all else."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"there {absence} at {path}; {cure}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a JSON file ({error}); {cure}") from error
+    try:
+        content = json.loads(text, object_pairs_hook=_each_once)
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} has text that is half a character ({error.object[error.start]!r}); mend it") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a JSON file ({error}); {cure}") from error
+    return content
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
@@ -86,13 +110,28 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return {key: _read(of[1], entry, f"{where}.{key}") for key, entry in value.items()}
     if is_dataclass(hint):
         return record_of(hint, value, where)  # type: ignore[arg-type]
-    return value if hint is Any else _scalar(hint, value, where)
+    return _anything(value, where) if hint is Any else _scalar(hint, value, where)
+
+
+def _anything(value: Any, where: str, depth: int = 0) -> Any:
+    """Values that nobody computes with, but which a report must be able to show and JSON to hold."""
+    if depth > _DEEPEST:
+        raise UserError(f"{where} is nested deeper than {_DEEPEST} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        _refuse(where, f"must be {_WORDS[float]}", value)
+    if isinstance(value, dict):
+        return {key: _anything(entry, f"{where}.{key}", depth + 1) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_anything(entry, f"{where}[{number}]", depth + 1) for number, entry in enumerate(value)]
+    return value
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
     allowed = (int, float) if hint is float else hint
-    if not isinstance(value, allowed) or isinstance(value, bool) or (hint is float and not math.isfinite(value)):
+    if not isinstance(value, allowed) or isinstance(value, bool):
         _refuse(where, f"must be {_WORDS[hint]}", value)
+    if isinstance(value, (int, float)) and not -_LARGEST <= value <= _LARGEST:
+        _refuse(where, f"must be {_WORDS[hint]} of at most {_LARGEST:.0e}", value)
     return float(value) if hint is float else value
 
 

@@ -16,7 +16,7 @@ from surgrec.core.wording import counted
 from surgrec.evaluation.calibration import brier, calibration_error
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.intervals import Interval, Statistic, difference_interval, score_interval
-from surgrec.evaluation.metrics import Metric, accuracy, balanced_accuracy, macro_f1, macro_jaccard
+from surgrec.evaluation.metrics import Counts, Metric, accuracy, balanced_accuracy, macro_f1, macro_jaccard
 from surgrec.evaluation.ranking import macro_auroc, mean_average_precision
 from surgrec.evaluation.statistics import counts_statistic
 
@@ -83,33 +83,76 @@ def check_same_rows(results: Sequence[HeldOut]) -> None:
             raise ValueError("results of several seeds, or of two encoders, must be of the same rows in the same order")
 
 
-def alarms(results: Sequence[HeldOut], majority: HeldOut, name: str = "accuracy") -> list[str]:
+def alarms(
+    results: Sequence[HeldOut], majority: HeldOut, name: str = "accuracy", classes: Sequence[str] = ()
+) -> list[str]:
     """Sentences on what keeps a score from meaning what it seems to; none where all is well.
 
-    `majority`: what always saying the commonest training class gives on the same rows.
+    `majority`: what always saying the commonest training class gives on the same rows. `classes`: names; without, their numbers stand.
     """
+    named = classes or [str(place) for place in range(results[0].num_classes)]
+    of_both = statistic_of(results, name), statistic_of([majority], name)
+    check_same_rows([*results, majority])
+    return [
+        *constant_answers(results, named),
+        *([] if name in LOWER_IS_BETTER else not_above(*of_both, name)),
+        *too_few(of_both[0]),
+        *_rare_classes(results[0].counts, named),
+    ]
+
+
+def constant_answers(results: Sequence[HeldOut], classes: Sequence[str]) -> list[str]:
+    """Seeds that give one answer on all rows, or nearly all, where the truth has more than it."""
     said = []
     for seed, each in enumerate(results):
-        share = np.bincount(each.predictions, minlength=each.num_classes) / len(each.predictions)
-        if len(np.unique(each.labels)) > 1 and share.max() >= _ONE_CLASS:
-            said.append(f"seed {seed} answers class {int(share.argmax())} on {share.max():.0%} of rows")
-    above = difference(results, [majority], name)
-    if name not in LOWER_IS_BETTER and above.low <= 0:
-        said.append(f"{name} is not above that of the majority row beyond chance: {above} more")
-    if len(results) < MIN_SEEDS:
-        said.append(f"{counted(len(results), 'seed')}; {MIN_SEEDS} are needed to see what another seed would give")
-    counts = results[0].counts
-    if len(counts) < MIN_GROUPS:
-        said.append(f"{counted(len(counts), 'group')}; intervals were tried with {MIN_GROUPS} and more")
-    num_groups_of_class = (counts.sum(2) > 0).sum(0)
-    if rare := [
-        int(each) for each in np.flatnonzero((num_groups_of_class > 0) & (num_groups_of_class < MIN_GROUPS_OF_CLASS))
-    ]:
-        said.append(
-            f"rows of {'class' if len(rare) == 1 else 'classes'} {', '.join(map(str, rare))} come from fewer than "
-            f"{MIN_GROUPS_OF_CLASS} groups, so the interval of an average over classes may be too narrow"
+        share, true = (
+            np.bincount(rows, minlength=each.num_classes) / len(rows) for rows in (each.predictions, each.labels)
         )
+        often = int(share.argmax())
+        is_one, is_nearly_one = share[often] == 1 and true[often] < 1, share[often] >= _ONE_CLASS > true[often]
+        if is_one or is_nearly_one:
+            said.append(f"seed {seed} answers class {classes[often]} on {_percent(float(share[often]))} of rows")
     return said
+
+
+def not_above(own: Statistic, majority: Statistic, name: str) -> list[str]:
+    """Where the majority's score is not left behind beyond chance; of one test group, where it is not left behind."""
+    if own.num_groups < 2:
+        is_above = own.estimate() > majority.estimate()
+        return (
+            [] if is_above else [f"{name} {own.estimate():.3f} is not above the majority's {majority.estimate():.3f}"]
+        )
+    above = difference_interval(own, majority)
+    return [] if above.low > 0 else [f"{name} is not above that of the majority row beyond chance: {above} more"]
+
+
+def too_few(statistic: Statistic) -> list[str]:
+    """Seeds, and groups."""
+    said = []
+    if statistic.num_seeds < MIN_SEEDS:
+        said.append(
+            f"{counted(statistic.num_seeds, 'seed')}; {MIN_SEEDS} are needed to see what another seed would give"
+        )
+    if statistic.num_groups < MIN_GROUPS:
+        said.append(f"{counted(statistic.num_groups, 'group')}; intervals were tried with {MIN_GROUPS} and more")
+    return said
+
+
+def _rare_classes(counts: Counts, classes: Sequence[str]) -> list[str]:
+    """Of groups (G, C, C)."""
+    num_groups = (counts.sum(2) > 0).sum(0)
+    rare = [classes[place] for place, number in enumerate(num_groups.tolist()) if 0 < number < MIN_GROUPS_OF_CLASS]
+    if not rare:
+        return []
+    return [
+        f"rows of {'class' if len(rare) == 1 else 'classes'} {', '.join(rare)} come from fewer than {MIN_GROUPS_OF_CLASS} groups, so the "
+        "interval of an average over classes may be too narrow"
+    ]
+
+
+def _percent(share: float) -> str:
+    """Rounded down, so that what is not all does not read as all."""
+    return f"{np.floor(1000 * share) / 10:g}%"
 
 
 def _probabilities(result: HeldOut, name: str) -> Array:

@@ -152,6 +152,11 @@ def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, mon
             ["encoders.train=[mae]", "encoders.views=[mae]", "+encoders.models.mae_middle_frame=x"],
             "a name that is taken",
         ),
+        (["metrics.clips=acuracy"], "metrics.clips has 'acuracy'; choose of balanced accuracy"),
+        (
+            ["metrics.clips='ECE (adaptive bins)'"],
+            "metrics.clips has 'ECE",
+        ),  # the lower the better: it would rank the worst first
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(options: list[str], said: str) -> None:

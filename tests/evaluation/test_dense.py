@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -15,7 +17,7 @@ from surgrec.evaluation.dense_frames import (
     phase_scores,
     video_accuracy,
 )
-from surgrec.evaluation.dense_relaxed import CHOLEC80, count_relaxed_frames, in_order
+from surgrec.evaluation.dense_relaxed import CHOLEC80, M2CAI16, count_relaxed_frames, in_order
 from surgrec.evaluation.dense_scores import NAMES, DenseHeldOut, dense_difference, dense_score, dense_statistic
 from surgrec.evaluation.dense_segments import edit_score, segment_f1, segment_hits, segments_of
 
@@ -134,6 +136,14 @@ def test_tables_go_by_number_and_neighbours_by_the_video() -> None:
         (late, CHOLEC80, 80 / 90), (late, "neighbour", 1),
     ):  # fmt: skip
         assert video_accuracy(count_relaxed_frames(truth, predicted, 7, 1.0, rule)) == pytest.approx(expected)
+
+
+def test_the_table_of_m2cai16_is_that_of_cholec80_after_the_placing_of_trocars() -> None:
+    def later(phases: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+        return {phase + 1: tuple(other + 1 for other in others) for phase, others in phases.items()}
+
+    assert M2CAI16.beginning == {1: (0,)} | later(CHOLEC80.beginning)
+    assert M2CAI16.end == {0: (1,)} | later(CHOLEC80.end)
 
 
 def test_short_segments_are_all_border() -> None:

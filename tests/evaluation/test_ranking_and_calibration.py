@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from surgrec.evaluation.calibration import bins_of, brier, calibration_error
 from surgrec.evaluation.ranking import auroc, average_precision, macro_auroc, mean_average_precision
 
+NAN = float("nan")
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=2, max_size=40)
 
 
@@ -85,6 +86,18 @@ def test_adaptive_bins_are_even_and_keep_ties_together() -> None:
     tied = bins_of(np.array([0.5] * 10 + [0.9] * 10), 5)
     assert len(set(tied[:10])) == 1 and len(set(tied[10:])) == 1 and tied[0] != tied[10]
     assert bins_of(np.array([0.0, 0.05, 0.1, 0.11, 1.0]), 10, "equal width").tolist() == [0, 0, 0, 1, 9]
+
+
+def test_bins_of_equal_width_hold_their_upper_ends() -> None:
+    """0.7 * 10 is a little more than 7 in floating point, and 0.7 belongs to the bin from 0.6 on all the same (Guo et al. 2017)."""
+    assert bins_of(np.arange(1, 11) / 10, 10, "equal width").tolist() == list(range(10))
+    assert bins_of(np.arange(1, 16) / 15, 15, "equal width").tolist() == list(range(15))
+
+
+def test_what_is_no_number_is_not_ranked() -> None:
+    for metric in (macro_auroc, mean_average_precision):
+        with pytest.raises(ValueError, match="NaN"):
+            metric([0, 1], [[0.5, 0.5], [NAN, NAN]])
 
 
 def test_what_is_no_probability_is_refused() -> None:

@@ -7,7 +7,16 @@ import pytest
 
 from surgrec.core.errors import UserError
 from surgrec.evaluation.frozen import HeldOut
-from surgrec.evaluation.scores import LOWER_IS_BETTER, OF_COUNTS, OF_PROBABILITIES, alarms, difference, score
+from surgrec.evaluation.scores import (
+    LOWER_IS_BETTER,
+    OF_COUNTS,
+    OF_PROBABILITIES,
+    alarms,
+    constant_answers,
+    difference,
+    score,
+    statistic_of,
+)
 
 LABELS = np.random.default_rng(0).integers(0, 3, 360)
 GROUPS = np.array([f"case-{row // 24:02d}" for row in range(360)])
@@ -57,6 +66,44 @@ def test_a_good_encoder_raises_no_alarm() -> None:
 def test_a_constant_answer_raises_the_alarm() -> None:
     said = alarms([result(2.0, 0), always(2), result(2.0, 1)], always(0))
     assert said[0] == "seed 1 answers class 2 on 100% of rows"
+
+
+def test_right_answers_that_are_nearly_all_one_class_raise_no_alarm() -> None:
+    """Where 99.5 % of the truth is one class, an encoder that is always right nearly always answers it; always is another thing."""
+    labels = np.zeros(400, dtype=np.int64)
+    labels[[3, 250]] = 1
+    groups = np.array([f"case-{row // 20:02d}" for row in range(400)])
+    right = HeldOut(labels, labels, groups, 2)
+    constant = HeldOut(labels, labels * 0, groups, 2)
+    assert constant_answers([right], ["a", "b"]) == []
+    assert constant_answers([constant], ["a", "b"]) == ["seed 0 answers class a on 100% of rows"]
+
+
+def test_nearly_constant_answers_do_not_read_as_constant_ones() -> None:
+    answers = np.where(np.arange(360) < 1, 1, 2)
+    (said,) = constant_answers([HeldOut(LABELS, answers, GROUPS, 3)], ["a", "b", "c"])
+    assert said == "seed 0 answers class c on 99.7% of rows"
+
+
+def test_one_test_group_is_told_and_is_no_error() -> None:
+    one = np.full(360, "case-0")
+    good, bad = (HeldOut(LABELS, answers, one, 3) for answers in (LABELS, LABELS * 0))
+    assert "1 group; intervals were tried with 10 and more" in alarms([good], bad)
+    assert not any("majority" in said for said in alarms([good], bad))
+    assert any("is not above the majority's" in said for said in alarms([bad], bad))
+
+
+def test_a_metric_that_one_group_alone_defines_has_no_interval() -> None:
+    """All rows of the second class are of one group: without it there is no AUROC."""
+    labels = np.zeros(60, dtype=np.int64)
+    labels[:10] = 1
+    groups = np.repeat([f"case-{number}" for number in range(6)], 10)
+    chance = np.linspace(0.1, 0.9, 60)
+    found = HeldOut(labels, labels * 0, groups, 2, np.stack([chance, 1 - chance], 1))
+    assert np.isfinite(statistic_of([found], "AUROC").estimate())
+    for interval in (lambda: score([found], "AUROC"), lambda: difference([found], [found], "AUROC")):
+        with pytest.raises(UserError, match="not defined without one of the test groups"):
+            interval()
 
 
 def test_what_is_no_better_than_the_majority_is_told() -> None:

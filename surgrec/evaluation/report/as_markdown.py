@@ -26,7 +26,9 @@ from surgrec.evaluation.report.blocks import (
     Words,
 )
 
-_SIGNS = re.compile(r"[\\`*\[\]|~#$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_SIGNS = re.compile(
+    r"[\\`*\[\]|~#$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//)|(?<=www)\."
+)  # an address alone is a link
 _AT_THE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
 
 

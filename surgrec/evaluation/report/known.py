@@ -138,6 +138,17 @@ class Known:
     def title(self, encoder: str) -> str:
         return self.encoders[encoder].title if encoder in self.encoders else encoder
 
+    @cached_property
+    def apart(self) -> dict[str, str]:
+        """Of each task, the first of those that it shares test videos with, directly or through others; itself where there is none."""
+        first = {name: name for name in self.tasks}
+        for task in self.results.tasks:
+            for other in task.sharing:
+                if other in first and first[other] != first[task.name]:
+                    old, new = first[other], first[task.name]
+                    first = {name: new if at == old else at for name, at in first.items()}
+        return first
+
     def task_title(self, place: Place) -> str:
         """With the split's name where the task has several."""
         task = self.tasks[place[0]]

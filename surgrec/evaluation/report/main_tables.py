@@ -90,7 +90,9 @@ def _averaged(known: Known, protocol: str, metric: str, places: Sequence[Place])
 def _mean(known: Known, protocol: str, metric: str, places: Sequence[Place], encoder: str) -> Score | None:
     scores = [known.score(place, encoder, protocol, metric) for place in places]
     present = [score for score in scores if score is not None]
-    return mean_score(present) if len(places) > 1 and len(present) == len(scores) else None
+    if len(places) < 2 or len(present) < len(scores):
+        return None
+    return mean_score(present, [known.apart[task] for task, _ in places])
 
 
 def _of_the_mean(known: Known, averaged: Sequence[Place], places: Sequence[Place], has_mean: bool) -> str:
@@ -102,10 +104,18 @@ def _of_the_mean(known: Known, averaged: Sequence[Place], places: Sequence[Place
     left_out = [known.task_title(place) for place in places if place not in averaged]
     told = (
         f"The mean is over {', '.join(known.task_title(place) for place in averaged)}; an encoder that lacks one of "
-        "them has none. Its interval joins those of the tasks, as of samples that have no patient in common; it says "
+        f"them has none. Its interval joins those of the tasks, as of samples that {_in_common(known, averaged)}; it says "
         "nothing of tasks that are not here."
     )
     return told + (f" Not in the mean: {', '.join(left_out)}." if left_out else "")
+
+
+def _in_common(known: Known, averaged: Sequence[Place]) -> str:
+    num_apart = len({known.apart[task] for task, _ in averaged})
+    if num_apart == len(averaged):
+        return "have no patient in common"
+    together = "all" if num_apart == 1 else "in part"
+    return f"are {together} of the same videos, where errors may go together, and widths are added in full"
 
 
 def _best(known: Known, protocol: str, metric: str, place: Place, encoders: Sequence[str]) -> float | None:

@@ -21,8 +21,9 @@ MAX_COMPARISONS = 60
 
 
 _RANKS = (
-    "The mean over tasks of an encoder's rank among those compared; 1 is best. The interval holds the ranks that the paired comparisons "
-    "leave open, so encoders that cannot be told apart share them; the probability of being the best comes from resampling groups."
+    "The mean over tasks of an encoder's rank, by the metric that the table names, among those compared; 1 is best. The interval holds the "
+    "ranks that the paired comparisons leave open, so encoders that cannot be told apart share them; the probability of being the best "
+    "comes from resampling groups."
 )
 
 
@@ -74,7 +75,8 @@ def comparisons(known: Known) -> list[Block]:
     blocks.append(Words(
         f"Both encoders of a pair were tested on the same rows. p is corrected for many comparisons ({corrections}); a difference counts "
         f"where it is below {SIGNIFICANT:g}. Each comparison is listed with its task, below. What does not count here may be a difference "
-        "all the same: a small test set shows few."
+        "all the same: a small test set shows few. Encoders are compared by the one metric that was named beforehand, "
+        "not by every metric of a task."
     ))  # fmt: skip
     by_table: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
     for one in known.results.comparisons:

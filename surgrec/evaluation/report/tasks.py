@@ -118,7 +118,7 @@ def _metrics(known: Known, place: Place, protocol: str, encoders: Sequence[str],
         if cell is None:
             return (first, *(absent(known, place[0], name, protocol) for _ in metrics), "", "", "")
         first = Name(first.title, first.below, known.marks(cell))
-        seeds = ", ".join(map(number, cell.scores[0].seeds)) if cell.scores else ""
+        seeds = ", ".join(map(number, next((score.seeds for score in cell.scores if score.metric == metrics[0]), ())))
         return (
             first,
             *(_entry(cell, metric) for metric in metrics),

@@ -39,11 +39,11 @@ from surgrec.evaluation.running import scoring
 from surgrec.evaluation.running.cells import Cells, Place
 from surgrec.evaluation.running.entrant import Entrant
 from surgrec.evaluation.running.plan import Plan, title_of
-from surgrec.evaluation.running.protocols import LOOKS_AT_NOTHING
+from surgrec.evaluation.running.protocols import DENSE, LOOKS_AT_NOTHING
 from surgrec.evaluation.running.reasons import reason_of
 from surgrec.evaluation.running.run import Bench
 from surgrec.evaluation.running.splits import facts_of, rows_tested, split_sets
-from surgrec.evaluation.tasks.task import ClipTask, Task
+from surgrec.evaluation.tasks.task import ClipTask, DenseTask, Task
 
 Statistics = dict[str, Statistic]  # of encoders, by name
 Column = tuple[str, str, str]  # task, split, protocol's key
@@ -60,18 +60,18 @@ def join(plan: Plan, environment: Mapping[str, object], bench: Bench | None = No
     gaps += [
         Gap(each.task, each.encoder, title_of(each), "not run yet; run the same command again") for each in waiting
     ]
-    columns = _columns(cells, list(found))
-    comparisons, by_column = _comparisons(columns)
+    columns = _columns(plan, cells, list(found))
+    comparisons, by_column = _comparisons(plan, columns)
     return Results(
         format=FORMAT,
         name=plan.name,
         date=date.today().isoformat(),
         environment=plain({**_environment(plan), **environment}),
-        tasks=tuple(_task_facts(task) for task in plan.tasks),
+        tasks=tuple(_task_facts(task, _sharing(task, plan.tasks)) for task in plan.tasks),
         encoders=tuple(_encoder_facts(bench, entrant) for entrant in plan.entrants),
-        cells=tuple(found.values()),
+        cells=tuple(_main_first(plan, place, cell) for place, cell in found.items()),
         comparisons=tuple(comparisons),
-        ranks=tuple(_ranks(columns, by_column)),
+        ranks=tuple(_ranks(plan, columns, by_column)),
         gaps=tuple(_gathered(gaps)),
     )
 
@@ -109,20 +109,28 @@ def _gathered(gaps: Sequence[Gap]) -> list[Gap]:
 # -- comparisons and ranks
 
 
-def _columns(cells: Cells, places: Sequence[Place]) -> dict[Column, Statistics]:
-    """The first metric of every encoder with predictions, by task, split and protocol."""
+def _main_first(plan: Plan, place: Place, cell: Cell) -> Cell:
+    """Its main metric before the others, where it is defined."""
+    main = plan.main_metric(isinstance(plan.task(place.task), DenseTask))
+    return replace(cell, scores=tuple(sorted(cell.scores, key=lambda score: score.metric != main)))
+
+
+def _columns(plan: Plan, cells: Cells, places: Sequence[Place]) -> dict[Column, Statistics]:
+    """The main metric of every encoder with predictions, by task, split and protocol."""
     columns: dict[Column, Statistics] = {}
     with progress("reading predictions", len(places)) as advance:
         for place in places:
             if place.protocol != LOOKS_AT_NOTHING and (predictions := cells.predictions(place)) is not None:
-                metric = scoring.metrics_of(predictions.is_dense)[0]
+                metric = plan.main_metric(predictions.is_dense)
                 column = columns.setdefault((place.task, place.split, place.protocol), {})
                 column[place.encoder] = scoring.statistic(predictions, metric)
             advance()
     return columns
 
 
-def _comparisons(columns: Mapping[Column, Statistics]) -> tuple[list[Comparison], dict[Column, list[Compared]]]:
+def _comparisons(
+    plan: Plan, columns: Mapping[Column, Statistics]
+) -> tuple[list[Comparison], dict[Column, list[Compared]]]:
     """All pairs of each column, corrected for all comparisons of the benchmark together."""
     rows, by_column = list[tuple[Column, str, str, Compared]](), dict[Column, list[Compared]]()
     for column, statistics in columns.items():
@@ -131,7 +139,7 @@ def _comparisons(columns: Mapping[Column, Statistics]) -> tuple[list[Comparison]
             try:
                 difference = difference_interval(*pair)
             except UserError:
-                continue  # one test group: nothing can be said of another
+                continue  # one test group, or one that alone defines the metric: nothing can be said of others
             rows.append((column, first, second, Compared(first, second, difference, p_value(difference), 1.0, "t")))
     adjusted = holm([row[3].p_value for row in rows])
     made = []
@@ -144,7 +152,7 @@ def _comparisons(columns: Mapping[Column, Statistics]) -> tuple[list[Comparison]
                 task,
                 split,
                 title_of(Place(task, split, first, protocol)),
-                _metric_of(protocol),
+                _metric_of(plan, protocol),
                 first,
                 second,
                 compared.difference.estimate,
@@ -157,30 +165,37 @@ def _comparisons(columns: Mapping[Column, Statistics]) -> tuple[list[Comparison]
     return made, by_column
 
 
-def _metric_of(protocol: str) -> str:
-    from surgrec.evaluation.running.protocols import DENSE
-
-    return scoring.metrics_of(protocol in DENSE)[0]
+def _metric_of(plan: Plan, protocol: str) -> str:
+    return plan.main_metric(protocol in DENSE)
 
 
-def _ranks(columns: Mapping[Column, Statistics], compared: Mapping[Column, Sequence[Compared]]) -> list[Rank]:
-    """Of each protocol, over the columns that have all encoders that any of its columns has."""
-    made = []
+def _ranks(
+    plan: Plan, columns: Mapping[Column, Statistics], compared: Mapping[Column, Sequence[Compared]]
+) -> list[Rank]:
+    """Of each protocol, over the columns that have all encoders that any of its columns has; of a task the first split."""
+    made, first = [], {task.name: split_sets(task)[0].name for task in plan.tasks}
     for protocol in dict.fromkeys(column[2] for column in columns):
-        own = {column: each for column, each in columns.items() if column[2] == protocol and column in compared}
+        own = {
+            column: each
+            for column, each in columns.items()
+            if column[2] == protocol and column in compared and column[1] == first[column[0]]
+        }
         names = list(dict.fromkeys(name for each in own.values() for name in each))
         whole = {
             column: {name: each[name] for name in names} for column, each in own.items() if set(each) == set(names)
         }
         if len(names) < 2 or not whole:
             continue
-        chances = chance_of_best(list(whole.values()))
+        try:
+            chances = chance_of_best(list(whole.values()))
+        except UserError:
+            continue
         intervals = {column: {rank.name: rank for rank in rank_intervals(compared[column])} for column in whole}
         for name in names:
             ranks = [_rank(each, name) for each in whole.values()]
             low = float(np.mean([intervals[column][name].best for column in whole]))
             high = float(np.mean([intervals[column][name].worst for column in whole]))
-            title, metric = title_of(Place("", "", "", protocol)), _metric_of(protocol)
+            title, metric = title_of(Place("", "", "", protocol)), _metric_of(plan, protocol)
             made.append(Rank(title, metric, name, float(np.mean(ranks)), low, high, chances[name]))
     return made
 
@@ -195,7 +210,22 @@ def _rank(statistics: Statistics, name: str) -> float:
 # -- facts
 
 
-def _task_facts(task: Task) -> TaskFacts:
+def _sharing(task: Task, tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Names of the other tasks of its form that are tested on some of its videos: their scores err together."""
+    own = _tested_ids(task)
+    return tuple(
+        other.name
+        for other in tasks
+        if other is not task and isinstance(other, ClipTask) == isinstance(task, ClipTask) and own & _tested_ids(other)
+    )
+
+
+def _tested_ids(task: Task) -> frozenset[str]:
+    rows = task.clips if isinstance(task, ClipTask) else task.recordings
+    return frozenset(rows[row].video_id for chosen in split_sets(task) for row in rows_tested(chosen))
+
+
+def _task_facts(task: Task, sharing: tuple[str, ...]) -> TaskFacts:
     findings = [finding.what for finding in task.findings] if isinstance(task, ClipTask) else []
     return TaskFacts(
         task.name,
@@ -205,6 +235,7 @@ def _task_facts(task: Task) -> TaskFacts:
         task.classes,
         tuple(facts_of(task, chosen) for chosen in split_sets(task)),
         (*findings, *task.notes),
+        sharing,
     )
 
 

@@ -14,6 +14,7 @@ from surgrec.evaluation.running import protocols
 from surgrec.evaluation.running.cells import Place
 from surgrec.evaluation.running.entrant import STRATIFIED, Entrant
 from surgrec.evaluation.running.protocols import DENSE, FEW_SHOT, FINETUNE, FROZEN, LOOKS_AT_NOTHING, Settings
+from surgrec.evaluation.running.scoring import CLIP_METRICS, DENSE_METRICS
 from surgrec.evaluation.running.splits import SplitSet, split_sets
 from surgrec.evaluation.tasks.task import ClipTask, Task
 from surgrec.features.extractor import Layout, Precision
@@ -25,6 +26,7 @@ class Plan:
 
     `limited`: protocols that run on some tasks only, by key, with the tasks' names. `absent`: tasks that could not be read, and why.
     `places_hidden`: folders and files of this machine, which no reason in a report may name.
+    `main_metrics`: of clips and of operations, the one that tables show first, encoders are compared by and ranked by.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Plan:
     limited: Mapping[str, Sequence[str]] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
     places_hidden: tuple[Path, ...] = ()
+    main_metrics: tuple[str, str] = (CLIP_METRICS[0], DENSE_METRICS[0])
 
     def places(self) -> list[Place]:
         """All cells: one encoder after the other, so that each is loaded once."""
@@ -86,6 +89,9 @@ class Plan:
     def of_shard(self, part: int, number: int) -> list[Place]:
         """The cells of part `part` of `number`."""
         return [place for unit in self.units(number)[part::number] for place in unit]
+
+    def main_metric(self, is_dense: bool) -> str:
+        return self.main_metrics[is_dense]
 
     def task(self, name: str) -> Task:
         return next(task for task in self.tasks if task.name == name)

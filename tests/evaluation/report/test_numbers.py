@@ -88,6 +88,22 @@ def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.935 <= held / 2000 <= 0.965
 
 
+def test_the_interval_of_a_mean_of_tasks_on_the_same_videos_holds_the_truth_too() -> None:
+    """Two tasks of the same patients err alike, a third by itself; taken for three samples, the interval would be too narrow."""
+    rng, errors = np.random.default_rng(1), np.array([0.05, 0.05, 0.02])
+    held = dict.fromkeys(("told", "not told"), 0)
+    for common, own in rng.normal(0, 1, (2000, 2)):
+        made = [
+            score(0.5 + e * z, 0.5 + e * (z - 1.96), 0.5 + e * (z + 1.96))
+            for e, z in zip(errors, (common, common, own), strict=True)
+        ]
+        for name, apart in (("told", ("a", "a", "b")), ("not told", ())):
+            mean = mean_score(made, apart)
+            assert mean is not None and mean.low is not None and mean.high is not None
+            held[name] += mean.low <= 0.5 <= mean.high
+    assert 0.935 <= held["told"] / 2000 <= 0.965 and held["not told"] / 2000 < 0.9
+
+
 @pytest.mark.parametrize(
     "other", [score(0.5, None, None), score(0.5, 0.4, 0.6, "macro_f1"), score(0.5, 0.4, 0.6, level=0.9)]
 )

@@ -199,6 +199,33 @@ def test_a_mean_stands_beside_the_majoritys_and_only_where_no_task_is_missing(re
     assert failed[1] == "not all tasks" and failed[-1] == "failed, gap 1"
 
 
+def test_numbers_of_single_seeds_are_of_the_metric_that_their_column_names(results: Results, tmp_path: Path) -> None:
+    """Whatever the order in which a cell from elsewhere lists its metrics."""
+    cells = tuple(
+        replace(cell, scores=cell.scores[::-1]) if cell.encoder == "foreign_0" else cell for cell in results.cells
+    )
+    assert written(replace(results, cells=cells), tmp_path)[1] == written(results, tmp_path)[1]
+
+
+def test_a_mean_of_tasks_on_the_same_videos_is_wider_and_says_so(results: Results, tmp_path: Path) -> None:
+    one, two, *rest = results.tasks
+    shared = replace(results, tasks=(replace(one, sharing=(two.name,)), replace(two, sharing=(one.name,)), *rest))
+    apart = Known(shared).apart
+    assert apart[one.name] == apart[two.name] == one.name and all(apart[each.name] == each.name for each in rest)
+    assert "are in part of the same videos" in written(shared, tmp_path / "shared")[1]
+    assert "are in part of the same videos" not in written(results, tmp_path / "apart")[1]
+
+    def widths(found: Results) -> list[float]:
+        known = Known(found)
+        protocol, metric, places = known.tables()[0]
+        scores = [known.score(place, "mae", protocol, metric) for place in places]
+        mean = mean_score([each for each in scores if each], [known.apart[task] for task, _ in places])
+        assert mean is not None and mean.low is not None and mean.high is not None
+        return [mean.estimate - mean.low, mean.high - mean.estimate]
+
+    assert all(wide > narrow for wide, narrow in zip(widths(shared), widths(results), strict=True))
+
+
 def test_alarms_gaps_notes_and_findings_are_where_the_number_is_and_at_the_top(report: tuple[str, str]) -> None:
     page, text = report
     before, after = page.split("<nav", 1)
@@ -347,6 +374,8 @@ def test_hostile_names_are_shown_as_they_are(word: str, harmless: tuple[str, str
         ("a\n\nb", "a b"),
         ("---", "\\---"),
         ("&lt;", "&amp;lt;"),
+        ("http://a.b and www.a.b", "http\\://a.b and www\\.a.b"),
+        ("write to a@b.c", "write to a\\@b.c"),
     ],
 )
 def test_markdown_shows_text_as_it_is(text: str, shown: str) -> None:

@@ -12,6 +12,8 @@ import torch
 
 from surgrec.core.atomic import write_json as running_write_json
 from surgrec.core.errors import UserError
+from surgrec.evaluation.comparisons import compare_statistics
+from surgrec.evaluation.metrics import accuracy
 from surgrec.evaluation.protocols.finetune import Finetune
 from surgrec.evaluation.report import write_report
 from surgrec.evaluation.results import MAJORITY, UNKNOWN, Gap, Results
@@ -21,11 +23,12 @@ from surgrec.evaluation.running.cells import Cells
 from surgrec.evaluation.running.entrant import majority, viewed
 from surgrec.evaluation.running.features import Features
 from surgrec.evaluation.running.features import _write as running_write_features
-from surgrec.evaluation.running.join import is_complete, join
+from surgrec.evaluation.running.join import _ranks, is_complete, join
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.running.predictions import Predictions
 from surgrec.evaluation.running.protocols import FROZEN, KEYS
 from surgrec.evaluation.running.run import run_cells
+from surgrec.evaluation.statistics import counts_statistic
 from surgrec.evaluation.tasks.task import ClipTask, Recording
 from surgrec.features.baseline import FrozenModel
 from surgrec.models.encoder import Encoder
@@ -76,6 +79,40 @@ def test_results_are_read_as_written_and_make_a_report(whole: tuple[Plan, Result
     assert read_results(tmp_path / "results.json") == results
     page, text = write_report(results, tmp_path)
     assert page.stat().st_size > 1000 and "linear probe" in text.read_text()
+
+
+def test_the_metric_that_is_compared_and_shown_first_can_be_chosen_and_costs_no_fit(
+    whole: tuple[Plan, Results], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, results = whole
+    monkeypatch.setattr(running.Bench, "run", None)
+    other = join(replace(plan, main_metrics=("macro-F1", "edit")), {})
+    for found, clips, dense in ((results, "balanced accuracy", "accuracy"), (other, "macro-F1", "edit")):
+        main = {"halves": clips, "moments": dense}
+        assert all(cell.scores[0].metric == main[cell.task] for cell in found.cells)
+        assert found.comparisons and all(one.metric == main[one.task] for one in found.comparisons)
+        assert {rank.metric for rank in found.ranks} == {clips, dense}
+    assert [set(cell.scores) for cell in other.cells] == [set(cell.scores) for cell in results.cells]
+
+
+def test_of_a_task_with_several_splits_the_first_is_ranked(videos: list[Path], tmp_path: Path) -> None:
+    """The second, on which it is the other way round, is of the same patients and no second task."""
+    task = tiny.clip_task(videos)
+    other = replace(task.splits[0], name="other")
+    plan = replace(tiny.plan(tmp_path, videos), tasks=(replace(task, splits=(task.splits[0], other)),))
+    right, wrong = np.zeros((2, 12, 2, 2), dtype=np.int64)
+    right[:, 0, 0], wrong[:, 0, 1] = range(5, 17), range(5, 17)
+    good, bad = (counts_statistic(each, accuracy) for each in (right, wrong))
+    columns = {("halves", "seed0", "knn"): {"a": good, "b": bad}, ("halves", "other", "knn"): {"a": bad, "b": good}}
+    ranks = _ranks(plan, columns, {column: compare_statistics(each) for column, each in columns.items()})
+    assert [(rank.encoder, rank.mean_rank, rank.probability_best) for rank in ranks] == [("a", 1, 1), ("b", 2, 0)]
+
+
+def test_tasks_that_are_tested_on_the_same_videos_are_named(whole: tuple[Plan, Results], videos: list[Path]) -> None:
+    plan, results = whole
+    assert all(task.sharing == () for task in results.tasks)  # one of each form
+    again = join(replace(plan, tasks=(*plan.tasks, tiny.clip_task(videos, "again"))), {})
+    assert [task.sharing for task in again.tasks] == [("again",), (), ("halves",)]
 
 
 def test_contamination_is_said_by_content(whole: tuple[Plan, Results]) -> None:
