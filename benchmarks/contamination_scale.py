@@ -38,7 +38,7 @@ _POOL = 1 << 16  # vectors
 
 
 def seeds_of(folder: Path) -> np.ndarray:
-    """Vectors (n, 6, 99) of rendered surgery."""
+    """Vectors (n, 6, 99) of rendered surgery, which is rendered where it is not there."""
     from surgrec.corpus.manifest import Manifest
 
     manifest = Manifest.read([synthesize(folder, "quickstart", 0, os.cpu_count() or 1)])
@@ -173,6 +173,11 @@ def main() -> None:
         "--test-scales", type=float, nargs="+", help="of the test sets, one for each scale (default: 1)"
     )
     parser.add_argument(
+        "--corpus",
+        type=Path,
+        help="folder of the rendered surgery, made where there is none (default: a temporary one)",
+    )
+    parser.add_argument(
         "--scratch", type=Path, help="folder for the vectors: 10 GB at scale 1 (default: a temporary one)"
     )
     parser.add_argument("--out", type=Path, help="folder for contamination_scale_DATE.json and .md")
@@ -185,7 +190,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
         scratch = Path(folder)
-        np.save(scratch / "seeds.npy", seeds_of(scratch / "corpus"))
+        np.save(scratch / "seeds.npy", seeds_of(options.corpus or scratch / "corpus"))
         results = []
         for scale, tests in zip(options.scales, options.test_scales or [1.0] * len(options.scales), strict=True):
             command = [sys.executable, __file__, "--worker", json.dumps([scale, tests]), "--scratch", folder]

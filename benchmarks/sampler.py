@@ -50,7 +50,6 @@ from surgrec.config.compose import compose_config
 from surgrec.config.schema import Config
 from surgrec.core.console import run_command
 from surgrec.corpus.manifest import SCHEMA
-from surgrec.data.pool import prepare_fork_server
 
 SIZES = (10_000, 1_000_000, 10_000_000)
 POLICIES = {
@@ -144,7 +143,7 @@ def opened(manifest: Path, policy: str) -> dict[str, float]:
     return {"seconds": seconds, "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def drawn(manifests: Sequence[Path], policy: str) -> list[dict[str, float]]:
+def drawn(manifests: Sequence[Path], policy: str, rounds: int) -> list[dict[str, float]]:
     """Addressed draws a second at the beginning of a run and far into it, of every manifest, a batch of each in turn; medians."""
     samplers = [build(manifest, policy).sampler for manifest in manifests]
     for sampler in samplers:
@@ -153,8 +152,8 @@ def drawn(manifests: Sequence[Path], policy: str) -> list[dict[str, float]]:
             assert np.isfinite(values.max())  # touches every page, once
     found: list[dict[str, float]] = [{} for _ in samplers]
     for name, first in (("begin", 0), ("end", 10**9)):
-        seconds = np.empty((ROUNDS, len(samplers)))
-        for turn in range(ROUNDS):
+        seconds = np.empty((rounds, len(samplers)))
+        for turn in range(rounds):
             batch = np.arange(first + turn * BATCH, first + (turn + 1) * BATCH)
             for number, sampler in enumerate(samplers):
                 seconds[turn, number] = _seconds(partial(sampler.draw, batch))
@@ -201,8 +200,8 @@ def _one_more(reader: Any) -> tuple[float, float]:
 
 def _memory_of(reader: Any, number: int) -> tuple[float, float]:
     """Megabytes of so many workers together, once each has drawn: their own, and of files that are mapped."""
-    prepare_fork_server()
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["surgrec.config.build"])  # what this script imports, once for all of them
     pipes, processes = [], []
     for index in range(number):
         ours, theirs = context.Pipe()
@@ -245,8 +244,8 @@ def measure(name: str, manifest: Path, policy: str = "temperature") -> dict[str,
     return dict(_measured(name, policy, [manifest]))
 
 
-def _measured(name: str, policy: str, manifests: Sequence[Path]) -> Any:
-    command = [sys.executable, __file__, "--measure", name, policy, *map(str, manifests)]
+def _measured(name: str, policy: str, manifests: Sequence[Path], rounds: int = ROUNDS) -> Any:
+    command = [sys.executable, __file__, "--rounds", str(rounds), "--measure", name, policy, *map(str, manifests)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -309,12 +308,18 @@ def main() -> int:
     parser.add_argument(
         "--opens", type=int, default=REPEATS, help="of each manifest; the median is told (default %(default)s)"
     )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="batches of draws of each (default %(default)s)")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         name, policy, *manifests = options.measure
         paths = [Path(manifest) for manifest in manifests]
-        print(json.dumps(drawn(paths, policy) if name == "draw" else MEASURES[name](paths[0], policy)))
+        if name == "draw":
+            print(json.dumps(drawn(paths, policy, options.rounds)))
+        elif name == "compile":
+            print(json.dumps([opened(path, policy) for path in paths]))
+        else:
+            print(json.dumps(MEASURES[name](paths[0], policy)))
         return 0
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -328,10 +333,11 @@ def main() -> int:
             one["peers"] = measure("peers", manifest)
             results.append(one)
             print(json.dumps(one), flush=True)
-        for policy in POLICIES:
-            for manifest in manifests:
-                measure("open", manifest, policy)  # compiles, so that the process that draws only opens
-            for one, values in zip(results, _measured("draw", policy, manifests), strict=True):
+        for number, policy in enumerate(POLICIES):
+            if number > 0:  # the first has been compiled above
+                _measured("compile", policy, manifests)  # so that the process that draws only opens
+            drawn_by_all = _measured("draw", policy, manifests, options.rounds)
+            for one, values in zip(results, drawn_by_all, strict=True):
                 one["draws"][policy] = values
             print(json.dumps({policy: [one["draws"][policy] for one in results]}), flush=True)
     text = report(results)

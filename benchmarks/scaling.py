@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
+import itertools
+import multiprocessing
 import os
 import socket
 import statistics
-import subprocess
-import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,7 @@ class Process:
         total = Counter[str]()
         for kind, size in seen.calls:
             total[kind] += size
-        return {"bytes": total, "calls": Counter(kind for kind, _ in seen.calls)}
+        return {"bytes": dict(total), "calls": dict(Counter(kind for kind, _ in seen.calls))}
 
     def collectives(self) -> None:
         """What was noted, once more, one after the other and with nothing to compute."""
@@ -122,20 +125,24 @@ class Process:
         self.objective.after_update(0)
 
 
-def work(spec: dict[str, Any]) -> None:
-    """Answer every line of standard input, the name of a method of `Process`, with its time and what it returned."""
+def work(spec: dict[str, Any], world: dict[str, str], pipe: Connection) -> None:
+    """Answer every message, the name of a method of `Process`, with its time and what it returned, until one is empty."""
+    warnings.simplefilter("ignore")
+    os.environ |= world
     keep_freed_memory()
     torch.set_num_threads(1)
     process = Process(spec)
-    print("ready", flush=True)
-    for line in sys.stdin:
+    pipe.send("ready")
+    while what := pipe.recv():
         began = time.perf_counter()
-        value = getattr(process, line.strip())()
-        print(json.dumps({"seconds": time.perf_counter() - began, "value": value}), flush=True)
+        value = getattr(process, what)()
+        pipe.send({"seconds": time.perf_counter() - began, "value": value})
     process.runtime.close()
 
 
 # -- measured: pairs of processes
+
+_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class Pair:
@@ -143,11 +150,11 @@ class Pair:
 
     def __init__(self, variant: str, strategy: str, batch: int, options: Sequence[str]) -> None:
         spec = {"variant": variant, "strategy": strategy, "batch": batch, "options": list(options)}
-        self.processes = [self._start(rank, spec, port) for port in [_free_port()] for rank in range(2)]
-        for process in self.processes:
-            self._answer(process, "ready")
+        self._started = [self._start(rank, spec, port) for port in [_free_port()] for rank in range(2)]
+        for process in self._started:
+            self._answer(process)
 
-    def _start(self, rank: int, spec: dict[str, Any], port: int) -> subprocess.Popen[str]:
+    def _start(self, rank: int, spec: dict[str, Any], port: int) -> tuple[BaseProcess, Connection]:
         world = {
             "WORLD_SIZE": "2",
             "LOCAL_WORLD_SIZE": "2",
@@ -156,35 +163,35 @@ class Pair:
             "GROUP_RANK": "0",
         }
         world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "scaling"}
-        environment = os.environ | {"OMP_NUM_THREADS": "1"} | (world if spec["strategy"] != "single" else {})
-        command = [sys.executable, "-W", "ignore", __file__, "--worker", json.dumps(spec)]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        ours, theirs = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=work, args=(spec, world if spec["strategy"] != "single" else {}, theirs))
+        process.start()
+        theirs.close()
+        return process, ours
 
     def ask(self, what: str) -> list[dict[str, Any]]:
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.write(f"{what}\n")
-            process.stdin.flush()
-        return [json.loads(self._answer(process)) for process in self.processes]
+        for _, pipe in self._started:
+            pipe.send(what)
+        return [self._answer(process) for process in self._started]
 
     def seconds(self, what: str) -> float:
         """Of the slower one."""
         return max(answer["seconds"] for answer in self.ask(what))
 
-    def _answer(self, process: subprocess.Popen[str], expected: str | None = None) -> str:
-        assert process.stdout is not None
-        line = process.stdout.readline().strip()
-        if not line or (expected and line != expected):
+    def _answer(self, started: tuple[BaseProcess, Connection]) -> Any:
+        process, pipe = started
+        try:
+            return pipe.recv()
+        except EOFError:
             self.close()
-            raise SystemExit(f"a process ended with status {process.wait()}; what it said is above")
-        return line
+            raise SystemExit(f"a process ended with status {process.exitcode}; what it said is above") from None
 
     def close(self) -> None:
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self.processes:
-            process.wait()
+        for _, pipe in self._started:
+            with suppress(BrokenPipeError):  # of one that has ended
+                pipe.send("")
+        for process, _ in self._started:
+            process.join()
 
 
 def _free_port() -> int:
@@ -222,12 +229,12 @@ def options_of(variant: str, strategy: str, options: Sequence[str]) -> list[str]
     return [f"+variant={variant}", NOWHERE, *runtime, *BY_SIZE, *options]
 
 
-def measure(variant: str, strategy: str, batch: int, options: Sequence[str], pairs: int) -> Measured:
+def measure(variant: str, strategy: str, batch: int, options: Sequence[str], pairs: int, apart: Pair) -> Measured:
     """Steps of both pairs in turn, after two that do not count (in the first DDP builds its buckets anew)."""
     config = compose_config(options_of(variant, strategy, options))
     formula = traffic(parameters_of(config), config.runtime.strategy, 2, 1, is_bf16=False)
     kinds = ["all_reduced"] if strategy == "ddp" else ["gathered", "scattered"]
-    together, apart = Pair(variant, strategy, batch, options), Pair(variant, "single", batch, options)
+    together = Pair(variant, strategy, batch, options)
     try:
         for _ in range(2):
             together.ask("step"), apart.ask("step")
@@ -240,7 +247,6 @@ def measure(variant: str, strategy: str, batch: int, options: Sequence[str], pai
         alone = [together.seconds("collectives") for _ in range(pairs + 1)][1:]
     finally:
         together.close()
-        apart.close()
     whole = {kind: getattr(formula, kind) for kind in kinds}
     return Measured(
         variant, strategy, batch, list(options), times["apart"], times["together"], alone, counts[0]["bytes"], whole, counts[0]["calls"]
@@ -285,23 +291,21 @@ def main() -> None:
         "--set", nargs="+", default=["backbone=small"], help="options of the model (default backbone=small)"
     )
     parser.add_argument("--out", type=Path, help="folder for scaling_cpu_DATE.json and .md")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        work(json.loads(options.worker))
-        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes
+    _CONTEXT.set_forkserver_preload(["surgrec.config.build"])  # what this script imports, once for all of them
     load, rows = os.getloadavg()[0], []
-    settings = [
-        (variant, strategy, batch)
-        for variant in options.variants
-        for strategy in options.strategies
-        for batch in options.batch
-    ]
-    with progress("measuring", len(settings)) as advance:
-        for variant, strategy, batch in settings:
-            rows.append(measure(variant, strategy, batch, options.set, options.pairs))
-            print("\n".join(measured_table(rows[-1:])), flush=True)
-            advance()
+    settings = list(itertools.product(options.variants, options.batch))
+    with progress("measuring", len(settings) * len(options.strategies)) as advance:
+        for variant, batch in settings:
+            apart = Pair(variant, "single", batch, options.set)
+            try:
+                for strategy in options.strategies:
+                    rows.append(measure(variant, strategy, batch, options.set, options.pairs, apart))
+                    print("\n".join(measured_table(rows[-1:])), flush=True)
+                    advance()
+            finally:
+                apart.close()
     report = (
         f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores, torch {torch.__version__}, gloo over loopback, float32, "
         f"one thread a process, load before {load:.1f}; {' '.join(options.set)}, {options.pairs} pairs of steps"

@@ -149,9 +149,10 @@ class Side:
         self.process.wait()
 
 
-def matrix_rate(device: str, precision: str) -> float:
-    """Operations a second of one 4096 x 4096 x 4096 product (8192 on a GPU)."""
-    side, dtype = (8192 if device == "cuda" else 4096), torch.bfloat16 if precision == "bf16" else torch.float32
+def matrix_rate(device: str, precision: str, side: int | None) -> float:
+    """Operations a second of one product of square matrices: 4096 x 4096 x 4096 (8192 on a GPU) where no `side` is given."""
+    side = side or (8192 if device == "cuda" else 4096)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = torch.randn(2, side, side, device=device).to(dtype)
     a @ b
     repeats = 20 if device == "cuda" else 1
@@ -172,7 +173,7 @@ def measure(row: Row, precision: str, options: argparse.Namespace) -> dict[str, 
     for pair in range(options.pairs + options.warmup):
         for name in ("peer", "ours") if pair % 2 else ("ours", "peer"):
             sides[name].step()
-        rates.append(matrix_rate(options.device, precision))
+        rates.append(matrix_rate(options.device, precision, options.matrix_side))
     # by itself, since counting from a floor gives all kept memory back to the system first
     memory = {name: side.step("memory")["bytes"] / 1e9 for name, side in sides.items()}
     kernels = {name: side.step("profile")["kernels"] for name, side in sides.items()} if options.profile else {}
@@ -254,6 +255,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="timed pairs of steps (default 5)")
     parser.add_argument("--warmup", type=int, default=1, help="pairs before them (default 1)")
     parser.add_argument("--batch", type=int, nargs="+", help="clips a step, one row for each, instead of the row's own")
+    parser.add_argument("--matrix-side", type=int, help="of the matrix product (default 4096, on a GPU 8192)")
     parser.add_argument("--profile", action="store_true", help="after the timed pairs, where a step's time goes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument(

@@ -97,7 +97,8 @@ def test_onnx_equal(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_speed(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the peer is transformers: pip install 'surgrec[parity]'")
-    content, text = _run("speed.py", "--rows", "mae-nano", "jepa-nano", "--pairs", 1, "--profile", out=tmp_path)
+    few = ("--rows", "mae-nano", "jepa-nano", "--pairs", 1, "--matrix-side", 256)
+    content, text = _run("speed.py", *few, "--profile", out=tmp_path)
     rows = content["rows"]
     assert {(row["row"], row["precision"]) for row in rows} == {
         (name, precision) for name in ("mae-nano", "jepa-nano") for precision in ("fp32", "bf16")
@@ -167,10 +168,17 @@ def test_scaling(tmp_path: Path) -> None:
     assert "no collective is called, its share is 0" in text
 
 
+@pytest.fixture(scope="module")
+def surgery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the quickstart's corpus."""
+    folder = tmp_path_factory.mktemp("surgery") / "corpus"
+    assert synthesize(["--out", str(folder), "--scale", "quickstart"]) == 0
+    return folder
+
+
 @pytest.mark.slow
-def test_contamination(tmp_path: Path) -> None:
-    assert synthesize(["--out", str(tmp_path / "corpus"), "--scale", "quickstart"]) == 0
-    options = ["--corpus", tmp_path / "corpus", "--copies", 11, "--draw", 1, "--scratch", tmp_path / "scratch"]
+def test_contamination(surgery: Path, tmp_path: Path) -> None:
+    options = ["--corpus", surgery, "--copies", 11, "--draw", 1, "--scratch", tmp_path / "scratch"]
     content, text = _run("contamination.py", *options, out=tmp_path / "out")
     assert [(planted, found) for _, planted, found, _, _ in content["rows"]] == [(1, 1)] * 11
     assert not content["false_alarms"] and content["innocent_pairs"] > 100
@@ -178,8 +186,9 @@ def test_contamination(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_contamination_scale(tmp_path: Path) -> None:
-    content, text = _run("contamination_scale.py", "--scales", 0.0005, "--test-scales", 0.05, out=tmp_path / "out")
+def test_contamination_scale(surgery: Path, tmp_path: Path) -> None:
+    small = ("--corpus", surgery, "--scales", 0.0005, "--test-scales", 0.05)
+    content, text = _run("contamination_scale.py", *small, out=tmp_path / "out")
     (row,) = content["rows"]
     assert row["corpus_moments"] < 20_000 and row["peak_gigabytes"] > 0 and row["candidates"] > 0
     assert row["proposed"]["30 s, 0.9"] == row["proposed"]["300 s, 0.9"] == 1.0
@@ -188,7 +197,8 @@ def test_contamination_scale(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sampler(tmp_path: Path) -> None:
-    content, text = _run("sampler.py", "--videos", 200, 2000, "--opens", 1, "--folder", tmp_path, out=tmp_path / "out")
+    few = ("--videos", 200, 2000, "--opens", 1, "--rounds", 3)
+    content, text = _run("sampler.py", *few, "--folder", tmp_path, out=tmp_path / "out")
     assert [one["videos"] for one in content] == [200, 2000]
     for one in content:
         assert set(one["draws"]) == {"temperature", "hierarchical", "capped"} and len(one["peers"]) == 2

@@ -37,6 +37,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = REPOSITORY / "docs" / "use_a_release.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 EXECUTED = [(language, text) for language, text in BLOCKS if language in ("bash", "python")]
+BYTECODE = "PYTHONPYCACHEPREFIX"
 BITWISE, CLOSE = ("tokens", "timm_tokens", "hub_tokens"), ("transformers_tokens", "onnx_tokens")
 
 
@@ -108,8 +109,9 @@ def trained(folder: Path, variant: str, manifest: Path, video: Path) -> tuple[Pa
 
 
 def alone() -> dict[str, str]:
-    """The environment of a process that knows nothing of the repository."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | {"HF_HUB_OFFLINE": "1"}
+    """The environment of a process that knows nothing of the repository; of Python's variables it keeps where bytecode lies."""
+    kept = {key: value for key, value in os.environ.items() if key == BYTECODE or not key.startswith("PYTHON")}
+    return kept | {"HF_HUB_OFFLINE": "1"}
 
 
 @pytest.mark.slow
@@ -136,7 +138,8 @@ def test_the_page_from_a_wheel_gives_the_features_of_training(variant: str, pyth
 
     execute(python.with_name("surgrec"), "export", "--run", run, "--out", "release")
     (work / "blocks.json").write_text(json.dumps(EXECUTED))
-    said = execute(python, "-I", "-c", SESSION, *BITWISE, *CLOSE, "larger_tokens")
+    bytecode = ["-X", f"pycache_prefix={sys.pycache_prefix}"] if sys.pycache_prefix else []  # which -I would forget
+    said = execute(python, "-I", *bytecode, "-c", SESSION, *BITWISE, *CLOSE, "larger_tokens")
     assert re.search(r"^\d+% of the windows of an operation", said, flags=re.MULTILINE)
     for name in BITWISE:
         assert np.load(work / f"{name}.npy").tobytes() == expected.tobytes(), f"{name} are not those of training"

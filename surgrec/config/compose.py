@@ -6,6 +6,7 @@ its own file because a run is compared twice: with what stands in its folder, be
 
 from __future__ import annotations
 
+import functools
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,13 @@ def recipe_of(config: Config) -> dict[str, Any]:
 
 def distance_from_variant(config: Config) -> list[str]:
     """How the recipe departs from the published variant; paths, hardware, seed and reporting do not count."""
-    published = recipe_of(compose_config([f"+variant={config.variant}"]))
-    return _changes(published, recipe_of(config))
+    return _changes(_published_recipe(config.variant, CONFIGS), recipe_of(config))
+
+
+@functools.cache
+def _published_recipe(variant: str, configs: Path) -> dict[str, Any]:
+    """Of a variant as it stands in `configs`, which is `CONFIGS`. Remembered: a process may describe many runs, and composing is slow."""
+    return recipe_of(compose_config([f"+variant={variant}"]))
 
 
 def headline(config: Config) -> str:

@@ -25,11 +25,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VARIANTS = ("mae", "jepa")
 TRAIN, RECORDED = "surgrec.train:main", "tests.training.recorded:main"  # what is started; see recorded.py
 SLOWED, RELOADED = "tests.training.slowed:main", "tests.training.reloaded:main"  # and slowed.py and reloaded.py
-BROKEN_RANK = "tests.training.broken_rank:main"
+BROKEN_RANK, SHALLOW = "tests.training.broken_rank:main", "tests.training.shallow:main"  # and shallow.py
 POISONED, BLIND = "tests.training.poisoned:main", "tests.training.poisoned:blind"  # and poisoned.py
 PATIENCE_SECONDS = 500
 # One thread a process: the machine's other work then changes no result and costs little time.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
 _COMMON = (
     "backbone=nano",

@@ -75,11 +75,16 @@ def warm_up() -> None:
         "surgrec.train",
         "surgrec.config.build",
         "tests.training.recorded",
+        "surgrec.video.copy_reader",
+        "surgrec.video.pyav_reader",
+        "surgrec.video.open_readers",
         "pyarrow.dataset",
         "PIL.PngImagePlugin",
     ):
         importlib.import_module(module)
-    importlib.import_module("surgrec.config.compose").compose_config(["+variant=mae"])
+    compose = importlib.import_module("surgrec.config.compose")
+    for variant in ("mae", "jepa"):
+        compose.headline(compose.compose_config([f"+variant={variant}"]))  # remembers the published recipe
     gc.collect()
     gc.freeze()  # a fork neither copies nor visits what is here already
 
