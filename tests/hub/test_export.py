@@ -18,7 +18,7 @@ from surgrec import export
 from surgrec.audit import main as audit_main
 from surgrec.config.build import build_run, build_runtime, load_run, run_folder
 from surgrec.config.compose import claim_folder, compose_config
-from surgrec.config.released import _seen_before
+from surgrec.config.released import seen_before
 from surgrec.config.seen import ask_run
 from surgrec.core.console import run_command
 from surgrec.corpus.card import Card, shipped_cards
@@ -136,12 +136,12 @@ def test_of_a_starting_release_that_is_gone_or_another_nothing_is_said_to_be_see
     footage = Footage(seen=(SeenVideo("cholec_1", "cholec", 3),))
     base = written(tmp_path / "base", footage=footage)
     pin = checksum_of(base)
-    assert _seen_before(f"surgrec:{base}#sha256={pin}") == ([SeenVideo("cholec_1", "cholec", 0)], True)
-    assert _seen_before(f"surgrec:{base}#sha256={'0' * 64}") == ([], False), "another release is there now"
+    assert seen_before(f"surgrec:{base}#sha256={pin}") == ([SeenVideo("cholec_1", "cholec", 0)], True)
+    assert seen_before(f"surgrec:{base}#sha256={'0' * 64}") == ([], False), "another release is there now"
     (base / "videos_seen.csv").write_text("video_id,source,first_step\nother_1,other,1\n")
-    assert _seen_before(f"surgrec:{base}") == ([], False), "its list was changed"
+    assert seen_before(f"surgrec:{base}") == ([], False), "its list was changed"
     shutil.rmtree(base)
-    assert _seen_before(f"surgrec:{base}") == ([], False)
+    assert seen_before(f"surgrec:{base}") == ([], False)
 
 
 def test_the_card_tells_of_every_downstream_set_what_audits_said(runs: Path, tmp_path: Path) -> None:
