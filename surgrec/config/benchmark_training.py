@@ -16,6 +16,7 @@ from typing import IO
 
 from surgrec.config.benchmark_schema import BenchmarkConfig
 from surgrec.config.compose import compose_config, read_config
+from surgrec.config.footage import provide_footage, resolve_footage
 from surgrec.config.phases import spans_of
 from surgrec.core.cores import usable_cores
 from surgrec.core.errors import ToldError, UserError
@@ -52,9 +53,7 @@ def train(config: BenchmarkConfig, variants: Sequence[str]) -> None:
 
     Raises `ToldError` where one fails, once all have ended.
     """
-    commands = {
-        variant: _command(config, variant) for variant in variants
-    }  # so that what is wrong is told before any begins
+    commands = {variant: _command(config, variant) for variant in variants}  # what is wrong is told before any begins
     at_once = max(1, min(config.processes, len(commands)))
     failed: dict[str, int] = {}
     names = list(commands)
@@ -76,7 +75,9 @@ def _command(config: BenchmarkConfig, variant: str) -> list[str]:
         f"paths.runs={config.paths.runs}",
         f"paths.embedded={config.paths.embedded}",
     ]
-    compose_config(overrides)
+    composed = compose_config(overrides)
+    resolve_footage(composed)
+    provide_footage(composed)  # once, before trainings that begin together would each synthesise it
     return [sys.executable, "-m", "surgrec.train", *overrides]
 
 
