@@ -8,7 +8,7 @@ import pytest
 
 from surgrec.__main__ import main
 from surgrec.evaluation.tasks.catalog import read_tasks
-from tests.corpus.published_splits import clean, write_lists
+from tests.corpus.published_splits import write_leaking_set
 from tests.evaluation.tasks import archives
 
 
@@ -85,13 +85,7 @@ def test_list_names_every_dataset(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_audit_prints_the_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lists = clean(num_groups=12, clips_per_group=4)
-    lists["val"] = list(lists["test"])
-    (tmp_path / "set").mkdir()
-    write_lists(tmp_path / "set", lists)
-    for rows in lists.values():
-        for path, _ in rows:
-            archives.put(tmp_path / "data" / path)
+    write_leaking_set(tmp_path / "set", tmp_path / "data")
     flags = ["--lists", str(tmp_path / "set"), "--root", str(tmp_path / "data")]
     assert main(["benchmark.data", "audit", *flags]) == 2
     told = capsys.readouterr().out

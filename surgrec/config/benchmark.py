@@ -115,9 +115,10 @@ def build_settings(config: BenchmarkConfig) -> Settings:
 
 def _places(config: BenchmarkConfig) -> list[Path]:
     """Files and folders that the configuration names."""
-    node = config.encoders
-    models = [part for model in node.models.values() for part in (model, model.partition(":")[2].partition("@")[0])]
-    return [Path(name) for name in (*config.tasks.archives.values(), *vars(config.paths).values(), *models) if name]
+    tasks, models = config.tasks, config.encoders.models.values()
+    of_models = [part for model in models for part in (model, model.partition(":")[2].partition("@")[0])]
+    of_tasks = [*tasks.archives.values(), *tasks.lists.values(), tasks.lists_root]
+    return [Path(name) for name in (*of_tasks, *vars(config.paths).values(), *of_models, *config.submissions) if name]
 
 
 def part_of(config: BenchmarkConfig) -> tuple[int, int]:

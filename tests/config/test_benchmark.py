@@ -29,7 +29,7 @@ from surgrec.hub.card_footage import Footage, SeenVideo
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import record_footage
 from tests.config.test_schema import watch
-from tests.corpus.published_splits import clean, write_lists
+from tests.corpus.published_splits import write_leaking_set
 from tests.corpus.test_manifest import manifest as manifest_of
 from tests.corpus.test_manifest import row
 from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
@@ -90,20 +90,14 @@ def test_an_archive_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> Non
 
 
 def test_lists_of_others_are_replayed_with_their_findings(tmp_path: Path) -> None:
-    lists = clean(num_groups=12, clips_per_group=4)
-    lists["val"] = list(lists["test"])
-    (tmp_path / "published").mkdir()
-    write_lists(tmp_path / "published", lists)
-    for rows in lists.values():
-        for path, _ in rows:
-            (tmp_path / "data" / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "data" / path).touch()
+    write_leaking_set(tmp_path / "published", tmp_path / "data")
     options = [f"+tasks.lists.theirs={tmp_path / 'published'}", f"+tasks.lists.gone={tmp_path / 'gone'}"]
     plan = benchmark.build_plan(compose_benchmark([*options, f"tasks.lists_root={tmp_path / 'data'}"]))
     (task,) = plan.tasks
     assert isinstance(task, ClipTask) and task.name == "theirs_replayed" and task.splits[0].origin == "replayed"
     assert "validation_is_test" in {finding.kind for finding in task.findings}
     assert list(plan.absent) == ["gone"] and str(tmp_path) not in plan.absent["gone"]
+    assert {tmp_path / "published", tmp_path / "data"} <= set(plan.places_hidden), "whatever a reason says of them"
 
 
 def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,17 @@ def write_lists(folder: Path, lists: Lists, quoted: bool = False) -> list[str]:
     return flags
 
 
+def write_leaking_set(folder: Path, root: Path) -> None:
+    """Lists whose validation set is the test set, with an empty file for every clip below `root`."""
+    lists = clean(num_groups=12, clips_per_group=4)
+    lists["val"] = list(lists["test"])
+    folder.mkdir()
+    write_lists(folder, lists)
+    for path, _ in (row for rows in lists.values() for row in rows):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
 def _lists(train: Rows, test: Rows, val: Rows | None = None) -> Lists:
     """With the test set as validation set unless `val` is given."""
     return {"train": train, "val": list(test) if val is None else val, "test": test}

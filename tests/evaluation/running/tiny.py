@@ -28,6 +28,8 @@ from surgrec.models.encoder import Encoder
 NUM_VIDEOS, FPS, SECONDS = 12, 5, 4
 COLOURS = ((200, 40, 40), (40, 40, 200))
 CLASSES = ("red", "blue")
+QUICK = ("knn", "linear", "few_shot_10", "frame_linear")
+"""Protocols of seconds."""
 SETTINGS = Settings(
     attentive=Attentive(AttentiveSettings(num_steps=4, learning_rates=(1e-3,))),
     temporal=TemporalSettings(num_stages=1, num_layers=2, channels=8, num_epochs=2, learning_rates=(1e-3,)),
