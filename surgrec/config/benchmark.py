@@ -27,7 +27,15 @@ from surgrec.evaluation.protocols.attentive import Attentive
 from surgrec.evaluation.protocols.finetune import FinetuneSettings
 from surgrec.evaluation.protocols.knn import KNN
 from surgrec.evaluation.protocols.temporal import TemporalSettings
-from surgrec.evaluation.running.entrant import Entrant, Kind, majority, stratified_random, viewed
+from surgrec.evaluation.running.entrant import (
+    Entrant,
+    Kind,
+    Seen,
+    majority,
+    nothing_seen,
+    stratified_random,
+    viewed,
+)
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.running.protocols import Settings
 from surgrec.evaluation.running.reasons import reason_of, without_places
@@ -201,7 +209,7 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
                         "colour histogram",
                         "trivial",
                         lambda seed: load_any("trivial:histogram", device),
-                        seen=frozenset(),
+                        seen=nothing_seen,
                     )
                 )
     return found
@@ -210,15 +218,16 @@ def _entrants(config: BenchmarkConfig) -> list[Entrant]:
 def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
     if is_run(Path(model)):
         run = Path(model)
-        seen, is_whole = seen_by_run(run)
-        return Entrant(name, title, "ours", lambda seed: _of_run(run, device), seen=seen, began_elsewhere=not is_whole)
+        return Entrant(name, title, "ours", lambda seed: _of_run(run, device), seen=partial(seen_by_run, run))
     family = model.partition(":")[0]
     kinds: dict[str, Kind] = {"random": "random", "trivial": "trivial"}
     kind: Kind = kinds.get(family, "foreign" if family in _FOREIGN else "ours")
-    seen, is_whole = (frozenset[str](), True) if kind in kinds.values() else (None, False)
+    seen: Callable[[], Seen] = nothing_seen
     if kind == "ours":
-        seen, is_whole = seen_by_release(model)
-    return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen, began_elsewhere=not is_whole)
+        seen = partial(seen_by_release, model)
+    elif kind == "foreign":
+        seen = Seen
+    return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen)
 
 
 def _drawn_anew(entrant: Entrant) -> Entrant:
@@ -239,7 +248,7 @@ def _drawn_anew(entrant: Entrant) -> Entrant:
         return FrozenModel(encoder, model.preprocess, f"random weights of {model.name}", weights_sha256(encoder), said)
 
     title = f"random initialisation of {entrant.title}"
-    return Entrant(f"{entrant.name}_random", title, "random", drawn, is_drawn=True, seen=frozenset())
+    return Entrant(f"{entrant.name}_random", title, "random", drawn, is_drawn=True, seen=nothing_seen)
 
 
 def _of_run(folder: Path, device: str) -> FrozenModel:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
+from ctypes import Array, c_int
+from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -23,45 +26,116 @@ from surgrec.core.console import progress, run_command
 from surgrec.core.cores import usable_cores
 from surgrec.core.errors import UserError
 from surgrec.core.wording import counted
-from surgrec.evaluation.running.cells import Cells
-from surgrec.evaluation.running.plan import Plan
+from surgrec.evaluation.results import Gap
+from surgrec.evaluation.running.cells import Cells, Place
+from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.run import Bench, run_cells
 
 _LOOK_SECONDS = 0.5
+_ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOST = (
+    "the process that measured it was ended by {}; SIGKILL is mostly for lack of memory: run the same command again with fewer processes "
+    "or a smaller features.batch_size"
+)
 
 
 def run_in_processes(config: BenchmarkConfig, plan: Plan) -> None:
-    """All cells, in `config.processes` processes. Raises `UserError` where one of them ended before its work; what was done is kept."""
-    context, places = multiprocessing.get_context("spawn"), plan.places()
-    cells, started = Cells(plan.folder / "cells"), []
-    next_unit = context.Value("i", 0)  # whoever is free takes the next part, since parts are not of one length
+    """All cells, in `config.processes` processes.
+
+    Where one of them is killed, as for lack of memory, or crashes, the cell that it was at becomes a gap that says so, and another process
+    goes on after it. Raises `UserError` where one ended early in any other way; what was done is kept.
+    """
+    crew, cells, places = _Crew(config, plan), Cells(plan.folder / "cells"), plan.places()
     try:
         for part in range(config.processes):
-            log = plan.folder / f"process_{part}.log"
-            write_text(log, "")
-            process = context.Process(target=_work, args=(config, next_unit, log, os.getpid()), daemon=True)
-            process.start()
-            started.append(process)
+            crew.start(part)
         with progress("cells", len(places)) as advance:
             known = 0
-            while any(process.is_alive() for process in started):
+            while crew.is_working():
                 time.sleep(_LOOK_SECONDS)
+                crew.replace_lost(cells)
                 done = cells.num_done(places)
                 advance(done - known)
                 known = done
     finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.join()
-    if failed := [part for part, process in enumerate(started) if process.exitcode]:
-        logs = ", ".join(str(plan.folder / f"process_{part}.log") for part in failed)
+        crew.end()
+    if failed := crew.failed():
+        logs = ", ".join(map(str, failed))
         raise UserError(
-            f"{counted(len(failed), 'process')} of {len(started)} ended early ({logs}); run the same command again to continue"
+            f"{counted(len(failed), 'process')} of {config.processes} ended early ({logs}); run the same command again to continue"
         )
 
 
-def _work(config: BenchmarkConfig, next_unit: Synchronized[int], log: Path, parent: int) -> None:
+class _Crew:
+    """The processes, by their part, and the board on which each says which cell it is at, by its number; -1: at none."""
+
+    def __init__(self, config: BenchmarkConfig, plan: Plan) -> None:
+        self._config, self._plan = config, plan
+        self._context = multiprocessing.get_context("spawn")
+        self._next_unit = self._context.Value(
+            "i", 0
+        )  # whoever is free takes the next, since parts are not of one length
+        self._board = self._context.Array("i", [-1] * config.processes, lock=False)  # who is killed gives no lock back
+        self._of_part: dict[int, BaseProcess] = {}
+
+    def start(self, part: int, after: int = -1) -> None:
+        """A process that takes parts of the work; first it ends the one of which cell `after` is, where that is one."""
+        log = self._log(part)
+        if after < 0:
+            write_text(log, "")
+        self._board[part] = -1
+        arguments = (self._config, self._next_unit, self._board, part, after, log, os.getpid())
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        self._of_part[part] = process
+
+    def is_working(self) -> bool:
+        return any(process.is_alive() for process in self._of_part.values()) or bool(self._lost())
+
+    def replace_lost(self, cells: Cells) -> None:
+        """The cell at which a process was killed is a gap, and not tried again by this call; so this ends."""
+        for part in self._lost():
+            number, status = self._board[part], self._of_part[part].exitcode or 0
+            place = self._plan.places()[number]
+            gap = Gap(place.task, place.encoder, title_of(place), _LOST.format(signal.Signals(-status).name))
+            cells.write_gap(place, gap)
+            print(f"gap: {place.task}, {place.encoder}, {place.protocol}: {gap.reason}", file=sys.stderr, flush=True)
+            self.start(part, number)
+
+    def _lost(self) -> list[int]:
+        """Parts whose process was at a cell when it was ended by a signal that nobody sends who only wants all to end."""
+        return [
+            part
+            for part, process in self._of_part.items()
+            if process.exitcode is not None
+            and process.exitcode < 0
+            and -process.exitcode not in _ASKED_TO_END
+            and self._board[part] >= 0
+        ]
+
+    def end(self) -> None:
+        for process in self._of_part.values():
+            process.terminate()
+        for process in self._of_part.values():
+            process.join()
+
+    def failed(self) -> list[Path]:
+        """Logs of those that did not end well."""
+        return [self._log(part) for part, process in self._of_part.items() if process.exitcode]
+
+    def _log(self, part: int) -> Path:
+        return self._plan.folder / f"process_{part}.log"
+
+
+def _work(
+    config: BenchmarkConfig,
+    next_unit: Synchronized[int],
+    board: Array[c_int],
+    part: int,
+    after: int,
+    log: Path,
+    parent: int,
+) -> None:
     """What one process does; what it says goes to its log, since the parent shows the progress."""
     # the parent may have been killed while this process imported torch: its number comes from itself
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -72,9 +146,18 @@ def _work(config: BenchmarkConfig, next_unit: Synchronized[int], log: Path, pare
 
     def run() -> int:
         plan = build_plan(config)
-        units, bench = plan.units(config.processes), Bench(plan)
-        while (unit := _taken(next_unit)) < len(units):
-            run_cells(plan, units[unit], bench)
+        units, bench, places = plan.units(config.processes), Bench(plan), plan.places()
+        number_of = {place: number for number, place in enumerate(places)}
+
+        def begin(place: Place) -> None:
+            board[part] = number_of[place]
+
+        if after >= 0:
+            unit = next(unit for unit in units if places[after] in unit)
+            run_cells(plan, unit[unit.index(places[after]) + 1 :], bench, begin)
+        while (taken := _taken(next_unit)) < len(units):
+            run_cells(plan, units[taken], bench, begin)
+        board[part] = -1
         return 0
 
     sys.exit(run_command(run))

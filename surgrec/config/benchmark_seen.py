@@ -6,6 +6,7 @@ only be said by who knows of every file: also of those that a manifest lists no 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +15,12 @@ from surgrec.config.compose import read_config
 from surgrec.config.released import seen_before
 from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
-from surgrec.evaluation.running.entrant import content_of
+from surgrec.evaluation.running.entrant import Seen, content_of
+from surgrec.hub.address import Kind, parse_address
+from surgrec.hub.contents import ReleaseError
+from surgrec.hub.fetch import fetch
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import footage_of, read_footage
-
-Seen = tuple[frozenset[str] | None, bool]  # as in `Entrant`: None where nothing is known; whether it is all
 
 
 def seen_by_run(run: Path) -> Seen:
@@ -28,19 +30,27 @@ def seen_by_run(run: Path) -> Seen:
         config = read_config(run / "config.yaml")
         manifests = [read_footage(folder, stretch) for stretch in footage_of(folder)]
     except UserError:
-        return None, False
+        return Seen()
     with suppress(UserError):  # the record of a run has no SHA-256 of what a copy was made of
         manifests.append(Manifest.read([Path(path) for path in config.mix.manifests]))
     if not manifests:
-        return None, False
+        return Seen()
     before, is_whole = seen_before(config.init)
-    return frozenset().union(*map(_digests, manifests), (content_of(one.video_id) for one in before)), is_whole
+    files = frozenset[str]().union(*map(_digests, manifests), (content_of(one.video_id) for one in before))
+    return Seen(files, is_whole)
 
 
 def seen_by_release(model: str) -> Seen:
-    """What a release in a folder lists. Of one that is still to be fetched nothing is known."""
+    """What a release lists, wherever it is; it is fetched where it was not. Nothing is known of one that cannot be had."""
+    try:
+        address = parse_address(model)
+        if address.kind is not Kind.folder:
+            with warnings.catch_warnings(action="ignore"):  # whoever loaded the model was told that nothing pins it
+                model = str(fetch(address))
+    except ReleaseError:
+        return Seen()
     found, is_whole = seen_before(f"surgrec:{model}")
-    return (frozenset(content_of(one.video_id) for one in found), is_whole) if found else (None, False)
+    return Seen(frozenset(content_of(one.video_id) for one in found), is_whole) if found else Seen()
 
 
 def _digests(manifest: Manifest) -> Iterable[str]:

@@ -16,7 +16,7 @@ from surgrec.core.wording import counted
 from surgrec.evaluation.calibration import brier, calibration_error
 from surgrec.evaluation.frozen import HeldOut
 from surgrec.evaluation.intervals import Interval, Statistic, difference_interval, score_interval
-from surgrec.evaluation.metrics import Counts, Metric, accuracy, balanced_accuracy, macro_f1, macro_jaccard
+from surgrec.evaluation.metrics import Metric, accuracy, balanced_accuracy, macro_f1, macro_jaccard
 from surgrec.evaluation.ranking import macro_auroc, mean_average_precision
 from surgrec.evaluation.statistics import counts_statistic
 
@@ -86,7 +86,8 @@ def check_same_rows(results: Sequence[HeldOut]) -> None:
 def alarms(
     results: Sequence[HeldOut], majority: HeldOut, name: str = "accuracy", classes: Sequence[str] = ()
 ) -> list[str]:
-    """Sentences on what keeps a score from meaning what it seems to; none where all is well.
+    """Sentences on what keeps a score from meaning what it seems to; none where all is well. What does so for all scores of the same
+    rows is in `cautions`.
 
     `majority`: what always saying the commonest training class gives on the same rows. `classes`: names; without, their numbers stand.
     """
@@ -96,8 +97,6 @@ def alarms(
     return [
         *constant_answers(results, named),
         *([] if name in LOWER_IS_BETTER else not_above(*of_both, name)),
-        *too_few(of_both[0]),
-        *_rare_classes(results[0].counts, named),
     ]
 
 
@@ -126,28 +125,22 @@ def not_above(own: Statistic, majority: Statistic, name: str) -> list[str]:
     return [] if above.low > 0 else [f"{name} is not above that of the majority row beyond chance: {above} more"]
 
 
-def too_few(statistic: Statistic) -> list[str]:
-    """Seeds, and groups."""
+def cautions(labels: npt.ArrayLike, groups: npt.ArrayLike, num_seeds: int, classes: Sequence[str]) -> list[str]:
+    """Sentences on what makes every interval of these test rows, labels (n,) and groups (n,), less sure, whoever is measured."""
+    truth, names = np.asarray(labels), np.unique(np.asarray(groups, dtype=np.str_))
     said = []
-    if statistic.num_seeds < MIN_SEEDS:
+    if num_seeds < MIN_SEEDS:
+        said.append(f"{counted(num_seeds, 'seed')}; {MIN_SEEDS} are needed to see what another seed would give")
+    if len(names) < MIN_GROUPS:
+        said.append(f"{counted(len(names), 'test group')}; intervals were tried with {MIN_GROUPS} and more")
+    groups_of_class = {place: len(np.unique(np.asarray(groups)[truth == place])) for place in np.unique(truth).tolist()}
+    rare = [classes[place] for place, number in groups_of_class.items() if number < MIN_GROUPS_OF_CLASS]
+    if rare:
         said.append(
-            f"{counted(statistic.num_seeds, 'seed')}; {MIN_SEEDS} are needed to see what another seed would give"
+            f"test rows of {'class' if len(rare) == 1 else 'classes'} {', '.join(rare)} come from fewer than {MIN_GROUPS_OF_CLASS} groups, "
+            "so the interval of an average over classes may be too narrow"
         )
-    if statistic.num_groups < MIN_GROUPS:
-        said.append(f"{counted(statistic.num_groups, 'group')}; intervals were tried with {MIN_GROUPS} and more")
     return said
-
-
-def _rare_classes(counts: Counts, classes: Sequence[str]) -> list[str]:
-    """Of groups (G, C, C)."""
-    num_groups = (counts.sum(2) > 0).sum(0)
-    rare = [classes[place] for place, number in enumerate(num_groups.tolist()) if 0 < number < MIN_GROUPS_OF_CLASS]
-    if not rare:
-        return []
-    return [
-        f"rows of {'class' if len(rare) == 1 else 'classes'} {', '.join(rare)} come from fewer than {MIN_GROUPS_OF_CLASS} groups, so the "
-        "interval of an average over classes may be too narrow"
-    ]
 
 
 def _percent(share: float) -> str:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import multiprocessing
-import os
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,15 +12,16 @@ import pytest
 import torch
 
 from surgrec import benchmark as verb
-from surgrec.config import benchmark, benchmark_compose, benchmark_processes, benchmark_seen, benchmark_training
+from surgrec.config import benchmark, benchmark_compose, benchmark_seen, benchmark_training
 from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchmark
 from surgrec.config.benchmark_seen import seen_by_run
 from surgrec.core.errors import ToldError, UserError
 from surgrec.corpus.scan import video_id
 from surgrec.evaluation.results import UNKNOWN
-from surgrec.evaluation.running.entrant import VIEWS, Entrant
+from surgrec.evaluation.running.entrant import VIEWS, Seen
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.tasks.task import ClipTask, Task
+from surgrec.hub.archive import pack
 from surgrec.hub.card_footage import Footage, SeenVideo
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import record_footage
@@ -67,7 +64,7 @@ def test_every_option_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     plan = benchmark.build_plan(config)
     assert isinstance(plan, Plan) and len(plan.tasks) == 1
     assert benchmark.part_of(config) == (0, 1)
-    assert set(all_options()) - seen == {"submissions", "processes"}  # which the verb reads
+    assert set(all_options()) - seen == {"processes"}  # which the verb reads
     assert all(f"config.{name}" in inspect.getsource(verb.benchmark) for name in ("submissions", "processes"))
 
 
@@ -174,24 +171,6 @@ def test_names_of_derived_encoders_are_those_that_are_refused() -> None:
     assert {name for name, _ in VIEWS.values()} == set(benchmark_compose.VIEWS)
 
 
-def test_a_process_whose_parent_is_gone_ends(tmp_path: Path) -> None:
-    """Also where the parent was killed before the process came so far as to look."""
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    config = compose_benchmark([GIVEN, f"paths.embedded={tmp_path}"])
-    context = multiprocessing.get_context("fork")
-    arguments = (config, context.Value("i", 0), tmp_path / "log", gone.pid)
-    process = context.Process(target=_orphan, args=arguments)
-    process.start()
-    process.join(60)
-    assert process.exitcode == 1
-
-
-def _orphan(*arguments: object) -> None:
-    benchmark_processes.build_plan = lambda config: time.sleep(20) or os._exit(3)  # type: ignore[assignment]
-    benchmark_processes._work(*arguments)  # type: ignore[arg-type]
-
-
 def test_trainings_side_by_side_all_run_and_a_failed_one_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,34 +196,37 @@ def test_what_a_run_has_seen_is_told_by_bytes(tmp_path: Path, monkeypatch: pytes
     manifest_of(one, copy).write(file)
     config = SimpleNamespace(mix=SimpleNamespace(manifests=[str(file)]), init=None)
     monkeypatch.setattr(benchmark_seen, "read_config", lambda path: config)
-    seen, is_whole = seen_by_run(tmp_path)
-    assert is_whole and {letter * 64 for letter in "abc"} <= (seen or set())
+    seen = seen_by_run(tmp_path)
+    assert seen.is_whole and {letter * 64 for letter in "abc"} <= (seen.files or set())
     record_footage(RunFolder(tmp_path), manifest_of(one, copy, gone), 0)
-    run = Entrant("run", "Run", "ours", seen=seen_by_run(tmp_path)[0])
-    assert run.contamination(frozenset({"e" * 64, lost})) == "1 of 2 test videos pretrained on"
+    assert seen_by_run(tmp_path).contamination(frozenset({"e" * 64, lost})) == "1 of 2 test videos pretrained on"
     file.unlink()  # the record alone
-    run = Entrant("run", "Run", "ours", seen=seen_by_run(tmp_path)[0])
-    assert run.contamination(frozenset({original, lost, "a" * 64})) == "3 of 3 test videos pretrained on"
-    assert run.contamination(frozenset({"e" * 64})) == "none of 1 test videos pretrained on, byte for byte"
+    seen = seen_by_run(tmp_path)
+    assert seen.contamination(frozenset({original, lost, "a" * 64})) == "3 of 3 test videos pretrained on"
+    assert seen.contamination(frozenset({"e" * 64})) == "none of 1 test videos pretrained on, byte for byte"
     config.init = "videomae:weights.pth"  # which have seen other videos
-    seen, is_whole = seen_by_run(tmp_path)
-    begun = replace(run, seen=seen, began_elsewhere=not is_whole)
+    begun = seen_by_run(tmp_path)
     assert begun.contamination(frozenset({"e" * 64})) == UNKNOWN
     assert begun.contamination(frozenset({"a" * 64})).startswith("1 of 1")
     next((tmp_path / "footage").glob("*.parquet")).unlink()
-    assert seen_by_run(tmp_path) == (None, False)
+    assert seen_by_run(tmp_path) == Seen()
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
-def test_what_a_release_lists_is_told_too(is_whole: bool, tmp_path: Path) -> None:
+def test_what_a_release_lists_is_told_too(is_whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one that must be fetched, or unpacked."""
+    monkeypatch.setenv("SURGREC_CACHE", str(tmp_path / "cache"))
     footage = Footage(seen=(SeenVideo(video_id("src", "a" * 64), "src", 3),), is_whole=is_whole)
     folder = written(tmp_path / "release", footage=footage)
-    config = compose_benchmark([GIVEN, f"+encoders.models.ours={folder}", "+encoders.models.other=vit:/nowhere.pth"])
-    ours, other, *_ = benchmark._entrants(config)
-    assert ours.contamination(frozenset({"a" * 64, "b" * 64})) == "1 of 2 test videos pretrained on"
+    pack(folder, tmp_path / "release.zip")
+    models = {"ours": folder, "fetched": tmp_path / "release.zip", "other": "vit:/nowhere.pth", "gone": "/nowhere.zip"}
+    config = compose_benchmark([GIVEN, *(f"+encoders.models.{name}={model}" for name, model in models.items())])
+    ours, fetched, other, gone = (entrant.seen() for entrant in benchmark._entrants(config)[:4])
     none = "none of 1 test videos pretrained on, byte for byte"
-    assert ours.contamination(frozenset({"b" * 64})) == (none if is_whole else UNKNOWN)
-    assert other.contamination(frozenset({"b" * 64})) == UNKNOWN
+    for seen in (ours, fetched):
+        assert seen.contamination(frozenset({"a" * 64, "b" * 64})) == "1 of 2 test videos pretrained on"
+        assert seen.contamination(frozenset({"b" * 64})) == (none if is_whole else UNKNOWN)
+    assert other.contamination(frozenset({"b" * 64})) == gone.contamination(frozenset({"b" * 64})) == UNKNOWN
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from surgrec.evaluation.scores import (
     OF_COUNTS,
     OF_PROBABILITIES,
     alarms,
+    cautions,
     constant_answers,
     difference,
     score,
@@ -88,8 +89,8 @@ def test_nearly_constant_answers_do_not_read_as_constant_ones() -> None:
 def test_one_test_group_is_told_and_is_no_error() -> None:
     one = np.full(360, "case-0")
     good, bad = (HeldOut(LABELS, answers, one, 3) for answers in (LABELS, LABELS * 0))
-    assert "1 group; intervals were tried with 10 and more" in alarms([good], bad)
-    assert not any("majority" in said for said in alarms([good], bad))
+    assert "1 test group; intervals were tried with 10 and more" in cautions(LABELS, one, 3, ["a", "b", "c"])
+    assert alarms([good], bad) == []
     assert any("is not above the majority's" in said for said in alarms([bad], bad))
 
 
@@ -114,6 +115,9 @@ def test_what_is_no_better_than_the_majority_is_told() -> None:
 def test_few_seeds_groups_and_groups_of_a_class_are_told() -> None:
     few = np.array([f"case-{row // 60}" for row in range(360)])
     labels = np.where(few == "case-0", LABELS, LABELS % 2)  # class 2 in one case only
-    good = HeldOut(labels, labels, few, 3)
-    said = " / ".join(alarms([good], HeldOut(labels, labels * 0, few, 3)))
-    assert "1 seed; 3 are needed" in said and "6 groups" in said and "class 2 come from fewer than 3 groups" in said
+    said = " / ".join(cautions(labels, few, 1, ["a", "b", "c"]))
+    assert (
+        "1 seed; 3 are needed" in said and "6 test groups" in said and "class c come from fewer than 3 groups" in said
+    )
+    many = np.array([f"case-{row // 30}" for row in range(360)])
+    assert cautions(LABELS, many, 3, ["a", "b", "c"]) == []

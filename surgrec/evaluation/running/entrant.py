@@ -26,10 +26,38 @@ VIEWS: dict[View, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
+class Seen:
+    """`files`: of those that an encoder was pretrained on, SHA-256 and `content_id`; None where not known. `is_whole`: they are all; else
+    its pretraining began from weights that had seen other files, which nobody here knows.
+    """
+
+    files: frozenset[str] | None = None
+    is_whole: bool = False
+
+    def contamination(self, test_videos: frozenset[str] | None) -> str:
+        """What of a test set was in the pretraining data, in a sentence. `test_videos`: SHA-256 of its files, None where they are none.
+
+        Files are the same or not: a test video that was pretrained on as another copy, cut or encoded anew, is not found.
+        """
+        if self == NOTHING_SEEN:
+            return "not pretrained"
+        if self.files is None or test_videos is None:
+            return UNKNOWN
+        shared = sum(bool({sha256, content_id(sha256)} & self.files) for sha256 in test_videos)
+        of = f"{len(test_videos)} test videos"
+        if shared:
+            return f"{shared} of {of} pretrained on"
+        return f"none of {of} pretrained on, byte for byte" if self.is_whole else UNKNOWN
+
+
+NOTHING_SEEN = Seen(frozenset(), True)
+
+
+@dataclass(frozen=True)
 class Entrant:
     """`load`: the model of a seed; None for an `answer` that looks at nothing. `is_drawn`: each seed has a model of its own, as random
-    initialisation has. `view`: what of a clip it sees. `seen`: of the files that it was pretrained on, SHA-256 and `content_id`; None
-    where not known. `began_elsewhere`: its pretraining began from weights that had seen other files, which nobody here knows.
+    initialisation has. `view`: what of a clip it sees. `seen`: what it was pretrained on, asked for after its model was loaded, since a
+    release from elsewhere is only then here.
     """
 
     name: str
@@ -39,23 +67,7 @@ class Entrant:
     answer: FrozenProtocol | None = None
     is_drawn: bool = False
     view: View = "all frames"
-    seen: frozenset[str] | None = None
-    began_elsewhere: bool = False
-
-    def contamination(self, test_videos: frozenset[str] | None) -> str:
-        """What of a test set was in the pretraining data, in a sentence. `test_videos`: SHA-256 of its files, None where they are none.
-
-        Files are the same or not: a test video that was pretrained on as another copy, cut or encoded anew, is not found.
-        """
-        if self.seen is not None and not self.seen:
-            return "not pretrained"
-        if self.seen is None or test_videos is None:
-            return UNKNOWN
-        shared = sum(bool({sha256, content_id(sha256)} & self.seen) for sha256 in test_videos)
-        of = f"{len(test_videos)} test videos"
-        if shared:
-            return f"{shared} of {of} pretrained on"
-        return UNKNOWN if self.began_elsewhere else f"none of {of} pretrained on, byte for byte"
+    seen: Callable[[], Seen] = Seen
 
 
 def content_id(sha256: str) -> str:
@@ -66,6 +78,11 @@ def content_id(sha256: str) -> str:
 def content_of(video_id: str) -> str:
     """The part of a manifest's id that comes from the bytes."""
     return f"_{video_id.rpartition('_')[2]}"
+
+
+def nothing_seen() -> Seen:
+    """What was not pretrained."""
+    return NOTHING_SEEN
 
 
 def viewed(entrant: Entrant, view: View) -> Entrant:
@@ -79,15 +96,14 @@ def viewed(entrant: Entrant, view: View) -> Entrant:
         is_drawn=entrant.is_drawn,
         view=view,
         seen=entrant.seen,
-        began_elsewhere=entrant.began_elsewhere,
     )
 
 
 def majority() -> Entrant:
     """Always the commonest class."""
-    return Entrant(MAJORITY, "majority", "trivial", answer=Majority(), seen=frozenset())
+    return Entrant(MAJORITY, "majority", "trivial", answer=Majority(), seen=nothing_seen)
 
 
 def stratified_random() -> Entrant:
     """Classes drawn by their shares."""
-    return Entrant(STRATIFIED, "stratified random", "trivial", answer=StratifiedRandom(), seen=frozenset())
+    return Entrant(STRATIFIED, "stratified random", "trivial", answer=StratifiedRandom(), seen=nothing_seen)

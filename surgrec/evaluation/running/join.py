@@ -42,7 +42,7 @@ from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.protocols import DENSE, LOOKS_AT_NOTHING
 from surgrec.evaluation.running.reasons import reason_of
 from surgrec.evaluation.running.run import Bench
-from surgrec.evaluation.running.splits import facts_of, rows_tested, split_sets
+from surgrec.evaluation.running.splits import cautions_of, facts_of, rows_tested, split_sets
 from surgrec.evaluation.tasks.task import ClipTask, DenseTask, Task
 
 Statistics = dict[str, Statistic]  # of encoders, by name
@@ -67,7 +67,7 @@ def join(plan: Plan, environment: Mapping[str, object], bench: Bench | None = No
         name=plan.name,
         date=date.today().isoformat(),
         environment=plain({**_environment(plan), **environment}),
-        tasks=tuple(_task_facts(task, _sharing(task, plan.tasks)) for task in plan.tasks),
+        tasks=tuple(_task_facts(task, _sharing(task, plan.tasks), plan.num_seeds) for task in plan.tasks),
         encoders=tuple(_encoder_facts(bench, entrant) for entrant in plan.entrants),
         cells=tuple(_main_first(plan, place, cell) for place, cell in found.items()),
         comparisons=tuple(comparisons),
@@ -225,8 +225,11 @@ def _tested_ids(task: Task) -> frozenset[str]:
     return frozenset(rows[row].video_id for chosen in split_sets(task) for row in rows_tested(chosen))
 
 
-def _task_facts(task: Task, sharing: tuple[str, ...]) -> TaskFacts:
+def _task_facts(task: Task, sharing: tuple[str, ...], num_seeds: int) -> TaskFacts:
     findings = [finding.what for finding in task.findings] if isinstance(task, ClipTask) else []
+    findings += [
+        f"{chosen.name}: {said}" for chosen in split_sets(task) for said in cautions_of(task, chosen, num_seeds)
+    ]
     return TaskFacts(
         task.name,
         task.title,
@@ -241,9 +244,8 @@ def _task_facts(task: Task, sharing: tuple[str, ...]) -> TaskFacts:
 
 def _encoder_facts(bench: Bench, entrant: Entrant) -> EncoderFacts:
     plan = bench.plan
-    contamination = {task.name: entrant.contamination(_test_videos(bench, task, entrant)) for task in plan.tasks}
     if entrant.load is None:
-        return EncoderFacts(entrant.name, entrant.title, entrant.kind, 0, {}, {}, contamination)
+        return EncoderFacts(entrant.name, entrant.title, entrant.kind, 0, {}, {}, _contamination(bench, entrant))
     try:
         facts = bench.models.facts(entrant)
     except Exception as error:  # its cells are gaps that say why
@@ -254,19 +256,31 @@ def _encoder_facts(bench: Bench, entrant: Entrant) -> EncoderFacts:
             0,
             {},
             {"used": f"none: {reason_of(error, plan.places_hidden)}"},
-            dict.fromkeys(contamination, UNKNOWN),
+            {task.name: UNKNOWN for task in plan.tasks},
         )
     said = "; ".join(reason_of(UserError(line), plan.places_hidden) for line in facts.said)
     weights = {"id": facts.weights_id, "used": said or "all"}
     return EncoderFacts(
-        entrant.name, entrant.title, entrant.kind, facts.num_parameters, facts.geometry, weights, contamination
+        entrant.name,
+        entrant.title,
+        entrant.kind,
+        facts.num_parameters,
+        facts.geometry,
+        weights,
+        _contamination(bench, entrant),
     )
 
 
-def _test_videos(bench: Bench, task: Task, entrant: Entrant) -> frozenset[str] | None:
-    """SHA-256 of the test videos; None where one is a folder of pictures or not there. Files are read only for who was pretrained."""
-    if not entrant.seen:
-        return None
+def _contamination(bench: Bench, entrant: Entrant) -> dict[str, str]:
+    """By task. Files are read only for who is known to be pretrained on some."""
+    seen = entrant.seen()
+    return {
+        task.name: seen.contamination(_test_videos(bench, task) if seen.files else None) for task in bench.plan.tasks
+    }
+
+
+def _test_videos(bench: Bench, task: Task) -> frozenset[str] | None:
+    """SHA-256 of the test videos; None where one is a folder of pictures or not there."""
     rows = task.clips if isinstance(task, ClipTask) else task.recordings
     videos = {rows[row].video for chosen in split_sets(task) for row in rows_tested(chosen)}
     try:

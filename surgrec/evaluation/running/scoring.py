@@ -18,7 +18,7 @@ from surgrec.evaluation.dense_scores import F1_AT, DenseHeldOut, Rule, dense_sta
 from surgrec.evaluation.intervals import Statistic, score_interval
 from surgrec.evaluation.results import ClassScore, Score, Timeline
 from surgrec.evaluation.running.predictions import Predictions
-from surgrec.evaluation.scores import alarms, constant_answers, not_above, statistic_of, too_few
+from surgrec.evaluation.scores import alarms, constant_answers, not_above, statistic_of
 from surgrec.evaluation.tasks.task import ClipTask, DenseTask
 
 CLIP_METRICS = ("balanced accuracy", "accuracy", "macro-F1", "AUROC", "mAP", "ECE (adaptive bins)")
@@ -115,15 +115,17 @@ def timelines(found: Predictions, task: DenseTask) -> tuple[Timeline, ...]:
 
 
 def alarm(found: Predictions, majority: Predictions | None, classes: Sequence[str]) -> str | None:
-    """What keeps the number from meaning what it seems to, in sentences; `majority`: of the same rows, None for the majority itself."""
-    if majority is None:
-        return None
+    """What keeps the number from meaning what it seems to, in sentences. `majority`: of the same rows; None for what is itself a floor,
+    such as random weights, of which nobody expects to be above it.
+    """
     results = found.held_out()
+    if majority is None:
+        return "; ".join(constant_answers(results, classes)) or None
     if not found.is_dense:
         return "; ".join(alarms(results, majority.held_out()[0], CLIP_METRICS[0], classes)) or None
     metric = DENSE_METRICS[0]
     own, floor = (statistic(each, metric) for each in (found, majority))
-    return "; ".join([*constant_answers(results, classes), *not_above(own, floor, metric), *too_few(own)]) or None
+    return "; ".join([*constant_answers(results, classes), *not_above(own, floor, metric)]) or None
 
 
 # -- whole operations

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from surgrec.evaluation.results import SplitFacts
-from surgrec.evaluation.tasks.task import ClipTask, DenseTask, NamedSplit, Task
+from surgrec.evaluation.scores import cautions
+from surgrec.evaluation.tasks.task import NO_LABEL, ClipTask, DenseTask, NamedSplit, Task
 
 _NUMBERED = re.compile(r"^(.*?)[_-]?(?:fold|out|user|split)?[_-]?\d+$")
 
@@ -54,6 +55,17 @@ def facts_of(task: Task, chosen: SplitSet) -> SplitFacts:
         {part: len(each) for part, each in rows.items()},
         {part: len(np.unique(groups[each])) for part, each in rows.items()},
     )
+
+
+def cautions_of(task: Task, chosen: SplitSet, num_seeds: int) -> list[str]:
+    """What makes every interval of these test rows less sure."""
+    rows = rows_tested(chosen)
+    if isinstance(task, ClipTask):
+        return cautions(task.labels[rows], task.groups[rows], num_seeds, task.classes)
+    labels = [task.recordings[row].labels for row in rows]
+    groups = np.repeat(task.groups[rows], [len(each) for each in labels])
+    every = np.concatenate([*labels, np.empty(0, np.int64)])
+    return cautions(every[every != NO_LABEL], groups[every != NO_LABEL], num_seeds, task.classes)
 
 
 def hash_of(task: Task, chosen: SplitSet) -> str:

@@ -74,11 +74,11 @@ def test_a_metric_that_one_group_defines_is_told_without_an_interval() -> None:
         record_of(type(score), plain(score), "score")
 
 
-def test_one_test_group_is_a_number_with_alarms() -> None:
+def test_one_test_group_is_a_number_without_an_interval() -> None:
     labels = np.array([1, 0, 0, 1])
     found, floor = (clips(labels, np.zeros(4, np.int64), answers) for answers in (labels, labels * 0))
     assert all(score.low is None for score in scoring.scores(found))
-    assert "1 group" in (scoring.alarm(found, floor, ("a", "b")) or "")
+    assert scoring.alarm(found, floor, ("a", "b")) is None
 
 
 def test_alarms_of_operations_are_those_of_clips() -> None:
@@ -93,7 +93,11 @@ def test_alarms_of_operations_are_those_of_clips() -> None:
     luckier[:, 200] = TRUTH[200]  # right once more, in one operation of twelve
     said = scoring.alarm(replace(found, predictions=luckier), found, CLASSES) or ""
     assert "accuracy is not above that of the majority row beyond chance" in said
-    few = operations([TRUTH] * 2, num_videos=4)
-    said = scoring.alarm(few, operations([TRUTH * 0], num_videos=4), CLASSES) or ""
-    assert "2 seeds; 3 are needed" in said and "4 groups; intervals were tried with 10" in said
     assert scoring.alarm(operations([TRUTH] * 3), found, CLASSES) is None
+
+
+def test_of_what_is_itself_a_floor_only_a_constant_answer_is_told() -> None:
+    wrong = operations([(TRUTH + 1) % 7] * 3)
+    assert "not above" in (scoring.alarm(wrong, operations([TRUTH * 0]), CLASSES) or "")
+    assert scoring.alarm(wrong, None, CLASSES) is None
+    assert "answers class a" in (scoring.alarm(operations([TRUTH * 0] * 3), None, CLASSES) or "")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surgrec.evaluation.running.splits import facts_of, hash_of, rows_tested, split_sets
+from surgrec.evaluation.running.splits import cautions_of, facts_of, hash_of, rows_tested, split_sets
 from surgrec.evaluation.splits import folds_by_group
-from surgrec.evaluation.tasks.task import ClipTask, NamedSplit
+from surgrec.evaluation.tasks.task import NO_LABEL, ClipTask, NamedSplit
 from tests.evaluation.running import tiny
 
 
@@ -46,3 +46,18 @@ def test_splits_that_test_the_same_rows_stand_by_themselves(task: ClipTask) -> N
     named = replace(task, splits=(replace(only, name="official"),))
     assert [each.name for each in split_sets(named)] == ["official"]
     assert np.array_equal(rows_tested(split_sets(named)[0]), only.test)
+
+
+def test_few_test_groups_are_told_of_clips_and_operations(task: ClipTask, tmp_path: Path) -> None:
+    """Of the test rows alone; of operations by their labels, where one operation alone has a class."""
+    (chosen,) = split_sets(task)
+    assert cautions_of(task, chosen, 3) == ["4 test groups; intervals were tried with 10 and more"]
+    (whole,) = split_sets(replace(task, splits=folds(task, "fold{}")))
+    assert cautions_of(replace(task, splits=whole.splits), whole, 3) == []
+    dense = tiny.dense_task([recording.video for recording in task.clips[::2]])
+    first = dense.recordings[int(rows_tested(split_sets(dense)[0])[0])]
+    first.labels[0] = NO_LABEL  # which is no class
+    rare = replace(dense, classes=(*dense.classes, "green"))
+    first.labels[1] = 2
+    said = cautions_of(rare, split_sets(rare)[0], 1)
+    assert len(said) == 3 and said[0].startswith("1 seed") and "class green come from fewer than 3 groups" in said[2]

@@ -17,7 +17,7 @@ from surgrec.evaluation.protocols.attentive import Attentive
 from surgrec.evaluation.protocols.finetune import FinetuneSettings
 from surgrec.evaluation.protocols.temporal import TemporalSettings
 from surgrec.evaluation.results import Results
-from surgrec.evaluation.running.entrant import Entrant, majority, stratified_random, viewed
+from surgrec.evaluation.running.entrant import Entrant, Seen, majority, nothing_seen, stratified_random, viewed
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.running.protocols import KEYS, Settings
 from surgrec.evaluation.tasks.task import Clip, ClipTask, DenseTask, NamedSplit, Recording
@@ -102,13 +102,14 @@ def entrant(
     name: str = "ours", load: Callable[[int], FrozenModel] = lambda seed: model(7), videos: Sequence[Path] = ()
 ) -> Entrant:
     """`videos`: which it was pretrained on."""
-    return Entrant(name, f"Our {name}", "ours", load, seen=frozenset(map(sha256_of, videos)))
+    seen = Seen(frozenset(map(sha256_of, videos)), is_whole=True)
+    return Entrant(name, f"Our {name}", "ours", load, seen=lambda: seen)
 
 
 def plan(folder: Path, videos: list[Path], **changes: object) -> Plan:
     """All kinds of entrants, tasks and protocols."""
     ours = entrant(videos=[videos[0], videos[11]])
-    drawn = Entrant("drawn", "Random weights", "random", model, is_drawn=True, seen=frozenset())
+    drawn = Entrant("drawn", "Random weights", "random", model, is_drawn=True, seen=nothing_seen)
     whole = Plan(
         "tiny",
         folder / "benchmark",
