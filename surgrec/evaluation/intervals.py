@@ -30,9 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import f as fisher
-from scipy.stats import t as student
+from scipy.special import expit, fdtri, logit, stdtr, stdtrit  # of scipy.stats, half a second of every program's start
 
 from surgrec.core.errors import UserError
 
@@ -152,7 +150,7 @@ def p_value(difference: Interval) -> float:
     variance, freedom = _combined(difference.parts)
     if variance < _NOISE:
         return float(2 ** (1 - _num_effective(difference.parts)))
-    return float(2 * student.sf(size / np.sqrt(variance), freedom))
+    return float(2 * stdtr(freedom, -size / np.sqrt(variance)))
 
 
 def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.95) -> tuple[Array, Array]:
@@ -180,7 +178,7 @@ def crossed_parts(pseudo: Array, freedom: Array) -> list[Part]:
 def reach(parts: Sequence[Part] | Sequence[tuple[float, float]], level: float) -> Array:
     """How far to both sides (...) an interval goes."""
     variance, freedom = _combined(parts)
-    return np.asarray(student.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
+    return np.asarray(stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance))
 
 
 def effective_groups(sizes: Array) -> Array:
@@ -222,7 +220,7 @@ def _seed_part(pseudo: Array, freedom: Array) -> Part:
     rest = pseudo - pseudo.mean(-1, keepdims=True) - seeds + pseudo.mean((-2, -1), keepdims=True)
     between = num_groups * seeds[..., 0, :].var(-1, ddof=1)
     interaction = (rest**2).sum((-2, -1)) / ((num_groups - 1) * (num_seeds - 1))
-    stands_out = between > interaction * fisher.ppf(1 - _SEEDS_SHOWN, num_seeds - 1, freedom * (num_seeds - 1))
+    stands_out = between > interaction * fdtri(num_seeds - 1, freedom * (num_seeds - 1), 1 - _SEEDS_SHOWN)
     variance = np.where(stands_out, between, 0.0) / (num_groups * num_seeds)
     return variance, np.full(variance.shape, num_seeds - 1.0)
 
