@@ -34,7 +34,7 @@ class SplitFacts:
 @dataclass(frozen=True)
 class TaskFacts:
     """`form`: "clips" or "dense". `classes`: names in the order of their indices. `findings`: the auditor's sentences. `sharing`: names of
-    the tasks of this form that are tested on some of the same videos."""
+    the tasks of this form that are tested on some of the same videos, or may be."""
 
     name: str
     title: str

@@ -115,7 +115,7 @@ def _in_common(known: Known, averaged: Sequence[Place]) -> str:
     if num_apart == len(averaged):
         return "have no patient in common"
     together = "all" if num_apart == 1 else "in part"
-    return f"are {together} of the same videos, where errors may go together, and widths are added in full"
+    return f"are {together} of the same videos, or may be, where errors may go together, and widths are added in full"
 
 
 def _best(known: Known, protocol: str, metric: str, place: Place, encoders: Sequence[str]) -> float | None:

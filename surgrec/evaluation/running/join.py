@@ -211,12 +211,17 @@ def _rank(statistics: Statistics, name: str) -> float:
 
 
 def _sharing(task: Task, tasks: Sequence[Task]) -> tuple[str, ...]:
-    """Names of the other tasks of its form that are tested on some of its videos: their scores err together."""
+    """Names of the other tasks of its form that are tested on some of its videos, or may be: their scores err together.
+
+    Ids of two datasets do not show it: where their cards know of common videos, under which names is mostly not published.
+    """
     own = _tested_ids(task)
     return tuple(
         other.name
         for other in tasks
-        if other is not task and isinstance(other, ClipTask) == isinstance(task, ClipTask) and own & _tested_ids(other)
+        if other is not task
+        and isinstance(other, ClipTask) == isinstance(task, ClipTask)
+        and (own & _tested_ids(other) or other.dataset in task.overlapping or task.dataset in other.overlapping)
     )
 
 

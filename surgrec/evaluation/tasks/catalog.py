@@ -7,6 +7,7 @@ it is one line that an editor can follow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from surgrec.core.errors import UserError
@@ -69,8 +70,10 @@ def read_tasks(name: str, root: Path, seed: int = 0, allow_missing: bool = False
     if not Path(root).is_dir():
         raise UserError(f"{name}: there is no folder {root}; give the folder with its archive: {card.layout}")
     try:
-        return ADAPTERS[name](Archive(Path(root), card, seed, allow_missing))
+        tasks = ADAPTERS[name](Archive(Path(root), card, seed, allow_missing))
     except UserError as error:
         if str(error).startswith(name):
             raise
         raise UserError(f"{name}: {error}") from None  # of its splits, which know of no dataset
+    overlapping = tuple(overlap.source for overlap in card.source_card.overlaps)
+    return tuple(replace(task, dataset=name, overlapping=overlapping) for task in tasks)

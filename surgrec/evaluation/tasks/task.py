@@ -90,7 +90,8 @@ class NamedSplit:
 @dataclass(frozen=True, eq=False)
 class ClipTask:
     """Classify clips. `notes`: what was left out and what is not known, in sentences for the report. `findings`: of the auditor, where the
-    splits were replayed. Raises `SplitError` for a split with a group on two sides, unless it is a replayed one.
+    splits were replayed. `dataset`: the name of its card; `overlapping`: of other datasets that are known to have some of its videos.
+    Raises `SplitError` for a split with a group on two sides, unless it is a replayed one.
     """
 
     name: str
@@ -101,6 +102,8 @@ class ClipTask:
     splits: tuple[NamedSplit, ...]
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    dataset: str = ""
+    overlapping: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.name, self.classes, self.labels, self.groups, self.splits)
@@ -136,6 +139,8 @@ class DenseTask:
     recordings: tuple[Recording, ...]
     splits: tuple[NamedSplit, ...]
     notes: tuple[str, ...] = ()
+    dataset: str = ""
+    overlapping: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = np.concatenate([recording.labels for recording in self.recordings] or [np.empty(0, np.int64)])

@@ -64,6 +64,12 @@ def test_tasks_that_are_tested_on_the_same_videos_are_named(whole: tuple[Plan, R
     assert all(task.sharing == () for task in results.tasks)  # one of each form
     again = join(replace(plan, tasks=(*plan.tasks, tiny.clip_task(videos, "again"))), {})
     assert [task.sharing for task in again.tasks] == [("again",), (), ("halves",)]
+    halves = tiny.clip_task(videos)
+    renamed = tuple(replace(clip, video_id=f"theirs {clip.video_id}") for clip in halves.clips)
+    theirs = replace(halves, name="theirs", clips=renamed, dataset="m2cai16_workflow")
+    for overlapping, sharing in ((("m2cai16_workflow",), [("theirs",), ("halves",)]), ((), [(), ()])):
+        ours = replace(halves, dataset="cholec80", overlapping=overlapping)
+        assert [task.sharing for task in join(replace(plan, tasks=(ours, theirs)), {}).tasks] == sharing
 
 
 def test_contamination_is_said_by_content(whole: tuple[Plan, Results]) -> None:

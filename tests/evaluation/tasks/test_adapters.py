@@ -34,6 +34,12 @@ def read(minis: Callable[[str], Path]) -> Callable[[str], dict[str, Task]]:
     return lambda name: {task.name: task for task in read_tasks(name, minis(name))}
 
 
+def test_datasets_with_common_videos_know_of_each_other(minis: Callable[[str], Path]) -> None:
+    for name, other in (("cholec80", "m2cai16_workflow"), ("m2cai16_workflow", "cholec80"), ("cholect50", "cholec80")):
+        assert all(other in task.overlapping for task in read_tasks(name, minis(name)))
+    assert all(task.overlapping == () for task in read_tasks("jigsaws", minis("jigsaws")))
+
+
 def groups_of(task: Task, split: NamedSplit) -> dict[str, set[str]]:
     return {part: set(task.groups[rows].tolist()) for part, rows in split.parts().items()}
 
@@ -54,6 +60,7 @@ def test_an_archive_in_the_official_layout_is_read(name: str, minis: Callable[[s
         assert all(row.video.is_file() or row.video.is_dir() for row in rows)
         assert all(re.fullmatch(name + "_[0-9a-f]{12}", row.video_id) for row in rows)
         assert task.splits, "a task without a split has no test"
+        assert task.dataset == name
         for split, same in zip(task.splits, again.splits, strict=True):
             parts = list(groups_of(task, split).values())
             assert all(parts) and not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
