@@ -8,9 +8,10 @@ The form: every group is left out once, and the pseudo-values that this gives (Q
 findings, one a group. Four things make it cover where groups are few:
 
 * a score between 0 and 1 has its interval on log-odds, by the delta method, since errors of a score near 1 reach further down than up;
-* quantiles are of Student's t with the effective number of groups less one, (sum of sizes)^2 / sum of squared sizes (Kish 1965; Carter,
-  Schnepel & Steigerwald 2017), since one large group among ten small ones is worth less than eleven; those of a difference, from which
-  most of what makes a group hard is gone, half-way between that and the number of groups (their harmonic mean);
+* quantiles are of Student's t. One large group among ten small ones is worth less than eleven, by its rows (the effective number, (sum of
+  sizes)^2 / sum of squared sizes: Kish 1965; Carter, Schnepel & Steigerwald 2017), and as much, by what patients differ in. Degrees of
+  freedom lie between, half-way for a score and nearer to the number of groups for a difference, from which most of what makes a group
+  hard is gone; how near was chosen by what covers;
 * the jackknife's own estimate of bias is part of the error of a score, since metrics over rare classes are biased in small samples; in
   a difference of two encoders it cancels but for noise, and is left out;
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
@@ -40,6 +41,7 @@ FORM = "jackknife over groups"
 _EDGE = 1e-6  # scores nearer to 0 or 1 have their log-odds here
 _NOISE = 1e-20  # variances below are of the rounding of sums
 _SEEDS_SHOWN = 0.2  # level of the test of whether seeds differ
+_OF_SCORE, _OF_DIFFERENCE = 1 / 2, 2 / 3  # how near degrees of freedom are to the number of groups
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def score_interval(statistic: Statistic, level: float = 0.95) -> Interval:
     check_groups(statistic.num_groups)
     estimate, pseudo = statistic.estimate(), _defined(statistic.pseudo_values())
     low, high = score_bounds(np.array(estimate), pseudo, statistic.sizes, level)
-    parts = _plain(crossed_parts(pseudo, effective_groups(statistic.sizes) - 1))
+    parts = _plain(crossed_parts(pseudo, score_freedom(statistic.sizes)))
     return Interval(estimate, float(low), float(high), level, FORM, statistic.num_groups, parts)
 
 
@@ -155,7 +157,7 @@ def p_value(difference: Interval) -> float:
 
 def score_bounds(estimate: Array, pseudo: Array, sizes: Array, level: float = 0.95) -> tuple[Array, Array]:
     """Of scores (...) with pseudo-values (..., G, S) and sizes of groups (..., G)."""
-    parts = crossed_parts(pseudo, effective_groups(sizes) - 1)
+    parts = crossed_parts(pseudo, score_freedom(sizes))
     bias = estimate - pseudo.mean((-2, -1))
     with_bias = [(parts[0][0] + bias**2, parts[0][1]), *parts[1:]]
     inside = np.clip(estimate, _EDGE, 1 - _EDGE)
@@ -186,9 +188,14 @@ def effective_groups(sizes: Array) -> Array:
     return np.maximum(sizes.sum(-1) ** 2 / (sizes**2).sum(-1), 2.0)
 
 
+def score_freedom(sizes: Array) -> Array:
+    """Degrees of freedom of a score over groups of these sizes, (..., G) to (...)."""
+    return _freedom(sizes, _OF_SCORE)
+
+
 def paired_freedom(sizes: Array) -> Array:
     """Degrees of freedom of a difference over groups of these sizes, (..., G) to (...)."""
-    return np.asarray(2 / (1 / (effective_groups(sizes) - 1) + 1 / (sizes.shape[-1] - 1)))
+    return _freedom(sizes, _OF_DIFFERENCE)
 
 
 def check_groups(num_groups: int) -> None:
@@ -197,6 +204,11 @@ def check_groups(num_groups: int) -> None:
         raise UserError(
             f"an interval over groups needs at least 2 test groups (patients or cases), there is {num_groups}"
         )
+
+
+def _freedom(sizes: Array, nearness: float) -> Array:
+    """The weighted harmonic mean of what effective groups and what groups give."""
+    return np.asarray(1 / ((1 - nearness) / (effective_groups(sizes) - 1) + nearness / (sizes.shape[-1] - 1)))
 
 
 def _defined(pseudo: Array) -> Array:

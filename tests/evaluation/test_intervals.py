@@ -20,6 +20,7 @@ from surgrec.evaluation.intervals import (
     p_value,
     paired_freedom,
     reach,
+    score_freedom,
     score_interval,
 )
 from surgrec.evaluation.metrics import accuracy, balanced_accuracy
@@ -54,9 +55,12 @@ def test_unequal_groups_count_for_fewer() -> None:
     assert effective_groups(np.array([1.0, 3.0, 2.0])) == pytest.approx(36 / 14)
 
 
-def test_a_difference_over_unequal_groups_has_degrees_of_freedom_between() -> None:
-    assert paired_freedom(np.full(9, 4.0)) == pytest.approx(8)
-    assert paired_freedom(np.array([1.0, 3.0, 2.0])) == pytest.approx(2 / (14 / 22 + 1 / 2))  # of 36 / 14 - 1 and 2
+def test_over_unequal_groups_degrees_of_freedom_are_between() -> None:
+    """What 36 / 14 effective groups give and what 3 do: halves for a score, thirds for a difference."""
+    sizes = np.array([1.0, 3.0, 2.0])
+    assert score_freedom(sizes) == pytest.approx(2 / (14 / 22 + 1 / 2))
+    assert paired_freedom(sizes) == pytest.approx(3 / (14 / 22 + 2 / 2))
+    assert score_freedom(np.full(9, 4.0)) == paired_freedom(np.full(9, 4.0)) == pytest.approx(8)
 
 
 def test_error_over_groups_and_seeds_by_hand() -> None:
