@@ -224,9 +224,7 @@ def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
     kind: Kind = kinds.get(family, "foreign" if family in _FOREIGN else "ours")
     seen: Callable[[], Seen] = nothing_seen
     if kind == "ours":
-        seen = cache(
-            partial(seen_by_release, model)
-        )  # one answer for its views too: an address without a pin is fetched anew
+        seen = cache(partial(seen_by_release, model))  # views ask too, and what has no pin is fetched each time
     elif kind == "foreign":
         seen = Seen
     return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen)
