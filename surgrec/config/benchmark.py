@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -224,7 +224,7 @@ def _entrant(name: str, model: str, device: str, title: str) -> Entrant:
     kind: Kind = kinds.get(family, "foreign" if family in _FOREIGN else "ours")
     seen: Callable[[], Seen] = nothing_seen
     if kind == "ours":
-        seen = partial(seen_by_release, model)
+        seen = cache(partial(seen_by_release, model))  # views ask too, and what has no pin is fetched each time
     elif kind == "foreign":
         seen = Seen
     return Entrant(name, title, kind, lambda seed: load_any(model, device), seen=seen)

@@ -32,11 +32,10 @@ from surgrec.evaluation.running.plan import Plan, title_of
 from surgrec.evaluation.running.run import Bench, run_cells
 
 _LOOK_SECONDS = 0.5
+_HELD_SECONDS = 5.0  # taking work takes microseconds: who holds the lock so long was killed with it
 _ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LOST = (
-    "the process that measured it was ended by {}; SIGKILL is mostly for lack of memory: run the same command again with fewer processes "
-    "or a smaller features.batch_size"
-)
+_KILLED = "this is mostly for lack of memory: run the same command again with fewer processes or a smaller features.batch_size"
+_CRASHED = "see the end of {}, then run the same command again"
 
 
 def run_in_processes(config: BenchmarkConfig, plan: Plan) -> None:
@@ -72,9 +71,8 @@ class _Crew:
     def __init__(self, config: BenchmarkConfig, plan: Plan) -> None:
         self._config, self._plan = config, plan
         self._context = multiprocessing.get_context("spawn")
-        self._next_unit = self._context.Value(
-            "i", 0
-        )  # whoever is free takes the next, since parts are not of one length
+        # whoever is free takes the next, since parts are not of one length
+        self._next_unit = self._context.Value("i", 0)
         self._board = self._context.Array("i", [-1] * config.processes, lock=False)  # who is killed gives no lock back
         self._of_part: dict[int, BaseProcess] = {}
 
@@ -97,7 +95,7 @@ class _Crew:
         for part in self._lost():
             number, status = self._board[part], self._of_part[part].exitcode or 0
             place = self._plan.places()[number]
-            gap = Gap(place.task, place.encoder, title_of(place), _LOST.format(signal.Signals(-status).name))
+            gap = Gap(place.task, place.encoder, title_of(place), _reason_of(-status, self._log(part)))
             cells.write_gap(place, gap)
             print(f"gap: {place.task}, {place.encoder}, {place.protocol}: {gap.reason}", file=sys.stderr, flush=True)
             self.start(part, number)
@@ -148,6 +146,7 @@ def _work(
         plan = build_plan(config)
         units, bench, places = plan.units(config.processes), Bench(plan), plan.places()
         number_of = {place: number for number, place in enumerate(places)}
+        first_of = [number_of[unit[0]] for unit in units]
 
         def begin(place: Place) -> None:
             board[part] = number_of[place]
@@ -155,7 +154,7 @@ def _work(
         if after >= 0:
             unit = next(unit for unit in units if places[after] in unit)
             run_cells(plan, unit[unit.index(places[after]) + 1 :], bench, begin)
-        while (taken := _taken(next_unit)) < len(units):
+        while (taken := _taken(next_unit, board, part, first_of)) is not None:
             run_cells(plan, units[taken], bench, begin)
         board[part] = -1
         return 0
@@ -163,10 +162,28 @@ def _work(
     sys.exit(run_command(run))
 
 
-def _taken(next_unit: Synchronized[int]) -> int:
-    with next_unit.get_lock():
-        next_unit.value += 1
-        return next_unit.value - 1
+def _taken(next_unit: Synchronized[int], board: Array[c_int], part: int, first_of: list[int]) -> int | None:
+    """The number of the next unit, None after the last. The first cell of it, `first_of`, is on the board before another takes the next:
+    a process that is killed here has a cell, after which the rest of its unit is done.
+    """
+    lock, number = next_unit.get_lock(), next_unit.get_obj()  # which does not ask for the lock
+    is_held = lock.acquire(timeout=_HELD_SECONDS)
+    try:
+        if (taken := number.value) >= len(first_of):
+            return None
+        board[part] = first_of[taken]
+        number.value = taken + 1
+        return taken
+    finally:
+        if is_held:
+            lock.release()
+
+
+def _reason_of(number: int, log: Path) -> str:
+    """Why a process is no more that the signal `number` ended, and what to do."""
+    names = {each.value: each.name for each in signal.Signals}
+    advice = _KILLED if number == signal.SIGKILL else _CRASHED.format(log.name)
+    return f"the process that measured it was ended by {names.get(number, f'signal {number}')}; {advice}"
 
 
 def _end_with(parent: int) -> None:

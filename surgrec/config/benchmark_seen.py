@@ -17,7 +17,6 @@ from surgrec.core.errors import UserError
 from surgrec.corpus.manifest import Manifest
 from surgrec.evaluation.running.entrant import Seen, content_of
 from surgrec.hub.address import Kind, parse_address
-from surgrec.hub.contents import ReleaseError
 from surgrec.hub.fetch import fetch
 from surgrec.training.folder import RunFolder
 from surgrec.training.footage import footage_of, read_footage
@@ -41,13 +40,13 @@ def seen_by_run(run: Path) -> Seen:
 
 
 def seen_by_release(model: str) -> Seen:
-    """What a release lists, wherever it is; it is fetched where it was not. Nothing is known of one that cannot be had."""
+    """What a release lists, wherever it is; it is fetched where it was not, or has no pin. Nothing is known of one that cannot be had."""
     try:
         address = parse_address(model)
         if address.kind is not Kind.folder:
             with warnings.catch_warnings(action="ignore"):  # whoever loaded the model was told that nothing pins it
                 model = str(fetch(address))
-    except ReleaseError:
+    except (UserError, OSError):  # also where another command is fetching it, or the disk is full
         return Seen()
     found, is_whole = seen_before(f"surgrec:{model}")
     return Seen(frozenset(content_of(one.video_id) for one in found), is_whole) if found else Seen()

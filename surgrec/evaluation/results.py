@@ -33,8 +33,9 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """`form`: "clips" or "dense". `classes`: names in the order of their indices. `findings`: the auditor's sentences. `sharing`: names of
-    the tasks of this form that are tested on some of the same videos, or may be."""
+    """`form`: "clips" or "dense". `classes`: names in the order of their indices. `findings`: sentences: of the auditor, on what makes
+    intervals less sure, on what was left out. `sharing`: names of the tasks of this form that are tested on some of the same videos, or
+    may be."""
 
     name: str
     title: str

@@ -229,6 +229,23 @@ def test_what_a_release_lists_is_told_too(is_whole: bool, tmp_path: Path, monkey
     assert other.contamination(frozenset({"b" * 64})) == gone.contamination(frozenset({"b" * 64})) == UNKNOWN
 
 
+def test_a_release_that_cannot_be_fetched_again_costs_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers are there. Views of it ask no second time."""
+    asked = []
+
+    def busy(address: object) -> Path:
+        asked.append(address)
+        raise UserError("another surgrec command is writing it") if len(asked) == 1 else OSError(28, "no space")
+
+    monkeypatch.setattr(benchmark_seen, "fetch", busy)
+    models = ["+encoders.models.one=https://a.org/r.zip", "+encoders.models.two=https://b.org/r.zip"]
+    entrants = benchmark._entrants(compose_benchmark([GIVEN, *models, "encoders.views=[one,two]"]))
+    seen = [entrant.seen() for entrant in entrants if entrant.name.partition("_")[0] in ("one", "two")]
+    assert len(seen) == 6 and set(seen) == {Seen()} and len(asked) == 2
+
+
 @pytest.mark.slow
 def test_the_command_ends_with_status_2_and_a_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "surgrec.benchmark", "tasks.synthesised=enormous"]

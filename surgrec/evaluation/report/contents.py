@@ -17,7 +17,7 @@ from surgrec.evaluation.results import MAJORITY, Cell
 _SHOWN = 8
 _READING = (
     "Each number stands above its interval and below the name of its protocol: numbers of two protocols are no rivals. Intervals "
-    "come from resampling groups (patients, cases), not clips. Two overlapping intervals may still differ, since encoders were tested on "
+    "come from leaving out groups (patients, cases), not clips. Two overlapping intervals may still differ, since encoders were tested on "
     "the same rows: see Paired comparisons. The majority row is what an answer that never looks at the video scores."
 )
 

@@ -1,4 +1,4 @@
-"""What stands behind the numbers: splits and what an audit found in them, contamination, encoders, the machine, the cost.
+"""What stands behind the numbers: splits and what was found in them, contamination, encoders, the machine, the cost.
 
 In: what is known. Out: blocks. It is its own file because none of it is a score, and all of it decides what a score is worth.
 """
@@ -19,16 +19,16 @@ SPLIT_HEADER = ("origin", *(f"{part} {what}" for what in ("rows", "groups") for 
 
 
 def splits(known: Known) -> list[Block]:
-    """Every split with its hash and sizes, then what the auditor found."""
+    """Every split with its hash and sizes, then what is to be known of it."""
     header: tuple[Entry, ...] = ("task", "split", *SPLIT_HEADER)
     rows = tuple(
         (Name(task.title), split.name, *split_row(split)) for task in known.results.tasks for split in task.splits
     )
     caption = "Splits. A group (patient, case, lesion) belongs to one part. Compare numbers only where their splits have one hash."
     found = tuple(("", f"{task.title}: {finding}") for task in known.results.tasks for finding in task.findings)
-    told: Block = Points(found) if found else Words("The auditor found nothing.")
+    told: Block = Points(found) if found else Words("None.")
     return [
-        Heading(2, "Splits and their audit", "splits"),
+        Heading(2, "Splits and their findings", "splits"),
         Grid(caption, header, rows, is_wide=True),
         Heading(3, "Findings"),
         told,

@@ -45,7 +45,7 @@ def _task(known: Known, task: TaskFacts) -> list[Block]:
     )
     facts = f"Domain: {task.domain}. Form: {form}. {counted(len(task.classes), 'class')}: {', '.join(task.classes)}."
     rows = tuple((Name(split.name), *split_row(split)) for split in task.splits)
-    found = [f"Audit: {one}" for one in task.findings or ("nothing was found",)]
+    found = [f"Finding: {one}" for one in task.findings] or ["Findings: none"]
     missing = [f"Missing: {known.gap_text(gap)}" for gap in known.results.gaps if gap.task == task.name]
     blocks: list[Block] = [Heading(3, task.title, anchor), Words(facts)]
     blocks.append(Grid(f"Splits of {task.title}.", ("split", *SPLIT_HEADER), rows))

@@ -60,6 +60,8 @@ def join(plan: Plan, environment: Mapping[str, object], bench: Bench | None = No
     gaps += [
         Gap(each.task, each.encoder, title_of(each), "not run yet; run the same command again") for each in waiting
     ]
+    numberless = {place.encoder for place, state in states.items() if isinstance(state, Gap)}
+    numberless -= {place.encoder for place in found}
     columns = _columns(plan, cells, list(found))
     comparisons, by_column = _comparisons(plan, columns)
     return Results(
@@ -68,7 +70,7 @@ def join(plan: Plan, environment: Mapping[str, object], bench: Bench | None = No
         date=date.today().isoformat(),
         environment=plain({**_environment(plan), **environment}),
         tasks=tuple(_task_facts(task, _sharing(task, plan.tasks), plan.num_seeds) for task in plan.tasks),
-        encoders=tuple(_encoder_facts(bench, entrant) for entrant in plan.entrants),
+        encoders=tuple(_encoder_facts(bench, entrant, entrant.name in numberless) for entrant in plan.entrants),
         cells=tuple(_main_first(plan, place, cell) for place, cell in found.items()),
         comparisons=tuple(comparisons),
         ranks=tuple(_ranks(plan, columns, by_column)),
@@ -247,11 +249,14 @@ def _task_facts(task: Task, sharing: tuple[str, ...], num_seeds: int) -> TaskFac
     )
 
 
-def _encoder_facts(bench: Bench, entrant: Entrant) -> EncoderFacts:
+def _encoder_facts(bench: Bench, entrant: Entrant, is_numberless: bool) -> EncoderFacts:
+    """One without a number is not loaded for its facts alone: it may have ended the processes that tried, and would end this one."""
     plan = bench.plan
     if entrant.load is None:
         return EncoderFacts(entrant.name, entrant.title, entrant.kind, 0, {}, {}, _contamination(bench, entrant))
     try:
+        if is_numberless and not bench.models.was_tried(entrant):
+            raise UserError("it has no number, and was not loaded for this page alone")
         facts = bench.models.facts(entrant)
     except Exception as error:  # its cells are gaps that say why
         return EncoderFacts(

@@ -62,6 +62,10 @@ class Models:
                 raise
         return self._kept[at]
 
+    def was_tried(self, entrant: Entrant) -> bool:
+        """Whether its first model was loaded, or could not be had."""
+        return entrant.load is not None and (entrant.load, 0) in self._facts
+
     def facts(self, entrant: Entrant, seed: int = 0) -> Facts:
         """Of the model of a seed, which is loaded only where it has not been. Raises as `get`."""
         assert entrant.load is not None

@@ -234,6 +234,7 @@ def test_alarms_gaps_notes_and_findings_are_where_the_number_is_and_at_the_top(r
     for word in ("alarm-1", "gap-1", "note-1"):
         assert f'href="#{word}"' in page and f'id="{word}"' in page
     assert "3 of 41 test cases are in train too (generated)" in text and "1 finding" in text
+    assert "Finding: 3 of 41" in text and "Audit:" not in text, "not all that is found of a task is the auditor's"
 
 
 def test_every_link_leads_to_one_place(report: tuple[str, str]) -> None:
