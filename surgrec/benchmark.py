@@ -10,6 +10,7 @@ surgrec/evaluation/running/run.py.
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from surgrec.config.benchmark_compose import run_benchmark
 from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
 from surgrec.core.wording import counted, lasting
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from surgrec.evaluation.running.run import Bench
     from surgrec.evaluation.submission import Submission
 
+VIDEOS = "videos.csv"
 _LOOK_SECONDS = 0.5
 
 
@@ -54,6 +57,7 @@ def benchmark(config: BenchmarkConfig) -> int:
                 "there is nothing left to measure on: no dataset could be read; mend what the gaps above say"
             )
         refuse_others(plan, submissions)
+        list_videos(plan)
         bench = Bench(plan)
         if config.processes > 1:
             run_in_processes(config, plan)
@@ -84,6 +88,15 @@ def _alone(path: Path) -> Iterator[None]:
                 is_told = True
                 time.sleep(_LOOK_SECONDS)
         yield
+
+
+def list_videos(plan: Plan) -> None:
+    """Write which file each id stands for, by which reasons name a video: for whoever is to mend one, and not for the report."""
+    from surgrec.evaluation.tasks.task import ClipTask
+
+    rows = [row for task in plan.tasks for row in (task.clips if isinstance(task, ClipTask) else task.recordings)]
+    with atomic_path(plan.folder / VIDEOS) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("video_id", "file"), *sorted({(row.video_id, str(row.video)) for row in rows})])
 
 
 def refuse_others(plan: Plan, submissions: Mapping[str, Submission]) -> None:
@@ -139,6 +152,8 @@ def tell(results: Results, folder: Path) -> None:
         protocols = {gap.protocol for gap in gaps} - {"*"}
         what = [where, *([encoder] if encoder != "*" else []), *(protocols if len(gaps) == 1 else ())]
         print(f"  gap: {', '.join(what)}: {reason}")
+    if results.gaps and (folder / VIDEOS).is_file():
+        print(f"  videos   {folder / VIDEOS}, which file an id stands for: not to be given away")
     print(f"  report   {folder / 'report.html'}\n  results  {folder / 'results.json'}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import json
 import subprocess
@@ -249,6 +250,16 @@ def test_numbers_of_other_rows_are_refused_before_the_work(tmp_path: Path, monke
     with pytest.raises(UserError, match=rf"{theirs}: submission\.splits\.halves/.* 0000.*it is of other rows"):
         verb.benchmark(compose_benchmark([*options, "+tasks.archives.cholec80=/x", f"submissions=[{theirs}]"]))
     assert not list((tmp_path / "benchmarks").rglob("*.json"))
+
+
+def test_the_file_of_an_id_can_be_looked_up(tmp_path: Path) -> None:
+    videos = [tmp_path / f"{number}.mp4" for number in range(NUM_VIDEOS)]
+    task = clip_task(videos)
+    plan = Plan("x", tmp_path / "x", tmp_path, (task,), (), ())
+    verb.list_videos(plan)
+    with (plan.folder / "videos.csv").open(newline="") as file:
+        files = dict(csv.reader(file))
+    assert {files[clip.video_id] for clip in task.clips} == set(map(str, videos))
 
 
 def test_gaps_of_one_reason_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
