@@ -32,6 +32,7 @@ from tests.corpus.published_splits import write_leaking_set
 from tests.corpus.test_manifest import manifest as manifest_of
 from tests.corpus.test_manifest import row
 from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
+from tests.evaluation.tasks import archives
 from tests.hub.build import written
 
 GIVEN = "tasks.synthesised=tiny"
@@ -238,6 +239,15 @@ def test_a_benchmark_of_which_no_dataset_can_be_read_is_told_and_writes_nothing(
     with pytest.raises(UserError, match="no dataset could be read"):
         verb.benchmark(compose_benchmark([*options, f"+tasks.archives.cholec80={tmp_path / 'gone'}"]))
     assert not list(tmp_path.rglob("results.json"))
+
+
+def test_a_missing_video_is_told_with_the_option_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives.autolaparo(tmp_path)
+    (tmp_path / "videos/02.mp4").unlink()
+    plan = benchmark.build_plan(compose_benchmark([f"+tasks.archives.autolaparo={tmp_path}"]))
+    assert not plan.tasks and "tasks.allow_missing=true goes on without" in capsys.readouterr().err
 
 
 def test_numbers_of_other_rows_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
