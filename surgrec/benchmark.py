@@ -10,6 +10,7 @@ surgrec/evaluation/running/run.py.
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +20,18 @@ from typing import TYPE_CHECKING
 
 from surgrec.config.benchmark_compose import run_benchmark
 from surgrec.config.benchmark_schema import BenchmarkConfig
+from surgrec.core.atomic import atomic_path
 from surgrec.core.errors import UserError
 from surgrec.core.lock import only_writer
 from surgrec.core.wording import counted, lasting
 
 if TYPE_CHECKING:
-    from surgrec.evaluation.results import Results
+    from surgrec.evaluation.results import Gap, Results
+    from surgrec.evaluation.running.plan import Plan
     from surgrec.evaluation.running.run import Bench
     from surgrec.evaluation.submission import Submission
 
+VIDEOS = "videos.csv"
 _LOOK_SECONDS = 0.5
 
 
@@ -40,12 +44,20 @@ def benchmark(config: BenchmarkConfig) -> int:
     from surgrec.evaluation.submission import read_submission
 
     start, folder = time.monotonic(), Path(config.paths.benchmarks) / config.name
-    submissions = [read_submission(Path(file)) for file in config.submissions]  # a mistake is told before the work
+    submissions = {
+        file: read_submission(Path(file)) for file in config.submissions
+    }  # a mistake is told before the work
     part, number = part_of(config)
     with only_writer(folder.with_name(f"{folder.name}.{part}-of-{number}")):
         with _alone(Path(config.paths.embedded) / "benchmark"):
             provide(config)
         plan = build_plan(config)
+        if not plan.tasks:
+            raise UserError(
+                "there is nothing left to measure on: no dataset could be read; mend what the gaps above say"
+            )
+        refuse_others(plan, submissions)
+        list_videos(plan)
         bench = Bench(plan)
         if config.processes > 1:
             run_in_processes(config, plan)
@@ -56,7 +68,7 @@ def benchmark(config: BenchmarkConfig) -> int:
             return 0
         facts = {"seconds of the last call": round(time.monotonic() - start, 1), "processes": config.processes}
         with _alone(folder / "results.json"):
-            results = write(bench, submissions, facts)
+            results = write(bench, tuple(submissions.values()), facts)
     tell(results, folder)
     return 0
 
@@ -76,6 +88,36 @@ def _alone(path: Path) -> Iterator[None]:
                 is_told = True
                 time.sleep(_LOOK_SECONDS)
         yield
+
+
+def list_videos(plan: Plan) -> None:
+    """Write which file each id stands for, by which reasons name a video: for whoever is to mend one, and not for the report."""
+    from surgrec.evaluation.tasks.task import ClipTask
+
+    rows = [row for task in plan.tasks for row in (task.clips if isinstance(task, ClipTask) else task.recordings)]
+    with atomic_path(plan.folder / VIDEOS) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("video_id", "file"), *sorted({(row.video_id, str(row.video)) for row in rows})])
+
+
+def refuse_others(plan: Plan, submissions: Mapping[str, Submission]) -> None:
+    """Raise `UserError` for a submission, by its file, that is of other rows, classes or metrics than this benchmark will be."""
+    from surgrec.evaluation.results import EncoderFacts, Results, TaskFacts
+    from surgrec.evaluation.running.splits import facts_of, split_sets
+    from surgrec.evaluation.submission import with_submission
+    from surgrec.evaluation.tasks.task import ClipTask
+
+    encoders = tuple(EncoderFacts(each.name, each.title, each.kind, 0, {}, {}, {}) for each in plan.entrants)
+    tasks = []
+    for task in plan.tasks:
+        form, splits = "clips" if isinstance(task, ClipTask) else "dense", split_sets(task)
+        facts = tuple(facts_of(task, chosen) for chosen in splits)
+        tasks.append(TaskFacts(task.name, task.title, task.domain, form, task.classes, facts))
+    expected = Results(0, plan.name, "", {}, tuple(tasks), encoders, ())
+    for file, submission in submissions.items():
+        try:
+            expected = with_submission(expected, submission)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
 
 
 def write(bench: Bench, submissions: Sequence[Submission], facts: Mapping[str, object]) -> Results:
@@ -101,8 +143,17 @@ def tell(results: Results, folder: Path) -> None:
         f"{counted(len(results.cells), 'cell')} of {counted(len(results.tasks), 'task')} and "
         f"{counted(len(results.encoders), 'encoder')}: {counted(fits, 'fit')} in {lasting(seconds)}"
     )
+    alike: dict[tuple[str, str], list[Gap]] = {}
     for gap in results.gaps:
-        print(f"  gap: {gap.task}, {gap.encoder}, {gap.protocol}: {gap.reason}")
+        alike.setdefault((gap.encoder, gap.reason), []).append(gap)
+    for (encoder, reason), gaps in alike.items():
+        tasks = list(dict.fromkeys(gap.task for gap in gaps))
+        where = tasks[0] if len(tasks) == 1 else counted(len(tasks), "task")
+        protocols = {gap.protocol for gap in gaps} - {"*"}
+        what = [where, *([encoder] if encoder != "*" else []), *(protocols if len(gaps) == 1 else ())]
+        print(f"  gap: {', '.join(what)}: {reason}")
+    if results.gaps and (folder / VIDEOS).is_file():
+        print(f"  videos   {folder / VIDEOS}, which file an id stands for: not to be given away")
     print(f"  report   {folder / 'report.html'}\n  results  {folder / 'results.json'}")
 
 

@@ -105,7 +105,7 @@ def _check(options: argparse.Namespace) -> int:
         standings.append(check(place, card, options.seed, options.allow_missing))
         for line in in_words(standings[-1]):
             print(line, flush=True)
-    print(f"{sum(standing.is_ready for standing in standings)} of {counted(len(standings), 'dataset')} are ready")
+    print(f"{sum(standing.is_ready for standing in standings)} of {counted(len(standings), 'dataset')} ready")
     asked_for = [standing for standing in standings if options.names or standing.place is not None]
     return STATUS_OK if all(standing.is_ready for standing in asked_for) else STATUS_USER_ERROR
 

@@ -82,7 +82,7 @@ def release_of(run: LoadedRun, licence: str, folder: RunFolder, results: Path | 
     from surgrec.hub.preprocess import ClipPreprocess
     from surgrec.hub.release import Release
 
-    step = run.progress.step
+    step, table = run.progress.step, run.table  # first, to say whose manifest is not there
     footage, given = ReleasedFootage(folder, run.config, step), read_results(results) if results else ()
     footage.refuse_names(given)
     return Release(
@@ -92,7 +92,7 @@ def release_of(run: LoadedRun, licence: str, folder: RunFolder, results: Path | 
         variant=run.config.variant,
         objective=type(run.objective).__name__.lower(),
         step=step,
-        sources=footage.sources(run.table, run.progress.sources),
+        sources=footage.sources(table, run.progress.sources),
         distance=footage.distance(run.distance),
         licence=licence,
         footage=footage.footage(),

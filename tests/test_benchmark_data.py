@@ -24,9 +24,7 @@ def test_check_says_what_is_ready_and_what_is_missing_where(tmp_path: Path, caps
     assert f"official split 10_4_7: 10 / 4 / 7, hash {task.split_hash(task.splits[0])}" in told
     assert "cholec80: not ready" in told and "MISSING 78 of 80 phase_annotations/video*-phase.txt" in told
     assert "expected phase_annotations/video03-phase.txt" in told
-    assert (
-        "pitvis: absent; its archive belongs in a folder of that name" in told and "1 of 19 datasets are ready" in told
-    )
+    assert "pitvis: absent; its archive belongs in a folder of that name" in told and "1 of 19 datasets ready" in told
 
 
 def test_what_was_not_asked_for_may_be_absent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

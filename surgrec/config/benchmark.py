@@ -177,7 +177,8 @@ def _read(tasks: Callable[[], Iterable[Task]], folders: Iterable[str]) -> tuple[
     try:
         return list(tasks()), ""
     except (UserError, OSError) as error:
-        print(f"gap: {error}", file=sys.stderr)
+        hint = " (tasks.allow_missing=true goes on without them)" if " are missing: " in str(error) else ""
+        print(f"gap: {error}{hint}", file=sys.stderr)
         return [], without_places(str(error), map(Path, folders), "the given folder")
     except Exception as error:  # a file in no known encoding: our mistake, not theirs
         traceback.print_exc()

@@ -175,7 +175,7 @@ def _refuse_unknown(config: Any, prefix: str = "") -> None:
 
 
 def _unknown(key: str) -> str:
-    close = difflib.get_close_matches(key, list(all_options()), n=1)
+    close = difflib.get_close_matches(key, [*all_options(), *(field.name for field in fields(BenchmarkConfig))], n=1)
     return f"there is no option {key}; {f'did you mean {close[0]}?' if close else 'surgrec benchmark --help lists them all'}"
 
 

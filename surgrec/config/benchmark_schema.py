@@ -92,7 +92,7 @@ class TemporalConfig:
 @dataclass
 class ProtocolsConfig:
     """How it is measured. `names`: see surgrec/evaluation/running/protocols.py. `limited`: names of the tasks for a protocol that is too
-    dear for all: `protocols.limited.finetune=[cholec80]`.
+    dear for all: `+protocols.limited.finetune=[cholec80_clips]`.
     """
 
     names: list[str] = field(default_factory=list)

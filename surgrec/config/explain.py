@@ -49,6 +49,8 @@ def one_sentence(error: Exception) -> str:
         return f"{bare[1]} is a list; write '{bare[1]}=[{bare[2]}]'"
     if asked := re.search(rf"{schema.Asked.__name__} raised while resolving interpolation: (.*)", said):
         return asked[1]
+    if "is not in struct" in said and (new := re.search(r"To append to your config use (\+([^=\s]+)=\S*)", said)):
+        return f"{new[2]} is not there yet and is added with a plus; write '{new[1]}'"
     place = match[1] if (match := re.search(r"^In '([^']+)'", said, re.MULTILINE)) else ""
     if unknown := re.search(r"[Kk]ey '([^']+)' (?:is )?not in '([^']+)'", said):
         return unknown_option(_full_key(error) or unknown[1], place)

@@ -1,12 +1,13 @@
 """A run read back from its folder.
 
 In: a run folder and a step. Out: its weights, what it had drawn, its clip and preprocessing. It is its own file because releases begin
-here, and nothing of it runs.
+here, and nothing of it runs. Its weights can be had on a machine that has none of its footage.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from surgrec.config.build_data import build_clip, build_data, build_preprocess
@@ -14,6 +15,7 @@ from surgrec.config.build_model import build_objective
 from surgrec.config.compose import distance_from_variant, read_config
 from surgrec.config.phases import phase_after
 from surgrec.config.schema import Config
+from surgrec.core.errors import UserError
 from surgrec.data.clips import ClipSpec
 from surgrec.data.mixture import MixtureTable
 from surgrec.data.preprocess import PreprocessSpec
@@ -28,15 +30,24 @@ from surgrec.training.watch import told_rollbacks
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run read back from its folder: its weights in `objective`, what it had drawn, and how it differs from its variant."""
+    """A run read back from its folder: its weights in `objective`, and how it differs from its variant."""
 
     config: Config
     objective: Objective
     progress: Progress
-    table: MixtureTable
     clip: ClipSpec
     preprocess: PreprocessSpec
     distance: list[str]
+
+    @cached_property
+    def table(self) -> MixtureTable:
+        """What it could draw from, which alone needs its manifests. Raises `UserError` where one is not there."""
+        if gone := [name for name in self.config.mix.manifests if not Path(name).exists()]:
+            raise UserError(
+                f"there is no manifest at {gone[0]}, on which this run was trained; put it back, or run "
+                "this command in the folder in which it was trained, from which the run names it"
+            )
+        return build_data(self.config).mixture.table
 
 
 def load_run(folder: Path, step: int | None = None) -> LoadedRun:
@@ -49,8 +60,5 @@ def load_run(folder: Path, step: int | None = None) -> LoadedRun:
     phase = phase_after(config, read_progress(path).step)
     objective = build_objective(replace(phase.config, init=None))
     progress = load_weights(path, objective.learner, objective.frozen)
-    table = build_data(config).mixture.table
     distance = distance_from_variant(config) + told_rollbacks(progress)
-    return LoadedRun(
-        config, objective, progress, table, build_clip(phase.config), build_preprocess(phase.config), distance
-    )
+    return LoadedRun(config, objective, progress, build_clip(phase.config), build_preprocess(phase.config), distance)

@@ -51,7 +51,7 @@ def clip_times(start_seconds: float, end_seconds: float, num_frames: int) -> npt
 @dataclass(frozen=True)
 class VideoClips:
     """Clips of videos: for every row a file, or a folder of pictures in order of which `frames_fps` are shown a second; and the interval,
-    which an end of None extends to the end of the video. `decoder`: see `open_video`.
+    which an end of None extends to the end of the video. `decoder`: see `open_video`. `video_ids`: names that errors may tell.
     """
 
     videos: Sequence[Path]
@@ -59,6 +59,7 @@ class VideoClips:
     end_seconds: Sequence[float | None]
     frames_fps: Sequence[float | None]
     decoder: str = "pyav"
+    video_ids: Sequence[str] = ()
 
     def read(self, row: int, num_frames: int) -> Pixels:
         """See `ClipSource`; errors name the row, for a path may identify a patient."""
@@ -68,8 +69,9 @@ class VideoClips:
                 self._read(row, video, num_frames) if fps is None else self._read_pictures(row, video, num_frames, fps)
             )
         except VideoError as error:
+            of = f", of {self.video_ids[row]}," if self.video_ids else ""
             raise UserError(
-                f"clip {row} of the task cannot be read ({error}); mend the file or leave the clip out"
+                f"clip {row} of the task{of} cannot be read ({error}); mend the file or leave the clip out"
             ) from None
 
     def _times(self, row: int, num_frames: int, duration_seconds: Callable[[], float]) -> npt.NDArray[np.float64]:

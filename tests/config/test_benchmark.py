@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from surgrec.config.benchmark_compose import FOLDER, all_options, compose_benchm
 from surgrec.config.benchmark_seen import seen_by_run
 from surgrec.core.errors import ToldError, UserError
 from surgrec.corpus.scan import video_id
-from surgrec.evaluation.results import UNKNOWN
+from surgrec.evaluation.results import FORMAT, UNKNOWN, Gap, Results
 from surgrec.evaluation.running.entrant import VIEWS, Seen
 from surgrec.evaluation.running.plan import Plan
 from surgrec.evaluation.tasks.task import ClipTask, Task
@@ -30,6 +32,7 @@ from tests.corpus.published_splits import write_leaking_set
 from tests.corpus.test_manifest import manifest as manifest_of
 from tests.corpus.test_manifest import row
 from tests.evaluation.running.tiny import NUM_VIDEOS, clip_task
+from tests.evaluation.tasks import archives
 from tests.hub.build import written
 
 GIVEN = "tasks.synthesised=tiny"
@@ -143,6 +146,8 @@ def test_an_archive_that_breaks_the_reader_leaves_the_others(tmp_path: Path, mon
             ["encoders.train=[mae]", "encoders.views=[mae]", "+encoders.models.mae_middle_frame=x"],
             "a name that is taken",
         ),
+        (["tasks.archives.cholec80=x"], r"added with a plus; write '\+tasks\.archives\.cholec80=x'"),
+        (["metric.clips=accuracy"], "there is no option metric; did you mean metrics?"),
         (["metrics.clips=acuracy"], "metrics.clips has 'acuracy'; choose of balanced accuracy"),
         (
             ["metrics.clips='ECE (adaptive bins)'"],
@@ -244,6 +249,56 @@ def test_a_release_that_cannot_be_fetched_again_costs_no_report(
     entrants = benchmark._entrants(compose_benchmark([GIVEN, *models, "encoders.views=[one,two]"]))
     seen = [entrant.seen() for entrant in entrants if entrant.name.partition("_")[0] in ("one", "two")]
     assert len(seen) == 6 and set(seen) == {Seen()} and len(asked) == 2
+
+
+def test_a_benchmark_of_which_no_dataset_can_be_read_is_told_and_writes_nothing(tmp_path: Path) -> None:
+    options = [f"paths.{name}={tmp_path / name}" for name in ("benchmarks", "features", "embedded")]
+    with pytest.raises(UserError, match="no dataset could be read"):
+        verb.benchmark(compose_benchmark([*options, f"+tasks.archives.cholec80={tmp_path / 'gone'}"]))
+    assert not list(tmp_path.rglob("results.json"))
+
+
+def test_a_missing_video_is_told_with_the_option_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives.autolaparo(tmp_path)
+    (tmp_path / "videos/02.mp4").unlink()
+    plan = benchmark.build_plan(compose_benchmark([f"+tasks.archives.autolaparo={tmp_path}"]))
+    assert not plan.tasks and "tasks.allow_missing=true goes on without" in capsys.readouterr().err
+
+
+def test_numbers_of_other_rows_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of their file, of which there may be many."""
+    task = clip_task([tmp_path / f"{number}.mp4" for number in range(NUM_VIDEOS)])
+    monkeypatch.setattr(benchmark, "read_tasks", lambda *_: [task])
+    theirs = tmp_path / "theirs.json"
+    theirs.write_text(json.dumps({"format": 1, "encoders": [], "splits": {"halves/seed0": "0" * 16}, "cells": []}))
+    options = [f"paths.{name}={tmp_path / name}" for name in ("benchmarks", "features", "embedded")]
+    with pytest.raises(UserError, match=rf"{theirs}: submission\.splits\.halves/.* 0000.*it is of other rows"):
+        verb.benchmark(compose_benchmark([*options, "+tasks.archives.cholec80=/x", f"submissions=[{theirs}]"]))
+    assert not list((tmp_path / "benchmarks").rglob("*.json"))
+
+
+def test_the_file_of_an_id_can_be_looked_up(tmp_path: Path) -> None:
+    videos = [tmp_path / f"{number}.mp4" for number in range(NUM_VIDEOS)]
+    task = clip_task(videos)
+    plan = Plan("x", tmp_path / "x", tmp_path, (task,), (), ())
+    verb.list_videos(plan)
+    with (plan.folder / "videos.csv").open(newline="") as file:
+        files = dict(csv.reader(file))
+    assert {files[clip.video_id] for clip in task.clips} == set(map(str, videos))
+
+
+def test_gaps_of_one_reason_are_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = [Gap(task, "ours", "*", "there is no release") for task in ("cholec80_phase", "cholec80_clips")]
+    gaps += [Gap("jigsaws", "*", "*", "no videos"), Gap("grasp_clips", "ours", "k-NN", "no memory")]
+    verb.tell(Results(FORMAT, "x", "2026-01-01", {}, (), (), (), gaps=tuple(gaps)), tmp_path)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  gap")]
+    assert told == [
+        "  gap: 2 tasks, ours: there is no release",
+        "  gap: jigsaws: no videos",
+        "  gap: grasp_clips, ours, k-NN: no memory",
+    ]
 
 
 @pytest.mark.slow

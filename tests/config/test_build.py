@@ -237,6 +237,13 @@ def test_a_run_that_continues_no_longer_needs_what_it_started_from(tmp_path: Pat
     assert pretrain(build_run(config, runtime)) is None
     loaded = load_run(tmp_path / "run")
     assert loaded.progress.step == 1 and f"init None -> surgrec:{folder}" in loaded.distance
+    manifest.rename(tmp_path / "elsewhere.parquet")
+    elsewhere = load_run(tmp_path / "run")
+    assert elsewhere.objective.released_encoder.width == loaded.objective.released_encoder.width, (
+        "weights need no footage"
+    )
+    with pytest.raises(UserError, match="on which this run was trained"):
+        _ = elsewhere.table
     runtime.close()
 
 

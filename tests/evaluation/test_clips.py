@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,9 @@ def test_videos_are_read_at_these_moments(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"clip {row} of the task cannot be read .*{said}") as refused:
             clips.read(row, 3)
         assert str(tmp_path) not in str(refused.value) and "gone" not in str(refused.value)
+    named = replace(clips, video_ids=["mine_0", "mine_1", "mine_1", "mine_1"])
+    with pytest.raises(UserError, match="clip 3 of the task, of mine_1, cannot be read"):
+        named.read(3, 3)
 
 
 def test_pictures_in_a_folder_are_a_video(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
 def test_a_good_one_stands_beside_ours(tmp_path: Path) -> None:
     results = with_submission(OURS, read_submission(write(tmp_path, content())))
     assert [encoder.name for encoder in results.encoders] == ["theirs"] and len(results.cells) == 1
+
+
+def test_the_least_one_of_the_docs_is_read_and_shown(tmp_path: Path) -> None:
+    said = (Path(__file__).parents[2] / "docs/benchmark.md").read_text()
+    values = json.loads(said.partition("```json\n")[2].partition("```")[0])
+    (place,) = values["splits"]
+    task, _, split = place.partition("/")
+    splits = (replace(SPLIT, name=split, hash=values["splits"][place]),)
+    ours = replace(OURS, tasks=(replace(TASK, name=task, splits=splits),))
+    write_report(with_submission(ours, read_submission(write(tmp_path, values))), tmp_path)
+    assert "0.710" in (tmp_path / "report.md").read_text()
 
 
 def wrong(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:

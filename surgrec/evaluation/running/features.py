@@ -134,7 +134,7 @@ def clip_source(task: ClipTask) -> VideoClips:
     videos, starts, ends, rates = (
         [getattr(clip, name) for clip in task.clips] for name in ("video", "start_seconds", "end_seconds", "frames_fps")
     )
-    return VideoClips(videos, starts, ends, rates)
+    return VideoClips(videos, starts, ends, rates, video_ids=[clip.video_id for clip in task.clips])
 
 
 def _name(clip: Clip, more: str) -> str:

@@ -180,6 +180,7 @@ def test_jigsaws(read: Callable[[str], dict[str, Task]]) -> None:
     assert len(suturing.recordings) == 39 and any("1 trial without a transcript" in note for note in suturing.notes)
     assert [split.name for split in suturing.splits] == [f"user_out_{number}" for number in range(1, 9)]
     passing = tasks["jigsaws_needle_passing_gesture"]
+    assert not any("without a transcript" in note for note in passing.notes), "which is one of suturing"
     assert [split.name[-1] for split in passing.splits] == list("1234578"), "one surgeon never passed needles"
     assert groups_of(passing, passing.split("user_out_7"))["test"] == {"H"}
     assert groups_of(suturing, suturing.splits[7]) == {"train": set("CDEFGH"), "validation": {"B"}, "test": {"I"}}

@@ -21,14 +21,14 @@ NUM_TRIALS = {"Suturing": 39, "Knot_Tying": 36, "Needle_Passing": 28}  # with a 
 def read(archive: Archive) -> tuple[Task, ...]:
     """Gestures over the trials of each bench task, and clips of one gesture over all three; of two cameras the first."""
     operations: dict[str, list[Operation]] = {}
-    unread = 0
+    unread: dict[str, int] = {}
     for bench, num_trials in NUM_TRIALS.items():
         videos = archive.find(
             f"{bench}/video/*.avi", rf"{bench}/video/({bench}_[A-Z]\d{{3}})_capture1\.avi", "the first camera's videos"
         )
         archive.folder(f"{bench}/transcriptions", "a text file a trial: first frame, last frame, gesture")
         transcribed = [key for key in videos if _lines(archive, bench, key)]
-        unread += len(videos) - len(transcribed)
+        unread[bench] = len(videos) - len(transcribed)
         if not transcribed:
             raise archive.wrong(
                 f"{bench}/transcriptions/{bench}_SNNN.txt beside the videos", "there is none with a line"
@@ -36,15 +36,19 @@ def read(archive: Archive) -> tuple[Task, ...]:
         archive.expect(transcribed, num_trials, f"videos of {bench} with a transcript")
         operations[bench] = [_operation(archive, bench, key, videos[key]) for key in transcribed]
     num_found = sum(map(len, operations.values()))
-    notes = [*archive.missing_note(sum(NUM_TRIALS.values()), num_found, "trial")]
-    if unread:
-        notes.append(f"{counted(unread, 'trial')} without a transcript left out")
+    missing = archive.missing_note(sum(NUM_TRIALS.values()), num_found, "trial")
     tasks: list[Task] = [
-        _of_its_gestures(dense(archive, "gesture", found, _user_out(found), notes, bench.lower()))
+        _of_its_gestures(
+            dense(archive, "gesture", found, _user_out(found), [*missing, *_left_out(unread[bench])], bench.lower())
+        )
         for bench, found in operations.items()
     ]
     everything = [each for found in operations.values() for each in found]
-    return (*tasks, clips(archive, everything, _user_out(everything), notes))
+    return (*tasks, clips(archive, everything, _user_out(everything), [*missing, *_left_out(sum(unread.values()))]))
+
+
+def _left_out(num_unread: int) -> list[str]:
+    return [f"{counted(num_unread, 'trial')} without a transcript left out"] if num_unread else []
 
 
 def _lines(archive: Archive, bench: str, key: str) -> list[list[str]]:
