@@ -122,7 +122,11 @@ def not_above(own: Statistic, majority: Statistic, name: str) -> list[str]:
             [] if is_above else [f"{name} {own.estimate():.3f} is not above the majority's {majority.estimate():.3f}"]
         )
     above = difference_interval(own, majority)
-    return [] if above.low > 0 else [f"{name} is not above that of the majority row beyond chance: {above} more"]
+    return (
+        []
+        if above.low > 0
+        else [f"{name} is not above that of the majority row beyond chance: the difference is {above}"]
+    )
 
 
 def cautions(labels: npt.ArrayLike, groups: npt.ArrayLike, num_seeds: int, classes: Sequence[str]) -> list[str]:
