@@ -41,12 +41,12 @@ def benchmark(config: BenchmarkConfig) -> int:
     from surgrec.config.benchmark_processes import run_in_processes
     from surgrec.evaluation.running.join import is_complete
     from surgrec.evaluation.running.run import Bench, run_cells
+    from surgrec.evaluation.running.submitted import refuse_others
     from surgrec.evaluation.submission import read_submission
 
     start, folder = time.monotonic(), Path(config.paths.benchmarks) / config.name
-    submissions = {
-        file: read_submission(Path(file)) for file in config.submissions
-    }  # a mistake is told before the work
+    # a mistake of theirs is told before the work
+    submissions = {file: read_submission(Path(file)) for file in config.submissions}
     part, number = part_of(config)
     with only_writer(folder.with_name(f"{folder.name}.{part}-of-{number}")):
         with _alone(Path(config.paths.embedded) / "benchmark"):
@@ -97,27 +97,6 @@ def list_videos(plan: Plan) -> None:
     rows = [row for task in plan.tasks for row in (task.clips if isinstance(task, ClipTask) else task.recordings)]
     with atomic_path(plan.folder / VIDEOS) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("video_id", "file"), *sorted({(row.video_id, str(row.video)) for row in rows})])
-
-
-def refuse_others(plan: Plan, submissions: Mapping[str, Submission]) -> None:
-    """Raise `UserError` for a submission, by its file, that is of other rows, classes or metrics than this benchmark will be."""
-    from surgrec.evaluation.results import EncoderFacts, Results, TaskFacts
-    from surgrec.evaluation.running.splits import facts_of, split_sets
-    from surgrec.evaluation.submission import with_submission
-    from surgrec.evaluation.tasks.task import ClipTask
-
-    encoders = tuple(EncoderFacts(each.name, each.title, each.kind, 0, {}, {}, {}) for each in plan.entrants)
-    tasks = []
-    for task in plan.tasks:
-        form, splits = "clips" if isinstance(task, ClipTask) else "dense", split_sets(task)
-        facts = tuple(facts_of(task, chosen) for chosen in splits)
-        tasks.append(TaskFacts(task.name, task.title, task.domain, form, task.classes, facts))
-    expected = Results(0, plan.name, "", {}, tuple(tasks), encoders, ())
-    for file, submission in submissions.items():
-        try:
-            expected = with_submission(expected, submission)
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
 
 
 def write(bench: Bench, submissions: Sequence[Submission], facts: Mapping[str, object]) -> Results:

@@ -41,6 +41,7 @@ from surgrec.evaluation.running.protocols import Settings
 from surgrec.evaluation.running.reasons import reason_of, without_places
 from surgrec.evaluation.running.synthesised import NAMES as SYNTHESISED
 from surgrec.evaluation.running.synthesised import synthesised_tasks
+from surgrec.evaluation.tasks.archive import PartMissing
 from surgrec.evaluation.tasks.catalog import read_tasks
 from surgrec.evaluation.tasks.replay import Lists, replay
 from surgrec.evaluation.tasks.task import Task
@@ -177,7 +178,7 @@ def _read(tasks: Callable[[], Iterable[Task]], folders: Iterable[str]) -> tuple[
     try:
         return list(tasks()), ""
     except (UserError, OSError) as error:
-        hint = " (tasks.allow_missing=true goes on without them)" if " are missing: " in str(error) else ""
+        hint = " (tasks.allow_missing=true goes on without)" if isinstance(error, PartMissing) else ""
         print(f"gap: {error}{hint}", file=sys.stderr)
         return [], without_places(str(error), map(Path, folders), "the given folder")
     except Exception as error:  # a file in no known encoding: our mistake, not theirs

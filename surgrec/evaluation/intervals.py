@@ -8,10 +8,10 @@ The form: every group is left out once, and the pseudo-values that this gives (Q
 findings, one a group. Four things make it cover where groups are few:
 
 * a score between 0 and 1 has its interval on log-odds, by the delta method, since errors of a score near 1 reach further down than up;
-* quantiles are of Student's t. One large group among ten small ones is worth less than eleven, by its rows (the effective number, (sum of
-  sizes)^2 / sum of squared sizes: Kish 1965; Carter, Schnepel & Steigerwald 2017), and as much, by what patients differ in. Degrees of
-  freedom lie between, half-way for a score and nearer to the number of groups for a difference, from which most of what makes a group
-  hard is gone; how near was chosen by what covers;
+* quantiles are of Student's t. Where rows are what varies, one large group among ten small ones is worth less than eleven (the effective
+  number, (sum of sizes)^2 / sum of squared sizes: Kish 1965; Carter, Schnepel & Steigerwald 2017); where patients are, it is one of
+  eleven. Degrees of freedom lie between, half-way for a score and nearer to the number of groups for a difference, from which most of
+  what makes a group hard is gone; how near was chosen by what covers;
 * the jackknife's own estimate of bias is part of the error of a score, since metrics over rare classes are biased in small samples; in
   a difference of two encoders it cancels but for noise, and is left out;
 * where there are several seeds, groups and seeds are crossed factors of an analysis of variance of the pseudo-values (Dorfman, Berbaum &
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, fdtri, logit, stdtr, stdtrit  # of scipy.stats, half a second of every program's start
+from scipy.special import expit, fdtri, logit, stdtr, stdtrit  # scipy.stats takes half a second of a program's start
 
 from surgrec.core.errors import UserError
 

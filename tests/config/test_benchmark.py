@@ -265,6 +265,10 @@ def test_a_missing_video_is_told_with_the_option_that_goes_on(
     (tmp_path / "videos/02.mp4").unlink()
     plan = benchmark.build_plan(compose_benchmark([f"+tasks.archives.autolaparo={tmp_path}"]))
     assert not plan.tasks and "tasks.allow_missing=true goes on without" in capsys.readouterr().err
+    for video in sorted((tmp_path / "videos").iterdir()):
+        video.rename(video.with_stem(str(int(video.stem) + 50)))  # none of those that the split names is left
+    benchmark.build_plan(compose_benchmark([f"+tasks.archives.autolaparo={tmp_path}"]))
+    assert "allow_missing" not in capsys.readouterr().err, "there is nothing to go on with"
 
 
 def test_numbers_of_other_rows_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,10 @@ _MAX_NUMBER = 1e12
 _MAX_SECONDS = 48 * 3600.0  # of a recording; beyond is a slip in a file, and labels for it would fill the memory
 
 
+class PartMissing(UserError):
+    """Some of what a dataset has is there and some is not, so that `allow_missing` would go on."""
+
+
 @dataclass(frozen=True)
 class Archive:
     """`root`: the dataset's folder. `seed`: of seeded splits and carved validation parts. `allow_missing`: go on without videos that the
@@ -92,7 +96,8 @@ class Archive:
     def expect(self, found: Collection[str], count: int, what: str) -> None:
         """Raise `UserError` where not `count` were found, unless videos may be missing. `what`: in the plural."""
         if len(found) != count and not (self.allow_missing and 0 < len(found) < count):
-            raise self.wrong(f"{count:,} {what}", f"found {len(found):,}")
+            wrong = self.wrong(f"{count:,} {what}", f"found {len(found):,}")
+            raise PartMissing(str(wrong)) if 0 < len(found) < count else wrong
 
     def present(self, wanted: Iterable[str], found: Collection[str], what: str) -> list[str]:
         """Those of `wanted` that were found, in order. Raises `UserError` where some were not, unless that is allowed."""
@@ -100,7 +105,8 @@ class Archive:
         missing = [key for key in wanted if key not in found]
         if missing and (not self.allow_missing or len(missing) == len(wanted)):
             shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-            raise self.wrong(f"{counted(len(wanted), what)}", f"{len(missing):,} are missing: {shown}")
+            wrong = self.wrong(f"{counted(len(wanted), what)}", f"{len(missing):,} are missing: {shown}")
+            raise PartMissing(str(wrong)) if len(missing) < len(wanted) else wrong
         return [key for key in wanted if key in found]
 
     def missing_note(self, num_wanted: int, num_kept: int, what: str) -> tuple[str, ...]:
